@@ -1,0 +1,3 @@
+//! The `attendant` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Rows, the tape that trains, seeded random numbers, exact derivatives.

@@ -1,0 +1,35 @@
+//! Who runs a kernel's work items: the calling thread, or a pool of threads that spin briefly and then sleep.
+
+/// Runs work items, in any order, each exactly once, and returns when all are done.
+///
+/// # Safety
+/// Kernels give every item its own part of the output and every worker its own part of the scratch, without locks. So an
+/// implementation must call `task` exactly once for each item, must return only after every call has, and must never let
+/// two calls that overlap in time share a worker number, nor hand out one that is not below [`Executor::workers`].
+pub unsafe trait Executor: Sync {
+    /// How many items may run at the same time, at least 1. A kernel's scratch is sized by this.
+    fn workers(&self) -> usize;
+
+    /// Calls `task(item, worker)` once for every `item` in `0..items`.
+    fn run(&self, items: usize, task: &(dyn Fn(usize, usize) + Sync));
+}
+
+/// Runs everything on the calling thread.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Inline;
+
+// SAFETY: one loop on one thread.
+unsafe impl Executor for Inline {
+    fn workers(&self) -> usize {
+        1
+    }
+
+    fn run(&self, items: usize, task: &(dyn Fn(usize, usize) + Sync)) {
+        for item in 0..items {
+            task(item, 0);
+        }
+    }
+}
+
+/// Threads that wait for work by spinning briefly, then sleep.
+pub struct Pool;

@@ -1,0 +1,100 @@
+//! Which instruction set the kernels use, decided once at run time.
+
+use crate::simd::{Kernel, Portable};
+use std::fmt;
+use std::sync::OnceLock;
+
+/// An instruction set that this processor has. A value is a proof: none can be made for a set the processor lacks.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Isa(Level);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Level {
+    Scalar,
+    Scalar16,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Isa {
+    /// Portable code, eight lanes wide; runs on every processor.
+    pub const SCALAR: Isa = Isa(Level::Scalar);
+    /// Portable code in the register shape of AVX-512, so that its tiling is tested on processors without it.
+    pub const SCALAR_16: Isa = Isa(Level::Scalar16);
+
+    /// Every instruction set this processor has, the plainest first.
+    pub fn available() -> Vec<Isa> {
+        #[allow(unused_mut)]
+        let mut all = vec![Isa::SCALAR, Isa::SCALAR_16];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                all.push(Isa(Level::Avx2));
+            }
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                all.push(Isa(Level::Avx512));
+            }
+        }
+        all
+    }
+
+    /// The set to use: the best one available, or the one that `ATTENDANT_ISA` names if the processor has it.
+    ///
+    /// # Panics
+    /// If `ATTENDANT_ISA` names a set that does not exist or that this processor lacks. [`Isa::from_environment`] returns
+    /// the same as an error.
+    pub fn best() -> Isa {
+        static BEST: OnceLock<Isa> = OnceLock::new();
+        *BEST.get_or_init(|| Isa::from_environment().unwrap_or_else(|why| panic!("{why}")))
+    }
+
+    /// What [`Isa::best`] would give.
+    ///
+    /// # Errors
+    /// One line that names the variable, what it held and what this processor has.
+    pub fn from_environment() -> Result<Isa, String> {
+        let all = Isa::available();
+        match std::env::var("ATTENDANT_ISA") {
+            Ok(name) => all.iter().copied().find(|isa| isa.name() == name).ok_or_else(|| {
+                let names: Vec<_> = all.iter().map(|isa| isa.name()).collect();
+                format!("ATTENDANT_ISA: got {name:?}, this processor has {}", names.join(", "))
+            }),
+            Err(_) => Ok(*all.last().expect("scalar code is always available")),
+        }
+    }
+
+    /// `scalar`, `scalar16`, `avx2` or `avx512`.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Level::Scalar => "scalar",
+            Level::Scalar16 => "scalar16",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => "avx512",
+        }
+    }
+
+    /// Runs `kernel` compiled for this instruction set.
+    #[inline]
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.0 {
+            Level::Scalar => kernel.run(Portable::<8>),
+            Level::Scalar16 => kernel.run(Portable::<16>),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa::available` makes this level only after detecting avx2 and fma.
+            Level::Avx2 => unsafe { crate::simd::run_avx2(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa::available` makes this level only after detecting avx512f, avx2 and fma.
+            Level::Avx512 => unsafe { crate::simd::run_avx512(kernel) },
+        }
+    }
+}
+
+impl fmt::Debug for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

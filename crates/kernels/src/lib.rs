@@ -1,0 +1,34 @@
+//! Attention and the operations around it, as functions over slices.
+//!
+//! Slices in, slices out. Nothing here allocates, reads configuration or starts a thread behind the caller's back: scratch
+//! comes from the caller (each kernel that needs it has a `*_scratch` function that says how much), and parallel work goes
+//! to the [`Executor`] in the [`Machine`] that every kernel takes first. [`Pool`] is an executor to use; [`Inline`] runs on
+//! the calling thread.
+//!
+//! Every kernel has a plain twin of the same signature in [`naive`], which the tests hold it against.
+//!
+//! Results are the same bits whatever the number of threads, and a row's result does not depend on which other rows
+//! share the call: work is cut by shape, never by the number of workers.
+
+pub mod executor;
+pub mod isa;
+mod simd;
+
+pub use executor::{Executor, Inline, Pool};
+pub use isa::Isa;
+
+/// What a kernel runs on: an instruction set and something that runs its work items.
+#[derive(Clone, Copy)]
+pub struct Machine<'a> {
+    /// The instruction set to use.
+    pub isa: Isa,
+    /// Who runs the work items.
+    pub executor: &'a dyn Executor,
+}
+
+impl Machine<'static> {
+    /// The best instruction set of this processor, on the calling thread alone.
+    pub fn inline() -> Self {
+        Machine { isa: Isa::best(), executor: &Inline }
+    }
+}

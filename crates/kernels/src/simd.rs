@@ -1,0 +1,185 @@
+//! Vectors of `f32`: one trait, four widths of hardware. An algorithm is written once as a [`Kernel`], generic in its
+//! [`Simd`]; `Isa::run` compiles it into a `#[target_feature]` shell for each instruction set.
+//!
+//! A `Simd` value is a token. The x86 tokens are made only inside the shells, which run only on a processor that has the
+//! features, so holding one is the proof that its intrinsics may be called.
+
+/// An algorithm, generic in the instruction set. `run` must be `#[inline(always)]`, or it is compiled without the set.
+pub(crate) trait Kernel {
+    type Output;
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Vectors of `LANES` f32 and what can be done with them.
+pub(crate) trait Simd: Copy + Send + Sync + 'static {
+    /// f32 values in a vector.
+    const LANES: usize;
+    /// Vectors in one row of a register tile: 6 rows of these, their operands and a broadcast fill the register file.
+    const TILE_VECTORS: usize;
+    type V: Copy;
+
+    fn splat(self, x: f32) -> Self::V;
+    /// # Safety
+    /// `p` must be valid for reading `LANES` values; no alignment is needed.
+    unsafe fn load(self, p: *const f32) -> Self::V;
+    /// # Safety
+    /// `p` must be valid for writing `LANES` values; no alignment is needed.
+    unsafe fn store(self, p: *mut f32, v: Self::V);
+    /// The first `LANES` or fewer values of `x`; missing lanes are 0.
+    fn load_partial(self, x: &[f32]) -> Self::V;
+    /// Stores the first `y.len()` lanes, at most `LANES`.
+    fn store_partial(self, y: &mut [f32], v: Self::V);
+
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`, rounded once where the hardware can.
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// Larger of the two; `b` where either is NaN.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Smaller of the two; `b` where either is NaN.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sqrt(self, a: Self::V) -> Self::V;
+    /// Nearest integer, ties to even.
+    fn round(self, a: Self::V) -> Self::V;
+    /// `2^n` for integral `n` in -126..=127.
+    fn pow2(self, n: Self::V) -> Self::V;
+    /// `yes` where `a < b`, else `no` (also where either is NaN).
+    fn select_lt(self, a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
+    fn reduce_add(self, a: Self::V) -> f32;
+    /// Largest lane; lanes that are NaN may be passed over.
+    fn reduce_max(self, a: Self::V) -> f32;
+
+    /// `e^x`: within 2 units in the last place for x in -87..=88; 0 below (also for -inf), infinity above, NaN for NaN.
+    #[inline(always)]
+    fn exp(self, x: Self::V) -> Self::V {
+        let log2e = self.splat(std::f32::consts::LOG2_E);
+        // Operand order keeps NaN: min and max give their second operand when one is NaN.
+        let clamped = self.max(self.splat(-87.5), self.min(self.splat(88.5), x));
+        let n = self.round(self.mul(clamped, log2e));
+        // ln 2 in two parts, so that n * ln 2 is subtracted without losing the low bits.
+        let r = self.fma(n, self.splat(-0.693_145_75), clamped);
+        let r = self.fma(n, self.splat(-1.428_606_8e-6), r);
+        let mut p = self.splat(1.0 / 5040.0);
+        for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+            p = self.fma(p, r, self.splat(c));
+        }
+        // 2^n in two halves: n may be 128, which one exponent cannot hold.
+        let half = self.round(self.mul(n, self.splat(0.5)));
+        let y = self.mul(self.mul(p, self.pow2(half)), self.pow2(self.sub(n, half)));
+        let y = self.select_lt(x, self.splat(-87.336_55), self.splat(0.0), y);
+        self.select_lt(self.splat(88.722_84), x, self.splat(f32::INFINITY), y)
+    }
+}
+
+/// Portable lanes. The compiler turns the loops into whatever the baseline target has.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable<const N: usize>;
+
+impl<const N: usize> Portable<N> {
+    #[inline(always)]
+    fn each(a: [f32; N], b: [f32; N], f: impl Fn(f32, f32) -> f32) -> [f32; N] {
+        std::array::from_fn(|i| f(a[i], b[i]))
+    }
+}
+
+impl<const N: usize> Simd for Portable<N> {
+    const LANES: usize = N;
+    const TILE_VECTORS: usize = if N == 16 { 4 } else { 2 };
+    type V = [f32; N];
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> [f32; N] {
+        [x; N]
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> [f32; N] {
+        // SAFETY: the caller promises N readable values; an unaligned read needs no more.
+        unsafe { p.cast::<[f32; N]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: [f32; N]) {
+        // SAFETY: the caller promises N writable values; an unaligned write needs no more.
+        unsafe { p.cast::<[f32; N]>().write_unaligned(v) }
+    }
+    #[inline(always)]
+    fn load_partial(self, x: &[f32]) -> [f32; N] {
+        std::array::from_fn(|i| x.get(i).copied().unwrap_or(0.0))
+    }
+    #[inline(always)]
+    fn store_partial(self, y: &mut [f32], v: [f32; N]) {
+        for (y, v) in y.iter_mut().zip(v) {
+            *y = v;
+        }
+    }
+    #[inline(always)]
+    fn add(self, a: [f32; N], b: [f32; N]) -> [f32; N] {
+        Self::each(a, b, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn sub(self, a: [f32; N], b: [f32; N]) -> [f32; N] {
+        Self::each(a, b, |a, b| a - b)
+    }
+    #[inline(always)]
+    fn mul(self, a: [f32; N], b: [f32; N]) -> [f32; N] {
+        Self::each(a, b, |a, b| a * b)
+    }
+    #[inline(always)]
+    fn div(self, a: [f32; N], b: [f32; N]) -> [f32; N] {
+        Self::each(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn fma(self, a: [f32; N], b: [f32; N], c: [f32; N]) -> [f32; N] {
+        // Two roundings: without hardware support mul_add is a call into libm for each lane.
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+    #[inline(always)]
+    fn max(self, a: [f32; N], b: [f32; N]) -> [f32; N] {
+        Self::each(a, b, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn min(self, a: [f32; N], b: [f32; N]) -> [f32; N] {
+        Self::each(a, b, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    fn sqrt(self, a: [f32; N]) -> [f32; N] {
+        a.map(f32::sqrt)
+    }
+    #[inline(always)]
+    fn round(self, a: [f32; N]) -> [f32; N] {
+        // Adding and taking away 1.5 * 2^23 rounds to even and needs no library call; callers stay below 2^22.
+        const MAGIC: f32 = 12_582_912.0;
+        a.map(|x| (x + MAGIC) - MAGIC)
+    }
+    #[inline(always)]
+    fn pow2(self, n: [f32; N]) -> [f32; N] {
+        n.map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23))
+    }
+    #[inline(always)]
+    fn select_lt(self, a: [f32; N], b: [f32; N], yes: [f32; N], no: [f32; N]) -> [f32; N] {
+        std::array::from_fn(|i| if a[i] < b[i] { yes[i] } else { no[i] })
+    }
+    #[inline(always)]
+    fn reduce_add(self, a: [f32; N]) -> f32 {
+        let mut a = a;
+        let mut n = N / 2;
+        while n > 0 {
+            for i in 0..n {
+                a[i] += a[i + n];
+            }
+            n /= 2;
+        }
+        a[0]
+    }
+    #[inline(always)]
+    fn reduce_max(self, a: [f32; N]) -> f32 {
+        a.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{run_avx2, run_avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86;

@@ -1,0 +1,185 @@
+//! AVX2 with FMA, and AVX-512.
+//!
+//! Every `unsafe` block below that calls a value intrinsic rests on one fact: the token (`Avx2`, `Avx512`) is private to
+//! this module and made only by `run_avx2` and `run_avx512`, whose callers have checked the processor.
+
+use super::{Kernel, Simd};
+use core::arch::x86_64::*;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2(());
+
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512(());
+
+/// Runs `kernel` compiled with AVX2 and FMA.
+///
+/// # Safety
+/// The processor must have avx2 and fma.
+#[target_feature(enable = "avx2,fma")]
+pub(crate) unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx2(()))
+}
+
+/// Runs `kernel` compiled with AVX-512.
+///
+/// # Safety
+/// The processor must have avx512f, avx2 and fma.
+#[target_feature(enable = "avx512f,avx2,fma")]
+pub(crate) unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx512(()))
+}
+
+/// Value intrinsics as trait methods.
+macro_rules! value_operations {
+    ($($name:ident($($arg:ident),+) = $intrinsic:expr;)+) => {
+        $(
+            #[inline(always)]
+            fn $name(self, $($arg: Self::V),+) -> Self::V {
+                // SAFETY: the token proves the features (see the head of this file).
+                unsafe { $intrinsic }
+            }
+        )+
+    };
+}
+
+/// Lane masks for `_mm256_maskload_ps`: reading eight values from position 8 - n enables the first n lanes.
+static LANE_MASK: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+
+impl Avx2 {
+    #[inline(always)]
+    fn mask(self, lanes: usize) -> __m256i {
+        let start = &LANE_MASK[8 - lanes.min(8)..];
+        // SAFETY: `start` has at least eight entries since it begins at position 8 or before; the token proves avx.
+        unsafe { _mm256_loadu_si256(start.as_ptr().cast()) }
+    }
+}
+
+impl Simd for Avx2 {
+    const LANES: usize = 8;
+    const TILE_VECTORS: usize = 2;
+    type V = __m256;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m256 {
+        // SAFETY: the token proves avx.
+        unsafe { _mm256_set1_ps(x) }
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> __m256 {
+        // SAFETY: the caller promises eight readable values; the token proves avx.
+        unsafe { _mm256_loadu_ps(p) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: __m256) {
+        // SAFETY: the caller promises eight writable values; the token proves avx.
+        unsafe { _mm256_storeu_ps(p, v) }
+    }
+    #[inline(always)]
+    fn load_partial(self, x: &[f32]) -> __m256 {
+        // SAFETY: the mask enables at most `x.len()` lanes and a masked lane is not read; the token proves avx.
+        unsafe { _mm256_maskload_ps(x.as_ptr(), self.mask(x.len())) }
+    }
+    #[inline(always)]
+    fn store_partial(self, y: &mut [f32], v: __m256) {
+        // SAFETY: the mask enables at most `y.len()` lanes and a masked lane is not written; the token proves avx.
+        unsafe { _mm256_maskstore_ps(y.as_mut_ptr(), self.mask(y.len()), v) }
+    }
+
+    value_operations! {
+        add(a, b) = _mm256_add_ps(a, b);
+        sub(a, b) = _mm256_sub_ps(a, b);
+        mul(a, b) = _mm256_mul_ps(a, b);
+        div(a, b) = _mm256_div_ps(a, b);
+        fma(a, b, c) = _mm256_fmadd_ps(a, b, c);
+        max(a, b) = _mm256_max_ps(a, b);
+        min(a, b) = _mm256_min_ps(a, b);
+        sqrt(a) = _mm256_sqrt_ps(a);
+        round(a) = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
+        pow2(n) = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127))));
+        select_lt(a, b, yes, no) = _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b));
+    }
+
+    #[inline(always)]
+    fn reduce_add(self, a: __m256) -> f32 {
+        // SAFETY: the token proves avx.
+        unsafe {
+            let x = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps::<1>(x, x)))
+        }
+    }
+    #[inline(always)]
+    fn reduce_max(self, a: __m256) -> f32 {
+        // SAFETY: the token proves avx.
+        unsafe {
+            let x = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_max_ss(x, _mm_shuffle_ps::<1>(x, x)))
+        }
+    }
+}
+
+impl Avx512 {
+    #[inline(always)]
+    fn mask(self, lanes: usize) -> __mmask16 {
+        ((1u32 << lanes.min(16)) - 1) as __mmask16
+    }
+}
+
+impl Simd for Avx512 {
+    const LANES: usize = 16;
+    const TILE_VECTORS: usize = 4;
+    type V = __m512;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        // SAFETY: the token proves avx512f.
+        unsafe { _mm512_set1_ps(x) }
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> __m512 {
+        // SAFETY: the caller promises sixteen readable values; the token proves avx512f.
+        unsafe { _mm512_loadu_ps(p) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: __m512) {
+        // SAFETY: the caller promises sixteen writable values; the token proves avx512f.
+        unsafe { _mm512_storeu_ps(p, v) }
+    }
+    #[inline(always)]
+    fn load_partial(self, x: &[f32]) -> __m512 {
+        // SAFETY: the mask enables at most `x.len()` lanes and a masked lane is not read; the token proves avx512f.
+        unsafe { _mm512_maskz_loadu_ps(self.mask(x.len()), x.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store_partial(self, y: &mut [f32], v: __m512) {
+        // SAFETY: the mask enables at most `y.len()` lanes and a masked lane is not written; the token proves avx512f.
+        unsafe { _mm512_mask_storeu_ps(y.as_mut_ptr(), self.mask(y.len()), v) }
+    }
+
+    value_operations! {
+        add(a, b) = _mm512_add_ps(a, b);
+        sub(a, b) = _mm512_sub_ps(a, b);
+        mul(a, b) = _mm512_mul_ps(a, b);
+        div(a, b) = _mm512_div_ps(a, b);
+        fma(a, b, c) = _mm512_fmadd_ps(a, b, c);
+        max(a, b) = _mm512_max_ps(a, b);
+        min(a, b) = _mm512_min_ps(a, b);
+        sqrt(a) = _mm512_sqrt_ps(a);
+        round(a) = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT }>(a);
+        pow2(n) = _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127))));
+        select_lt(a, b, yes, no) = _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), no, yes);
+    }
+
+    #[inline(always)]
+    fn reduce_add(self, a: __m512) -> f32 {
+        // SAFETY: the token proves avx512f.
+        unsafe { _mm512_reduce_add_ps(a) }
+    }
+    #[inline(always)]
+    fn reduce_max(self, a: __m512) -> f32 {
+        // SAFETY: the token proves avx512f.
+        unsafe { _mm512_reduce_max_ps(a) }
+    }
+}

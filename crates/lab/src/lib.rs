@@ -1,0 +1,1 @@
+//! Training and fair comparison of attention mechanisms.

@@ -1,0 +1,1 @@
+//! Decoders from a plan of layers, and their checkpoints in the published layouts.

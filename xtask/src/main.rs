@@ -1,0 +1,3 @@
+//! `cargo x`: the repository's own chores.
+
+fn main() {}
