@@ -10,6 +10,7 @@
 //! Results are the same bits whatever the number of threads, and a row's result does not depend on which other rows
 //! share the call: work is cut by shape, never by the number of workers.
 
+pub mod attention;
 pub mod executor;
 pub mod isa;
 mod simd;

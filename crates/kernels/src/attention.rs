@@ -1,0 +1,119 @@
+//! Softmax attention: what a call describes. MHA, MQA, GQA and absorbed MLA are this with other strides.
+
+use std::ops::Range;
+
+/// Which keys a query sees, by position. Both count from the start of the sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visible {
+    /// Every key, before and after.
+    All,
+    /// Keys up to and including the query's own position.
+    Causal,
+    /// Causal, and at most the last `window` keys, the query's own among them; the first `keep` positions stay visible.
+    Window {
+        /// Keys in the window, at least 1.
+        window: usize,
+        /// Positions at the start of the sequence that every later query sees (attention sinks).
+        keep: usize,
+    },
+    /// Causal within chunks aligned to the start of the sequence.
+    Chunk(usize),
+    /// The first `n` keys are visible to all, causal after.
+    Prefix(usize),
+}
+
+impl Visible {
+    /// The key positions that a query at `q_pos` sees among keys `0..keys`, as two ascending, disjoint ranges of which
+    /// either may be empty.
+    pub fn spans(self, q_pos: usize, keys: usize) -> [Range<usize>; 2] {
+        let end = (q_pos + 1).min(keys);
+        match self {
+            Visible::All => [0..0, 0..keys],
+            Visible::Causal => [0..0, 0..end],
+            Visible::Window { window, keep } => {
+                let start = (q_pos + 1).saturating_sub(window).min(end);
+                [0..keep.min(start), start..end]
+            }
+            Visible::Chunk(size) => [0..0, (q_pos / size * size).min(end)..end],
+            Visible::Prefix(n) => [0..0, 0..end.max(n.min(keys))],
+        }
+    }
+}
+
+/// An additive bias that depends only on the head and on how far the key is from the query: ALiBi, T5.
+#[derive(Clone, Copy, Debug)]
+pub struct DistanceBias<'a> {
+    /// `[H, width]`: the bias of head `h` for a key at `k_pos` is `table[h * width + (k_pos - q_pos - first)]`.
+    pub table: &'a [f32],
+    /// The smallest `k_pos - q_pos` that the table holds.
+    pub first: isize,
+    /// Distances a head's row of the table holds.
+    pub width: usize,
+}
+
+/// What one attention computes, apart from the rows it reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Attention<'a> {
+    /// Query heads, `H`.
+    pub heads: usize,
+    /// Key heads, `G`; divides `heads`. Query head `h` reads key head `h / (H / G)`.
+    pub kv_heads: usize,
+    /// Width of a query or key, per head.
+    pub d_qk: usize,
+    /// Width of a value, per head.
+    pub d_v: usize,
+    /// What the dot products are multiplied by.
+    pub scale: f32,
+    /// Which keys a query sees.
+    pub visible: Visible,
+    /// Scaled scores become `cap * tanh(score / cap)`, before the bias.
+    pub softcap: Option<f32>,
+    /// Added to the scaled, capped scores.
+    pub bias: Option<DistanceBias<'a>>,
+    /// `[H]`: one more score per head in the softmax, that of a key with value zero.
+    pub sink: Option<&'a [f32]>,
+}
+
+/// Rows of one sequence at consecutive positions, in place: head `g` of row `r` begins at `g * head_stride + r * row_stride`.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// Position of the first row.
+    pub first: usize,
+    /// How many rows.
+    pub rows: usize,
+    /// Where they lie.
+    pub data: &'a [f32],
+    /// Distance between rows.
+    pub row_stride: usize,
+    /// Distance between the heads of one row.
+    pub head_stride: usize,
+}
+
+/// One sequence of a ragged batch: new query rows, and every key and value that they may see.
+#[derive(Clone, Debug)]
+pub struct Sequence<'a> {
+    /// Rows of `q`, `out` and `lse` that belong to this sequence.
+    pub rows: Range<usize>,
+    /// Position of the first query row.
+    pub q_first: usize,
+    /// Number of positions that keys may have: the largest key position plus one. `Visible` is asked with this.
+    pub k_end: usize,
+    /// Keys in ascending position. A visible position that no run holds is an error.
+    pub keys: &'a [Run<'a>],
+    /// Values at the same positions. For absorbed MLA these are the key runs themselves: a value is then the first `d_v`
+    /// entries of the key's row.
+    pub values: &'a [Run<'a>],
+}
+
+/// One sequence of a training batch: its keys and values are rows of one array each, from position 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Rows of `q`, `out` and `lse`.
+    pub rows: Range<usize>,
+    /// Position of the first query row.
+    pub q_first: usize,
+    /// Rows of `k` and `v`.
+    pub k_rows: Range<usize>,
+    /// Position of the first key row.
+    pub k_first: usize,
+}
