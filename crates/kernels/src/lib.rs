@@ -13,6 +13,8 @@
 pub mod attention;
 pub mod executor;
 pub mod isa;
+pub mod naive;
+pub mod product;
 mod simd;
 
 pub use executor::{Executor, Inline, Pool};

@@ -1,0 +1,154 @@
+use crate::attention::{Attention, Run, Sequence, Span};
+
+/// q `[N, H * d_qk]` -> out `[N, H * d_v]`, lse `[N, H]`.
+pub fn attention_forward(
+    spec: &Attention<'_>,
+    sequences: &[Sequence<'_>],
+    q: &[f32],
+    out: &mut [f32],
+    mut lse: Option<&mut [f32]>,
+) {
+    let Attention { heads, d_qk, d_v, .. } = *spec;
+    for sequence in sequences {
+        for (i, row) in sequence.rows.clone().enumerate() {
+            let q_pos = sequence.q_first + i;
+            for head in 0..heads {
+                let q = &q[(row * heads + head) * d_qk..][..d_qk];
+                let key_head = head / (heads / spec.kv_heads);
+                let scores = spec.visible.spans(q_pos, sequence.k_end).into_iter().flatten().map(|k_pos| {
+                    let key = row_at(sequence.keys, k_pos, key_head, d_qk);
+                    (k_pos, Score::new(spec, head, q_pos, k_pos, q, key).value)
+                });
+                let (probs, row_lse) = softmax(scores.collect(), spec.sink.map(|sink| sink[head]));
+                let out = &mut out[(row * heads + head) * d_v..][..d_v];
+                for (d, out) in out.iter_mut().enumerate() {
+                    let value = |k_pos| f64::from(row_at(sequence.values, k_pos, key_head, d_v)[d]);
+                    *out = probs.iter().map(|&(k_pos, prob)| prob * value(k_pos)).sum::<f64>() as f32;
+                }
+                if let Some(lse) = lse.as_deref_mut() {
+                    lse[row * heads + head] = row_lse as f32;
+                }
+            }
+        }
+    }
+}
+
+/// Adds to `d_q` `[N, H * d_qk]`, `d_k` `[Nk, G * d_qk]`, `d_v` `[Nk, G * d_v]`, `d_bias` `[H, width]` and `d_sink` `[H]` the
+/// gradients of `q`, `k`, `v`, the bias and the sink, given that of `out`. Computes the softmax afresh.
+pub fn attention_backward(
+    spec: &Attention<'_>,
+    spans: &[Span],
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    d_out: &[f32],
+    d_q: &mut [f32],
+    d_k: &mut [f32],
+    d_v: &mut [f32],
+    d_bias: Option<&mut [f32]>,
+    d_sink: Option<&mut [f32]>,
+) {
+    let (heads, group) = (spec.heads, spec.heads / spec.kv_heads);
+    let mut sums = [d_q.len(), d_k.len(), d_v.len()].map(|len| vec![0.0; len]);
+    let mut bias_sum = vec![0.0; spec.bias.map_or(0, |bias| bias.table.len())];
+    let mut sink_sum = vec![0.0; heads];
+    for span in spans {
+        for (i, row) in span.rows.clone().enumerate() {
+            let q_pos = span.q_first + i;
+            let visible = spec.visible.spans(q_pos, span.k_first + span.k_rows.len());
+            for head in 0..heads {
+                let q_at = (row * heads + head) * spec.d_qk;
+                let key_at =
+                    |k_pos: usize, width| ((span.k_rows.start + k_pos - span.k_first) * spec.kv_heads + head / group) * width;
+                let score = |k_pos| {
+                    Score::new(spec, head, q_pos, k_pos, &q[q_at..][..spec.d_qk], &k[key_at(k_pos, spec.d_qk)..][..spec.d_qk])
+                };
+                let scores = visible.clone().into_iter().flatten().map(|k_pos| (k_pos, score(k_pos).value)).collect();
+                let sink = spec.sink.map(|sink| sink[head]);
+                let (probs, lse) = softmax(scores, sink);
+                let d_out = &d_out[(row * heads + head) * spec.d_v..][..spec.d_v];
+                let d_prob = |k_pos| dot(d_out, &v[key_at(k_pos, spec.d_v)..][..spec.d_v]);
+                let delta: f64 = probs.iter().map(|&(k_pos, prob)| prob * d_prob(k_pos)).sum();
+                for &(k_pos, prob) in &probs {
+                    let d_score = prob * (d_prob(k_pos) - delta);
+                    let d_dot = d_score * score(k_pos).slope;
+                    let k_at = key_at(k_pos, spec.d_qk);
+                    for d in 0..spec.d_qk {
+                        sums[0][q_at + d] += d_dot * f64::from(k[k_at + d]);
+                        sums[1][k_at + d] += d_dot * f64::from(q[q_at + d]);
+                    }
+                    for d in 0..spec.d_v {
+                        sums[2][key_at(k_pos, spec.d_v) + d] += prob * f64::from(d_out[d]);
+                    }
+                    if let Some(bias) = spec.bias {
+                        bias_sum[bias_index(&bias, head, q_pos, k_pos)] += d_score;
+                    }
+                }
+                if let Some(sink) = sink {
+                    sink_sum[head] -= (f64::from(sink) - lse).exp() * delta;
+                }
+            }
+        }
+    }
+    let [sum_q, sum_k, sum_v] = &sums;
+    add(d_q, sum_q);
+    add(d_k, sum_k);
+    add(d_v, sum_v);
+    if let Some(d_bias) = d_bias {
+        add(d_bias, &bias_sum);
+    }
+    if let Some(d_sink) = d_sink {
+        add(d_sink, &sink_sum);
+    }
+}
+
+/// One score and its derivative by the dot product of query and key.
+struct Score {
+    value: f64,
+    slope: f64,
+}
+
+impl Score {
+    fn new(spec: &Attention<'_>, head: usize, q_pos: usize, k_pos: usize, q: &[f32], key: &[f32]) -> Score {
+        let scale = f64::from(spec.scale);
+        let scaled = scale * dot(q, key);
+        let (capped, slope) = match spec.softcap.map(f64::from) {
+            Some(cap) => (cap * (scaled / cap).tanh(), scale * (1.0 - (scaled / cap).tanh().powi(2))),
+            None => (scaled, scale),
+        };
+        let bias = spec.bias.map_or(0.0, |bias| f64::from(bias.table[bias_index(&bias, head, q_pos, k_pos)]));
+        Score { value: capped + bias, slope }
+    }
+}
+
+fn bias_index(bias: &crate::attention::DistanceBias<'_>, head: usize, q_pos: usize, k_pos: usize) -> usize {
+    let distance = k_pos as isize - q_pos as isize - bias.first;
+    assert!((0..bias.width as isize).contains(&distance), "bias of distance {}", k_pos as isize - q_pos as isize);
+    head * bias.width + distance as usize
+}
+
+fn softmax(scores: Vec<(usize, f64)>, sink: Option<f32>) -> (Vec<(usize, f64)>, f64) {
+    let sink = sink.map_or(f64::NEG_INFINITY, f64::from);
+    let max = scores.iter().map(|&(_, score)| score).fold(sink, f64::max);
+    if max == f64::NEG_INFINITY {
+        return (scores.into_iter().map(|(k_pos, _)| (k_pos, 0.0)).collect(), max);
+    }
+    let sum = scores.iter().map(|&(_, score)| (score - max).exp()).sum::<f64>() + (sink - max).exp();
+    (scores.into_iter().map(|(k_pos, score)| (k_pos, (score - max).exp() / sum)).collect(), max + sum.ln())
+}
+
+fn row_at<'a>(runs: &[Run<'a>], pos: usize, head: usize, width: usize) -> &'a [f32] {
+    let run = runs.iter().find(|run| (run.first..run.first + run.rows).contains(&pos));
+    let run = run.unwrap_or_else(|| panic!("no run holds position {pos}"));
+    &run.data[head * run.head_stride + (pos - run.first) * run.row_stride..][..width]
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}
+
+fn add(to: &mut [f32], sum: &[f64]) {
+    for (to, sum) in to.iter_mut().zip(sum) {
+        *to = (f64::from(*to) + sum) as f32;
+    }
+}
