@@ -10,12 +10,23 @@
 //! Results are the same bits whatever the number of threads, and a row's result does not depend on which other rows
 //! share the call: work is cut by shape, never by the number of workers.
 
+pub mod activation;
 pub mod attention;
+mod disjoint;
+pub mod elementwise;
+pub mod embedding;
 pub mod executor;
+pub mod gru;
 pub mod isa;
+pub mod loss;
 pub mod naive;
+pub mod norm;
+pub mod optimizer;
 pub mod product;
+pub mod rope;
+pub mod scan;
 mod simd;
+mod vector;
 
 pub use executor::{Executor, Inline, Pool};
 pub use isa::Isa;
