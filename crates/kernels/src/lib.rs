@@ -26,6 +26,7 @@ pub mod product;
 pub mod rope;
 pub mod scan;
 mod simd;
+mod tile;
 mod vector;
 
 pub use executor::{Executor, Inline, Pool};

@@ -2,12 +2,21 @@
 //!
 //! Every entry of C is one accumulator: the products are added in ascending `k`, whatever the shape of C, the place
 //! of the entry in it and the number of threads. So a row's result does not depend on which rows share the call.
+//!
+//! An item is a block of rows by a group of columns of C. Its worker goes through `k` in blocks, and for each through the
+//! panels of the group: it packs one into its own scratch, where it stays in the first-level cache while all rows of
+//! the block pass by. Each row block packs B again, which costs little beside the hundred and more rows that use it, and saves the
+//! shared buffer, its memory traffic and a second region. With few rows B is read from memory once.
 
 mod matrix;
 
 pub use matrix::{MatrixMut, MatrixRef};
 
 use crate::Machine;
+use crate::disjoint::{Disjoint, run};
+use crate::simd::{Kernel, Simd};
+use crate::tile::{MAX_PANEL, TILE_ROWS, multiply_panel, pack_panel, panel_width};
+use std::ops::Range;
 
 /// What becomes of the values that C holds before the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +25,17 @@ pub enum Accumulate {
     Store,
     /// They are where the sums start.
     Add,
+}
+
+/// How far the next matrix of a batch lies from the one before, for each operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steps {
+    /// Between matrices of C.
+    pub c: usize,
+    /// Between matrices of A.
+    pub a: usize,
+    /// Between matrices of B.
+    pub b: usize,
 }
 
 /// C `[m, n]` = or += A `[m, k]` B `[k, n]`.
@@ -33,22 +53,199 @@ pub fn product(
     accumulate: Accumulate,
     scratch: &mut [f32],
 ) {
+    product_batched(machine, 1, Steps { c: 0, a: 0, b: 0 }, c, a, b, accumulate, scratch);
+}
+
+/// `batch` products of one shape in one parallel region, as [`product`]; `c`, `a` and `b` are the operands of the first. A step
+/// of 0 gives every product the same operand.
+///
+/// The matrices of C may follow each other or lie beside each other, as heads in a row do.
+///
+/// # Panics
+/// As [`product`]; if a matrix of the batch does not lie in its slice; if matrices of C overlap.
+pub fn product_batched(
+    machine: Machine<'_>,
+    batch: usize,
+    steps: Steps,
+    c: MatrixMut<'_>,
+    a: MatrixRef<'_>,
+    b: MatrixRef<'_>,
+    accumulate: Accumulate,
+    scratch: &mut [f32],
+) {
+    let plan = Plan::new(c.rows(), c.cols(), a.cols());
+    check(batch, steps, &c, a, b);
+    let workers = machine.executor.workers();
+    let want = plan.scratch() * workers;
+    assert!(scratch.len() >= want, "scratch of a product: want {want}, got {}", scratch.len());
+    let scratch = Disjoint::new(scratch);
+    run(machine, batch * plan.items(), &|item, worker| {
+        let (index, item) = (item / plan.items(), item % plan.items());
+        let (rows, cols) = plan.part(item);
+        // SAFETY: matrices of C do not overlap (checked above), nor do the parts of one, and each item runs once.
+        let c = unsafe { c.part(index * steps.c, rows.clone(), cols.clone()) };
+        let a = a.moved(index * steps.a).part(rows, 0..a.cols());
+        let b = b.moved(index * steps.b).part(0..b.rows(), cols);
+        // SAFETY: this is the worker's own part, and a worker runs one item at a time.
+        let scratch = unsafe { scratch.slice(worker * plan.scratch()..(worker + 1) * plan.scratch()) };
+        machine.isa.run(Block { c, a, b, accumulate, k_block: plan.k_block, scratch });
+    });
+}
+
+/// Values of scratch that [`product`] needs, and [`product_batched`] for products of this shape.
+pub fn product_scratch(m: usize, n: usize, k: usize, workers: usize) -> usize {
+    Plan::new(m, n, k).scratch() * workers
+}
+
+#[track_caller]
+fn check(batch: usize, steps: Steps, c: &MatrixMut<'_>, a: MatrixRef<'_>, b: MatrixRef<'_>) {
     let (m, n, k) = (c.rows(), c.cols(), a.cols());
     assert!(
         a.rows() == m && b.rows() == k && b.cols() == n,
-        "product: want [{m}, {k}] x [{k}, {n}], got [{}, {}] x [{}, {}]",
+        "product: want [{m}, {n}] = [{m}, {k}] [{k}, {n}], got [{m}, {n}] = [{}, {k}] [{}, {}]",
         a.rows(),
-        k,
         b.rows(),
         b.cols()
     );
-    let want = product_scratch(m, n, k, machine.executor.workers());
-    assert!(scratch.len() >= want, "scratch of product: want {want}, got {}", scratch.len());
-    crate::naive::product(c, a, b, accumulate);
+    let last = batch.saturating_sub(1);
+    a.moved(last * steps.a);
+    b.moved(last * steps.b);
+    let follow = m == 0 || steps.c >= (m - 1) * c.row_stride() + n;
+    let beside = steps.c >= n && last * steps.c + n <= c.row_stride();
+    assert!(last == 0 || follow || beside, "matrices of C [{m}, {n}], {} apart, overlap", steps.c);
 }
 
-/// Values of scratch that [`product`] needs.
-pub fn product_scratch(m: usize, n: usize, k: usize, workers: usize) -> usize {
-    let _ = (m, n, k, workers);
-    0
+/// How a product is cut, from its shape alone.
+#[derive(Clone, Copy)]
+struct Plan {
+    m: usize,
+    n: usize,
+    row_block: usize,
+    col_group: usize,
+    k_block: usize,
+}
+
+impl Plan {
+    /// Rows of a block, at most: with `K_BLOCK` columns of A they take less than half of the second-level cache.
+    const ROW_BLOCK: usize = 192;
+    /// Columns of A between two visits to an entry of C: a panel of 16 columns and a row tile of A fit in 32 KiB.
+    const K_BLOCK: usize = 256;
+    /// Items to aim for, so that a dynamic queue evens out what the workers get.
+    const ITEMS: usize = 64;
+    /// An item should cost this many multiply-adds, or it costs less than the queue.
+    const ITEM_COST: usize = 1 << 19;
+    /// Multiply-adds that packing one entry of B costs.
+    const PACKING: usize = 8;
+
+    fn new(m: usize, n: usize, k: usize) -> Plan {
+        let row_block = even(m, Self::ROW_BLOCK).next_multiple_of(TILE_ROWS);
+        let row_blocks = m.div_ceil(row_block);
+        let cost = (m + row_blocks * Self::PACKING) * n * k;
+        let items = (cost / Self::ITEM_COST).clamp(1, Self::ITEMS);
+        let groups = items.div_ceil(row_blocks.max(1));
+        let col_group = n.div_ceil(groups).max(1).next_multiple_of(MAX_PANEL);
+        Plan { m, n, row_block, col_group, k_block: even(k, Self::K_BLOCK) }
+    }
+
+    fn items(&self) -> usize {
+        self.m.div_ceil(self.row_block) * self.n.div_ceil(self.col_group)
+    }
+
+    fn part(&self, item: usize) -> (Range<usize>, Range<usize>) {
+        let groups = self.n.div_ceil(self.col_group);
+        let (row, col) = (item / groups * self.row_block, item % groups * self.col_group);
+        (row..(row + self.row_block).min(self.m), col..(col + self.col_group).min(self.n))
+    }
+
+    /// Values that one worker needs: a panel of B and a block of A.
+    fn scratch(&self) -> usize {
+        self.k_block * (MAX_PANEL + self.row_block)
+    }
+}
+
+/// The size of equal parts, none above `most`, that `whole` is cut into.
+fn even(whole: usize, most: usize) -> usize {
+    whole.div_ceil(whole.div_ceil(most).max(1)).max(1)
+}
+
+/// One item: a block of rows by a group of columns.
+struct Block<'a> {
+    c: MatrixMut<'a>,
+    a: MatrixRef<'a>,
+    b: MatrixRef<'a>,
+    accumulate: Accumulate,
+    k_block: usize,
+    scratch: &'a mut [f32],
+}
+
+impl Kernel for Block<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Block { c, a, b, mut accumulate, k_block, scratch } = self;
+        let (m, n, k) = (c.rows(), c.cols(), a.cols());
+        let (panel, a_scratch) = scratch.split_at_mut(k_block * MAX_PANEL);
+        let mut first = 0;
+        loop {
+            let ks = first..(first + k_block).min(k);
+            let a = rows_contiguous(simd, a.part(0..m, ks.clone()), a_scratch);
+            for col in (0..n).step_by(panel_width::<S>()) {
+                let cols = col..(col + panel_width::<S>()).min(n);
+                pack_panel(simd, b.part(ks.clone(), cols.clone()), panel);
+                // SAFETY: the only part of `c` in use.
+                let c = unsafe { c.part(0, 0..m, cols) };
+                multiply_panel(simd, c, a, panel, accumulate);
+            }
+            accumulate = Accumulate::Add;
+            first = ks.end;
+            if first >= k {
+                return;
+            }
+        }
+    }
+}
+
+/// A with unit column stride: in place, or copied so that a row tile's values lie on few cache lines.
+#[inline(always)]
+fn rows_contiguous<'a, S: Simd>(simd: S, a: MatrixRef<'a>, scratch: &'a mut [f32]) -> MatrixRef<'a> {
+    if a.col_stride() == 1 {
+        return a;
+    }
+    simd.call(Copy { from: a, to: scratch });
+    MatrixRef::row_major(scratch, a.rows(), a.cols())
+}
+
+/// Copies a matrix into contiguous rows.
+struct Copy<'a> {
+    from: MatrixRef<'a>,
+    to: &'a mut [f32],
+}
+
+impl Kernel for Copy<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Copy { from, to } = self;
+        let (rows, cols, lanes) = (from.rows(), from.cols(), S::LANES);
+        let to = &mut to[..rows * cols];
+        let (mut whole_rows, mut whole_cols) = (0, 0);
+        if from.row_stride() == 1 {
+            (whole_rows, whole_cols) = (rows / lanes * lanes, cols / lanes * lanes);
+        }
+        for j in (0..whole_cols).step_by(lanes) {
+            for i in (0..whole_rows).step_by(lanes) {
+                // SAFETY: the square at `(i, j)` lies within `from`, whose row_stride is 1, and within `to`.
+                unsafe {
+                    let at = from.as_ptr().add(i + j * from.col_stride());
+                    simd.transpose(at, from.col_stride(), to.as_mut_ptr().add(i * cols + j), cols);
+                }
+            }
+        }
+        for i in 0..rows {
+            let done = if i < whole_rows { whole_cols } else { 0 };
+            for j in done..cols {
+                to[i * cols + j] = from.at(i, j);
+            }
+        }
+    }
 }

@@ -51,6 +51,31 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Largest lane; lanes that are NaN may be passed over.
     fn reduce_max(self, a: Self::V) -> f32;
 
+    /// Transposes a square of `LANES` by `LANES` values: value `(i, j)` at `from + i * from_stride + j` goes to
+    /// `to + j * to_stride + i`.
+    ///
+    /// # Safety
+    /// `LANES` values must be readable at `from + i * from_stride` and writable at `to + i * to_stride`, for `i` in `0..LANES`.
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+        for i in 0..Self::LANES {
+            for j in 0..Self::LANES {
+                // SAFETY: i and j are below LANES; the caller promises these places.
+                unsafe { *to.add(j * to_stride + i) = *from.add(i * from_stride + j) };
+            }
+        }
+    }
+
+    /// Asks for the cache line at `p` to be brought near. `p` need not be valid.
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        let _ = p;
+    }
+
+    /// Runs `kernel` as a function of its own, compiled for this instruction set: for bodies that are large and used from
+    /// several places.
+    fn call<K: Kernel>(self, kernel: K) -> K::Output;
+
     /// `e^x`: within 2 units in the last place for x in -87..=88; 0 below (also for -inf), infinity above, NaN for NaN.
     #[inline(always)]
     fn exp(self, x: Self::V) -> Self::V {
@@ -89,6 +114,10 @@ impl<const N: usize> Simd for Portable<N> {
     const TILE_VECTORS: usize = if N == 16 { 4 } else { 2 };
     type V = [f32; N];
 
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> [f32; N] {
         [x; N]

@@ -1,5 +1,8 @@
 //! Matrices in place: strided views that are checked once, when they are made.
 
+use std::marker::PhantomData;
+use std::ops::Range;
+
 /// A matrix to read: entry `(i, j)` lies at `i * row_stride + j * col_stride`.
 #[derive(Clone, Copy, Debug)]
 pub struct MatrixRef<'a> {
@@ -14,12 +17,20 @@ pub struct MatrixRef<'a> {
 /// A matrix to write, its rows contiguous: entry `(i, j)` lies at `i * row_stride + j`.
 #[derive(Debug)]
 pub struct MatrixMut<'a> {
-    // Every entry lies inside `data` and `row_stride >= cols`, so rows do not overlap; the constructors check both.
-    data: &'a mut [f32],
+    // A pointer and not a slice, since parts of one matrix that lie beside each other interleave in memory. Every entry is
+    // within `len` values of `start` and `row_stride >= cols` unless there is one row; the constructors check both.
+    start: *mut f32,
+    len: usize,
     rows: usize,
     cols: usize,
     row_stride: usize,
+    borrow: PhantomData<&'a mut [f32]>,
 }
+
+// SAFETY: a `MatrixMut` stands for a mutable borrow of its entries and of nothing else.
+unsafe impl Send for MatrixMut<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for MatrixMut<'_> {}
 
 /// Values that a matrix spans from its first entry to its last, or nothing if that exceeds `usize`.
 fn extent(rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> Option<usize> {
@@ -36,6 +47,12 @@ fn check(what: &str, got: usize, rows: usize, cols: usize, row_stride: usize, co
         want.is_some_and(|want| want <= got),
         "{what} [{rows}, {cols}] with strides ({row_stride}, {col_stride}): want at least {want:?} values, got {got}"
     );
+}
+
+#[inline(always)]
+fn check_part(rows: &Range<usize>, cols: &Range<usize>, of_rows: usize, of_cols: usize) {
+    let inside = |part: &Range<usize>, of| part.start <= part.end && part.end <= of;
+    assert!(inside(rows, of_rows) && inside(cols, of_cols), "part ({rows:?}, {cols:?}) of [{of_rows}, {of_cols}]");
 }
 
 impl<'a> MatrixRef<'a> {
@@ -93,9 +110,31 @@ impl<'a> MatrixRef<'a> {
         self.data[i * self.row_stride + j * self.col_stride]
     }
 
-    /// The slice that the entries lie in.
-    pub(crate) fn data(&self) -> &'a [f32] {
-        self.data
+    /// Where entry `(0, 0)` lies; entry `(i, j)` is `i * row_stride + j * col_stride` further.
+    #[inline(always)]
+    pub(crate) fn as_ptr(&self) -> *const f32 {
+        self.data.as_ptr()
+    }
+
+    /// The entries in `rows` and `cols`.
+    ///
+    /// # Panics
+    /// If the matrix has not all of them.
+    #[inline(always)]
+    pub(crate) fn part(&self, rows: Range<usize>, cols: Range<usize>) -> Self {
+        check_part(&rows, &cols, self.rows, self.cols);
+        let start =
+            if rows.is_empty() || cols.is_empty() { 0 } else { rows.start * self.row_stride + cols.start * self.col_stride };
+        MatrixRef { data: &self.data[start..], rows: rows.len(), cols: cols.len(), ..*self }
+    }
+
+    /// The matrix of the same shape whose first entry lies `step` further.
+    ///
+    /// # Panics
+    /// If an entry would lie outside the slice that this matrix was made of.
+    #[track_caller]
+    pub(crate) fn moved(&self, step: usize) -> Self {
+        Self::strided(self.data.get(step..).unwrap_or(&[]), self.rows, self.cols, self.row_stride, self.col_stride)
     }
 }
 
@@ -117,7 +156,7 @@ impl<'a> MatrixMut<'a> {
     pub fn strided(data: &'a mut [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
         check("a matrix to write", data.len(), rows, cols, row_stride, 1);
         assert!(rows <= 1 || row_stride >= cols, "row stride of a matrix to write: want at least {cols}, got {row_stride}");
-        MatrixMut { data, rows, cols, row_stride }
+        MatrixMut { start: data.as_mut_ptr(), len: data.len(), rows, cols, row_stride, borrow: PhantomData }
     }
 
     /// Number of rows.
@@ -136,7 +175,8 @@ impl<'a> MatrixMut<'a> {
     /// If there is none.
     pub fn row(&self, i: usize) -> &[f32] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
-        &self.data[i * self.row_stride..][..self.cols]
+        // SAFETY: the row lies within the borrowed values (checked when the matrix was made and by the line above).
+        unsafe { std::slice::from_raw_parts(self.start.add(i * self.row_stride), self.cols) }
     }
 
     /// Row `i`.
@@ -145,6 +185,35 @@ impl<'a> MatrixMut<'a> {
     /// If there is none.
     pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
-        &mut self.data[i * self.row_stride..][..self.cols]
+        // SAFETY: as in `row`; rows do not overlap and this matrix is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(i * self.row_stride), self.cols) }
+    }
+
+    /// Distance between rows.
+    pub fn row_stride(&self) -> usize {
+        self.row_stride
+    }
+
+    /// Where entry `(0, 0)` lies; entry `(i, j)` is `i * row_stride + j` further.
+    #[inline(always)]
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut f32 {
+        self.start
+    }
+
+    /// The entries in `rows` and `cols`, `step` values further.
+    ///
+    /// # Safety
+    /// While the result lives, nobody else may use these entries: neither through this matrix nor through another part.
+    ///
+    /// # Panics
+    /// If an entry would lie outside the slice that this matrix was made of.
+    #[inline(always)]
+    pub(crate) unsafe fn part(&self, step: usize, rows: Range<usize>, cols: Range<usize>) -> MatrixMut<'_> {
+        check_part(&rows, &cols, self.rows, self.cols);
+        let start = step + rows.start * self.row_stride + cols.start;
+        let extent = extent(rows.len(), cols.len(), self.row_stride, 1).expect("a part is no larger than its matrix");
+        assert!(extent == 0 || start + extent <= self.len, "a part that ends at {} of {} values", start + extent, self.len);
+        let start = if extent == 0 { self.start } else { self.start.wrapping_add(start) };
+        MatrixMut { start, len: extent, rows: rows.len(), cols: cols.len(), ..*self }
     }
 }

@@ -55,10 +55,53 @@ impl Avx2 {
     }
 }
 
+/// Transposes eight rows of eight values.
+///
+/// # Safety
+/// The processor must have avx. Eight values must be readable at `from + i * from_stride` and writable at `to + i * to_stride`,
+/// for `i` in `0..8`.
+#[inline(always)]
+unsafe fn transpose_8x8(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+    // SAFETY: all promised by the caller.
+    unsafe {
+        // Row i beside row i + 4 in one register, so that what is left to do stays within 128-bit halves.
+        let pair = |i: usize, part: usize| {
+            let low = _mm256_castps128_ps256(_mm_loadu_ps(from.add(i * from_stride + part)));
+            _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(from.add((i + 4) * from_stride + part)))
+        };
+        for part in [0, 4] {
+            let (r0, r1, r2, r3) = (pair(0, part), pair(1, part), pair(2, part), pair(3, part));
+            let (a, b) = (_mm256_unpacklo_ps(r0, r1), _mm256_unpackhi_ps(r0, r1));
+            let (c, d) = (_mm256_unpacklo_ps(r2, r3), _mm256_unpackhi_ps(r2, r3));
+            let to = to.add(part * to_stride);
+            _mm256_storeu_ps(to, _mm256_shuffle_ps::<0b01_00_01_00>(a, c));
+            _mm256_storeu_ps(to.add(to_stride), _mm256_shuffle_ps::<0b11_10_11_10>(a, c));
+            _mm256_storeu_ps(to.add(2 * to_stride), _mm256_shuffle_ps::<0b01_00_01_00>(b, d));
+            _mm256_storeu_ps(to.add(3 * to_stride), _mm256_shuffle_ps::<0b11_10_11_10>(b, d));
+        }
+    }
+}
+
 impl Simd for Avx2 {
     const LANES: usize = 8;
     const TILE_VECTORS: usize = 2;
     type V = __m256;
+
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+        // SAFETY: the caller promises the places; the token proves avx.
+        unsafe { transpose_8x8(from, from_stride, to, to_stride) }
+    }
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        // SAFETY: a prefetch never faults; the token proves sse.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: the token proves avx2 and fma.
+        unsafe { run_avx2(kernel) }
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
@@ -131,6 +174,24 @@ impl Simd for Avx512 {
     const LANES: usize = 16;
     const TILE_VECTORS: usize = 4;
     type V = __m512;
+
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+        for (i, j) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
+            // SAFETY: the four quarters of what the caller promises; the token proves avx.
+            unsafe { transpose_8x8(from.add(i * from_stride + j), from_stride, to.add(j * to_stride + i), to_stride) }
+        }
+    }
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        // SAFETY: a prefetch never faults; the token proves sse.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: the token proves avx512f, avx2 and fma.
+        unsafe { run_avx512(kernel) }
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {

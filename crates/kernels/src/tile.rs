@@ -1,0 +1,233 @@
+//! The micro-kernel under everything compute-bound: a register tile of 6 rows by `TILE_VECTORS` vectors of C, fed by
+//! broadcasts from A, in place in any layout, and by whole vectors from a packed panel of B.
+//!
+//! Every entry is one chain of multiply-adds in ascending `k`, whatever tile it falls in: its bits depend on nothing else.
+
+use crate::product::{Accumulate, MatrixMut, MatrixRef};
+use crate::simd::{Kernel, Simd};
+
+/// Rows of a register tile.
+pub(crate) const TILE_ROWS: usize = 6;
+
+/// Columns of the widest panel of any instruction set.
+pub(crate) const MAX_PANEL: usize = 64;
+
+/// Columns of a panel: those of a register tile.
+pub(crate) const fn panel_width<S: Simd>() -> usize {
+    S::LANES * S::TILE_VECTORS
+}
+
+/// Packs B `[k, cols]`, at most [`panel_width`] columns, as `[k][panel_width]`. Vectors that hold columns are filled with
+/// zeros beyond them; vectors that hold none are left alone.
+///
+/// # Panics
+/// If `panel` is too short or `b` too wide.
+#[inline(always)]
+pub(crate) fn pack_panel<S: Simd>(simd: S, b: MatrixRef<'_>, panel: &mut [f32]) {
+    simd.call(PackPanel { b, panel });
+}
+
+/// C `[m, n]` = or += A `[m, k]` B `[k, n]`, with B a packed panel.
+///
+/// # Panics
+/// If shapes do not agree or C is wider than a panel.
+#[inline(always)]
+pub(crate) fn multiply_panel<S: Simd>(simd: S, c: MatrixMut<'_>, a: MatrixRef<'_>, panel: &[f32], accumulate: Accumulate) {
+    simd.call(MultiplyPanel { c, a, panel, accumulate });
+}
+
+struct PackPanel<'a> {
+    b: MatrixRef<'a>,
+    panel: &'a mut [f32],
+}
+
+impl Kernel for PackPanel<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let PackPanel { b, panel } = self;
+        let width = panel_width::<S>();
+        assert!(
+            b.cols() <= width && panel.len() >= b.rows() * width,
+            "a panel of {} for {:?}",
+            panel.len(),
+            (b.rows(), b.cols())
+        );
+        if b.col_stride() == 1 {
+            pack_rows(simd, b, panel);
+        } else if b.row_stride() == 1 {
+            pack_columns(simd, b, panel);
+        } else {
+            pack_entries::<S>(b, 0, 0, panel);
+        }
+    }
+}
+
+/// Packs a B whose rows are contiguous.
+#[inline(always)]
+fn pack_rows<S: Simd>(simd: S, b: MatrixRef<'_>, panel: &mut [f32]) {
+    let whole = b.cols() / S::LANES * S::LANES;
+    for k in 0..b.rows() {
+        // SAFETY: row `k` of `b` has `cols` values one after the other (col_stride is 1).
+        let row = unsafe { std::slice::from_raw_parts(b.as_ptr().add(k * b.row_stride()), b.cols()) };
+        let to = &mut panel[k * panel_width::<S>()..][..panel_width::<S>()];
+        for j in (0..whole).step_by(S::LANES) {
+            // SAFETY: `j + LANES <= whole`, which neither `row` nor `to` is shorter than.
+            unsafe { simd.store(to.as_mut_ptr().add(j), simd.load(row.as_ptr().add(j))) };
+        }
+        if whole < b.cols() {
+            let tail = simd.load_partial(&row[whole..]);
+            simd.store_partial(&mut to[whole..][..S::LANES], tail);
+        }
+    }
+}
+
+/// Packs a B whose columns are contiguous.
+#[inline(always)]
+fn pack_columns<S: Simd>(simd: S, b: MatrixRef<'_>, panel: &mut [f32]) {
+    let (width, lanes) = (panel_width::<S>(), S::LANES);
+    let (whole_k, whole_j) = (b.rows() / lanes * lanes, b.cols() / lanes * lanes);
+    for k in (0..whole_k).step_by(lanes) {
+        for j in (0..whole_j).step_by(lanes) {
+            // SAFETY: the square at `(k, j)` lies within `b`, whose row_stride is 1, and `panel` holds rows of `width` for
+            // each of `b` (checked by `PackPanel::run`).
+            unsafe {
+                let from = b.as_ptr().add(k + j * b.col_stride());
+                simd.transpose(from, b.col_stride(), panel.as_mut_ptr().add(k * width + j), width);
+            }
+        }
+    }
+    pack_entries::<S>(b.part(0..whole_k, 0..b.cols()), 0, whole_j, panel);
+    pack_entries::<S>(b, whole_k, 0, panel);
+}
+
+/// Packs entries one by one, those of `b` from row `first_k` and column `first_j`, a whole number of vectors, on.
+#[inline(always)]
+fn pack_entries<S: Simd>(b: MatrixRef<'_>, first_k: usize, first_j: usize, panel: &mut [f32]) {
+    let padded = b.cols().next_multiple_of(S::LANES);
+    for k in first_k..b.rows() {
+        for j in first_j..padded {
+            panel[k * panel_width::<S>() + j] = if j < b.cols() { b.at(k, j) } else { 0.0 };
+        }
+    }
+}
+
+struct MultiplyPanel<'a> {
+    c: MatrixMut<'a>,
+    a: MatrixRef<'a>,
+    panel: &'a [f32],
+    accumulate: Accumulate,
+}
+
+impl Kernel for MultiplyPanel<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (m, n, k) = (self.c.rows(), self.c.cols(), self.a.cols());
+        assert!(self.a.rows() == m && n <= panel_width::<S>(), "[{m}, {n}] from {} rows", self.a.rows());
+        assert!(self.panel.len() >= k * panel_width::<S>(), "a panel of {} for {k} rows", self.panel.len());
+        match n.div_ceil(S::LANES) {
+            0 => {}
+            1 => multiply_rows::<S, 1>(simd, self),
+            2 if S::TILE_VECTORS >= 2 => multiply_rows::<S, 2>(simd, self),
+            3 if S::TILE_VECTORS >= 3 => multiply_rows::<S, 3>(simd, self),
+            4 if S::TILE_VECTORS >= 4 => multiply_rows::<S, 4>(simd, self),
+            vectors => unreachable!("{vectors} vectors in a row of a tile"),
+        }
+    }
+}
+
+#[inline(always)]
+fn multiply_rows<S: Simd, const VECTORS: usize>(simd: S, mut product: MultiplyPanel<'_>) {
+    let m = product.c.rows();
+    let mut row = 0;
+    while row < m {
+        let rows = (m - row).min(TILE_ROWS);
+        // SAFETY: `rows` rows are left from `row` on; C has VECTORS vectors (the caller's match); A agrees with C in rows and
+        // with the panel in `k` (asserted by `MultiplyPanel::run`).
+        unsafe {
+            match rows {
+                1 => multiply_tile::<S, 1, VECTORS>(simd, &mut product, row),
+                2 => multiply_tile::<S, 2, VECTORS>(simd, &mut product, row),
+                3 => multiply_tile::<S, 3, VECTORS>(simd, &mut product, row),
+                4 => multiply_tile::<S, 4, VECTORS>(simd, &mut product, row),
+                5 => multiply_tile::<S, 5, VECTORS>(simd, &mut product, row),
+                _ => multiply_tile::<S, TILE_ROWS, VECTORS>(simd, &mut product, row),
+            }
+        }
+        row += rows;
+    }
+}
+
+/// One tile: ROWS rows of C from `row` on.
+///
+/// # Safety
+/// A and C must have rows `row..row + ROWS`; C must have more than `(VECTORS - 1) * LANES` columns and at most
+/// `VECTORS * LANES`; the panel must have a row for each column of A.
+#[inline(always)]
+unsafe fn multiply_tile<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, product: &mut MultiplyPanel<'_>, row: usize) {
+    let MultiplyPanel { c, a, panel, accumulate } = product;
+    let (c_stride, tail) = (c.row_stride(), c.cols() - (VECTORS - 1) * S::LANES);
+    // SAFETY: C has row `row`.
+    let c = unsafe { c.as_mut_ptr().add(row * c_stride) };
+    let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
+    match accumulate {
+        Accumulate::Add => {
+            for i in 0..ROWS {
+                for j in 0..VECTORS {
+                    // SAFETY: C has this row, and in it whole vectors but for the last, which has `tail` values.
+                    sums[i][j] = unsafe {
+                        let p = c.add(i * c_stride + j * S::LANES);
+                        if j + 1 < VECTORS || tail == S::LANES {
+                            simd.load(p)
+                        } else {
+                            simd.load_partial(std::slice::from_raw_parts(p, tail))
+                        }
+                    };
+                }
+            }
+        }
+        Accumulate::Store => {
+            for i in 0..ROWS {
+                simd.prefetch(c.wrapping_add(i * c_stride));
+            }
+        }
+    }
+    let mut rows = [a.as_ptr(); ROWS];
+    for i in 0..ROWS {
+        // SAFETY: A has this row.
+        rows[i] = unsafe { a.as_ptr().add((row + i) * a.row_stride()) };
+    }
+    let mut b = panel.as_ptr();
+    let mut at = 0;
+    for _ in 0..a.cols() {
+        let mut vectors = [simd.splat(0.0); VECTORS];
+        for j in 0..VECTORS {
+            // SAFETY: the panel has a row for each column of A, and VECTORS vectors fit in one.
+            vectors[j] = unsafe { simd.load(b.add(j * S::LANES)) };
+        }
+        for i in 0..ROWS {
+            // SAFETY: `at` is `k * col_stride` for a column `k` that A has.
+            let x = simd.splat(unsafe { *rows[i].add(at) });
+            for j in 0..VECTORS {
+                sums[i][j] = simd.fma(x, vectors[j], sums[i][j]);
+            }
+        }
+        // After the last row this may point past the panel, and is not used.
+        b = b.wrapping_add(panel_width::<S>());
+        at = at.wrapping_add(a.col_stride());
+    }
+    for i in 0..ROWS {
+        for j in 0..VECTORS {
+            // SAFETY: as for loading.
+            unsafe {
+                let p = c.add(i * c_stride + j * S::LANES);
+                if j + 1 < VECTORS || tail == S::LANES {
+                    simd.store(p, sums[i][j]);
+                } else {
+                    simd.store_partial(std::slice::from_raw_parts_mut(p, tail), sums[i][j]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What the tests of this crate share: seeded random numbers, the error metric, and machines to run on.
+#![allow(dead_code)] // Each test file uses its own part.
+
+use attendant_kernels::{Executor, Inline, Isa, Machine, Pool};
+use std::sync::LazyLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Sizes that are no multiple of a vector, or just beside one.
+pub const ODD: [usize; 6] = [1, 3, 17, 63, 65, 100];
+
+/// SplitMix64.
+pub struct Random(u64);
+
+impl Random {
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Below `n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.bits() % n as u64) as usize
+    }
+
+    pub fn in_range(&mut self, range: std::ops::RangeInclusive<usize>) -> usize {
+        range.start() + self.below(range.end() - range.start() + 1)
+    }
+
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+
+    pub fn chance(&mut self, one_in: usize) -> bool {
+        self.below(one_in) == 0
+    }
+
+    /// Uniform with mean 0 and variance 1.
+    pub fn value(&mut self) -> f32 {
+        ((self.bits() >> 40) as f32 / (1u64 << 24) as f32 - 0.5) * 12f32.sqrt()
+    }
+
+    pub fn values(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.value()).collect()
+    }
+}
+
+/// Runs `test` with `cases` generators. The seed is new each time and printed if the test fails; `ATTENDANT_SEED` repeats one.
+pub fn for_random_cases(cases: u64, test: impl Fn(&mut Random)) {
+    if let Ok(seed) = std::env::var("ATTENDANT_SEED") {
+        let seed = seed.parse().unwrap_or_else(|_| panic!("ATTENDANT_SEED: want a number, got {seed:?}"));
+        return test(&mut Random(seed));
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_nanos() as u64;
+    for case in 0..cases {
+        let seed = Random(now.wrapping_add(case)).bits();
+        println!("ATTENDANT_SEED={seed}");
+        test(&mut Random(seed));
+    }
+}
+
+/// Bounds of RMS(got - want) / RMS(want) for f32 kernels against f64 sums. The unit roundoff is 6e-8.
+pub mod bound {
+    /// One sum of up to a few thousand products of mixed sign: roundings grow as the square root of their number.
+    pub const PRODUCT: f64 = 2e-6;
+    /// Two products with a softmax between them, whose scores carry absolute errors into its exponents.
+    pub const ATTENTION: f64 = 4e-6;
+    /// Gradients: five products, and differences of sums that partly cancel.
+    pub const ATTENTION_GRADIENT: f64 = 1e-5;
+}
+
+/// # Panics
+/// If RMS(got - want) / RMS(want) exceeds `bound` or anything is not a number; the message has the worst index.
+#[track_caller]
+pub fn assert_close(what: &str, got: &[f32], want: &[f32], bound: f64) {
+    assert_eq!(got.len(), want.len(), "{what}: lengths");
+    let (mut error, mut norm, mut worst) = (0.0, 0.0, (0.0, 0));
+    for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
+        if got == want {
+            // Also equal infinities, whose difference is not a number.
+            norm += if want.is_finite() { f64::from(want).powi(2) } else { 0.0 };
+            continue;
+        }
+        let off = (f64::from(got) - f64::from(want)).abs();
+        assert!(off.is_finite(), "{what}: at {i} got {got}, want {want}");
+        error += off * off;
+        norm += f64::from(want).powi(2);
+        if off > worst.0 {
+            worst = (off, i);
+        }
+    }
+    let relative = if error == 0.0 { 0.0 } else { (error / norm).sqrt() };
+    let i = worst.1;
+    assert!(relative <= bound, "{what}: error {relative:.2e} above {bound:.0e}; worst at {i}: got {}, want {}", got[i], want[i]);
+}
+
+/// # Panics
+/// If a bit differs.
+#[track_caller]
+pub fn assert_same_bits(what: &str, got: &[f32], want: &[f32]) {
+    assert_eq!(got.len(), want.len(), "{what}: lengths");
+    let differs = got.iter().zip(want).position(|(got, want)| got.to_bits() != want.to_bits());
+    if let Some(i) = differs {
+        panic!("{what}: at {i} got {}, want {}", got[i], want[i]);
+    }
+}
+
+/// Two workers, whatever the machine has.
+pub static TWO: LazyLock<Pool> = LazyLock::new(|| Pool::new(2));
+
+/// Every instruction set, each on one thread and on two.
+pub fn machines() -> Vec<Machine<'static>> {
+    let executors: [&dyn Executor; 2] = [&Inline, &*TWO];
+    let all = Isa::available().into_iter();
+    all.flat_map(|isa| executors.map(|executor| Machine { isa, executor })).collect()
+}
+
+/// Every instruction set on one thread.
+pub fn inline_machines() -> Vec<Machine<'static>> {
+    Isa::available().into_iter().map(|isa| Machine { isa, executor: &Inline }).collect()
+}
+
+/// Values that nothing may read: NaN.
+pub fn poison(n: usize) -> Vec<f32> {
+    vec![f32::NAN; n]
+}
