@@ -256,7 +256,7 @@ impl Activation for Softplus {
         let u = simd.exp(simd.min(x, simd.sub(zero, x)));
         let s = simd.div(u, simd.add(simd.splat(2.0), u));
         let s2 = simd.mul(s, s);
-        let p = polynomial(simd, s2, [0.140_060_1, 0.140_008_99, 0.200_107_64, 0.333_332_08]);
+        let p = polynomial(simd, s2, [0.140_060_1, 0.140_008_99, 0.200_107_64, 0.333_332_1]);
         let atanh = simd.fma(simd.mul(s, s2), p, s);
         simd.fma(simd.splat(2.0), atanh, simd.max(zero, x))
     }
@@ -318,7 +318,7 @@ fn normal_distribution<S: Simd>(simd: S, x: S::V, density: S::V) -> S::V {
 struct GeluTanh;
 
 impl GeluTanh {
-    const SLOPE: f32 = 0.797_884_56;
+    const SLOPE: f32 = 0.797_884_6;
     const CUBIC: f32 = 0.044_715;
 
     /// Twice the argument of the tanh: `(1 + tanh(a)) / 2 = sigmoid(2 a)`.
@@ -353,7 +353,7 @@ pub(crate) fn tanh<S: Simd>(simd: S, x: S::V) -> S::V {
     let far = simd.sub(one, simd.div(simd.splat(2.0), simd.add(grown, one)));
     let far = simd.select_lt(x, zero, simd.sub(zero, far), far);
     let x2 = simd.mul(x, x);
-    let p = polynomial(simd, x2, [-5.704_953e-3, 2.063_905_4e-2, -5.373_970_4e-2, 0.133_314_42, -0.333_332_82]);
+    let p = polynomial(simd, x2, [-5.704_953e-3, 2.063_905_4e-2, -5.373_970_4e-2, 0.133_314_42, -0.333_332_8]);
     let near = simd.fma(simd.mul(x, x2), p, x);
     simd.select_lt(magnitude, simd.splat(0.625), near, far)
 }

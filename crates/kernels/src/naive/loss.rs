@@ -4,14 +4,7 @@ use crate::Machine;
 use crate::loss::IGNORE;
 
 /// `losses [n]` and `lse [n]` of `logits [n, vocab]`.
-pub fn cross_entropy(
-    _: Machine<'_>,
-    losses: &mut [f32],
-    lse: &mut [f32],
-    logits: &[f32],
-    targets: &[u32],
-    vocab: usize,
-) {
+pub fn cross_entropy(_: Machine<'_>, losses: &mut [f32], lse: &mut [f32], logits: &[f32], targets: &[u32], vocab: usize) {
     for (row, logits) in logits.chunks_exact(vocab).enumerate() {
         let largest = logits.iter().fold(f64::NEG_INFINITY, |largest, x| largest.max(f64::from(*x)));
         let log_sum = largest + logits.iter().map(|x| (f64::from(*x) - largest).exp()).sum::<f64>().ln();

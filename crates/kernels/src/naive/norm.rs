@@ -43,15 +43,7 @@ pub fn rms_norm_backward(
 }
 
 /// `y [n, width] = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias`.
-pub fn layer_norm(
-    _: Machine<'_>,
-    y: &mut [f32],
-    x: &[f32],
-    weight: &[f32],
-    bias: Option<&[f32]>,
-    width: usize,
-    eps: f32,
-) {
+pub fn layer_norm(_: Machine<'_>, y: &mut [f32], x: &[f32], weight: &[f32], bias: Option<&[f32]>, width: usize, eps: f32) {
     for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
         let mean = x.iter().map(|x| f64::from(*x)).sum::<f64>() / width as f64;
         let variance = x.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / width as f64;

@@ -5,15 +5,7 @@ use crate::scan::{Gate, Scan};
 use std::ops::Range;
 
 /// The states before the first row of a sequence and after each of its rows, for one head: `[rows + 1][d_k * d_v]`.
-fn states(
-    scan: Scan,
-    head: usize,
-    rows: Range<usize>,
-    initial: &[f32],
-    k: &[f32],
-    v: &[f32],
-    gate: Gate<'_>,
-) -> Vec<Vec<f64>> {
+fn states(scan: Scan, head: usize, rows: Range<usize>, initial: &[f32], k: &[f32], v: &[f32], gate: Gate<'_>) -> Vec<Vec<f64>> {
     let Scan { heads, d_k, d_v } = scan;
     let mut states: Vec<Vec<f64>> = vec![initial.iter().map(|x| f64::from(*x)).collect()];
     for row in rows {

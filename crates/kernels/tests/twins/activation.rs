@@ -1,0 +1,184 @@
+use crate::check::{ODD, assert_close, for_random_cases, poison};
+use crate::support::{DIFFERENCE, LONG, any, differences, dot, hold, present, signed, within};
+use attendant_kernels::activation::{self, Gelu, Unary};
+use attendant_kernels::{Isa, Machine, naive};
+
+const UNARY: [Unary; 7] = [Unary::Silu, Unary::Sigmoid, Unary::Tanh, Unary::Exp, Unary::EluPlusOne, Unary::Relu, Unary::Softplus];
+
+#[test]
+fn swiglu() {
+    for_random_cases(2, |random| {
+        for n in ODD.into_iter().chain([0, LONG]) {
+            let (gate, up, d_y) = (within(random, n, -4.0..4.0), signed(random, n), signed(random, n));
+            let run = |f: fn(Machine<'_>, &mut [f32], &[f32], &[f32]), machine: Machine<'_>| {
+                let mut y = poison(n);
+                f(machine, &mut y, &gate, &up);
+                [y]
+            };
+            hold(&format!("swiglu {n}"), 3e-7, run(naive::activation::swiglu, any()), |machine| run(activation::swiglu, machine));
+            let old = present(random, n);
+            let run = |f: fn(Machine<'_>, &mut [f32], &mut [f32], &[f32], &[f32], &[f32]), machine: Machine<'_>| {
+                let (mut d_gate, mut d_up) = (old.clone(), old.clone());
+                f(machine, &mut d_gate, &mut d_up, &d_y, &gate, &up);
+                [d_gate, d_up]
+            };
+            hold(&format!("swiglu_backward {n}"), 3e-7, run(naive::activation::swiglu_backward, any()), |machine| {
+                run(activation::swiglu_backward, machine)
+            });
+        }
+    });
+}
+
+#[test]
+fn gelu() {
+    for_random_cases(2, |random| {
+        for kind in [Gelu::Erf, Gelu::Tanh] {
+            for n in ODD.into_iter().chain([0, LONG]) {
+                let (x, d_y, old) = (within(random, n, -4.0..4.0), signed(random, n), present(random, n));
+                let run = |f: fn(Machine<'_>, &mut [f32], &[f32], Gelu), machine: Machine<'_>| {
+                    let mut y = poison(n);
+                    f(machine, &mut y, &x, kind);
+                    [y]
+                };
+                let what = format!("{kind:?} {n}");
+                hold(&what, 3e-7, run(naive::activation::gelu, any()), |machine| run(activation::gelu, machine));
+                let run = |f: fn(Machine<'_>, &mut [f32], &[f32], &[f32], Gelu), machine: Machine<'_>| {
+                    let mut d_x = old.clone();
+                    f(machine, &mut d_x, &d_y, &x, kind);
+                    [d_x]
+                };
+                hold(&what, 3e-7, run(naive::activation::gelu_backward, any()), |machine| {
+                    run(activation::gelu_backward, machine)
+                });
+            }
+        }
+    });
+}
+
+#[test]
+fn unary() {
+    for_random_cases(2, |random| {
+        for kind in UNARY {
+            for n in ODD.into_iter().chain([0, LONG]) {
+                let (x, d_y, old) = (within(random, n, -4.0..4.0), signed(random, n), present(random, n));
+                let run = |f: fn(Machine<'_>, &mut [f32], &[f32], Unary), machine: Machine<'_>| {
+                    let mut y = poison(n);
+                    f(machine, &mut y, &x, kind);
+                    [y]
+                };
+                let what = format!("{kind:?} {n}");
+                let [y] = run(naive::activation::unary, any());
+                hold(&what, 3e-7, [y.clone()], |machine| run(activation::unary, machine));
+                let run = |f: fn(Machine<'_>, &mut [f32], &[f32], &[f32], &[f32], Unary), machine: Machine<'_>| {
+                    let mut d_x = old.clone();
+                    f(machine, &mut d_x, &d_y, &x, &y, kind);
+                    [d_x]
+                };
+                hold(&what, 3e-7, run(naive::activation::unary_backward, any()), |machine| {
+                    run(activation::unary_backward, machine)
+                });
+            }
+        }
+    });
+}
+
+/// Each value by itself, not only on average.
+#[test]
+fn every_value_is_accurate() {
+    let x: Vec<f32> = (-4000..=4000).map(|i| i as f32 * 0.002).chain([1e-30, -1e-8, 3e-5, 0.0, 0.624_999_9, 0.625]).collect();
+    for isa in Isa::available() {
+        let machine = Machine { isa, ..any() };
+        for kind in UNARY {
+            let (mut got, mut want) = (poison(x.len()), poison(x.len()));
+            activation::unary(machine, &mut got, &x, kind);
+            naive::activation::unary(any(), &mut want, &x, kind);
+            for i in 0..x.len() {
+                let what = format!("{kind:?} of {} on {isa:?}: got {}, want {}", x[i], got[i], want[i]);
+                assert!((got[i] - want[i]).abs() <= 6e-7 * want[i].abs(), "{what}");
+            }
+        }
+        let (mut got, mut want) = (poison(x.len()), poison(x.len()));
+        activation::gelu(machine, &mut got, &x, Gelu::Erf);
+        naive::activation::gelu(any(), &mut want, &x, Gelu::Erf);
+        for i in 0..x.len() {
+            // In the far tail the rounding of the exponent, up to 32 here, is an error of the value.
+            let bound = if x[i] < -1.0 { 4e-6 } else { 4e-7 };
+            assert!(
+                (got[i] - want[i]).abs() <= bound * want[i].abs(),
+                "gelu of {} on {isa:?}: got {}, want {}",
+                x[i],
+                got[i],
+                want[i]
+            );
+        }
+    }
+}
+
+#[test]
+fn extremes() {
+    let x = [f32::NEG_INFINITY, -1e30, -1e4, -100.0, 100.0, 1e4, f32::NAN];
+    let wanted: [(Unary, [f32; 5]); 4] = [
+        (Unary::Sigmoid, [0.0, 0.0, 0.0, 0.0, 1.0]),
+        (Unary::Tanh, [-1.0, -1.0, -1.0, -1.0, 1.0]),
+        (Unary::Relu, [0.0, 0.0, 0.0, 0.0, 100.0]),
+        (Unary::Softplus, [0.0, 0.0, 0.0, 0.0, 100.0]),
+    ];
+    for isa in Isa::available() {
+        let machine = Machine { isa, ..any() };
+        for (kind, want) in wanted {
+            let mut y = poison(x.len());
+            activation::unary(machine, &mut y, &x, kind);
+            for i in 0..5 {
+                assert!((y[i] - want[i]).abs() < 1e-30, "{kind:?} of {} on {isa:?}: got {}, want {}", x[i], y[i], want[i]);
+            }
+            assert!(y[6].is_nan(), "{kind:?} of NaN on {isa:?}: got {}", y[6]);
+        }
+        for kind in [Gelu::Erf, Gelu::Tanh] {
+            let mut y = poison(x.len());
+            activation::gelu(machine, &mut y, &x, kind);
+            assert_eq!(y[2..6].iter().map(|y| y + 0.0).collect::<Vec<_>>(), [0.0, 0.0, 100.0, 1e4], "{kind:?} on {isa:?}");
+            assert!(y[6].is_nan(), "{kind:?} of NaN on {isa:?}: got {}", y[6]);
+            let mut d_x = vec![0.0; x.len()];
+            activation::gelu_backward(machine, &mut d_x, &[1.0; 7], &x, kind);
+            assert_eq!(d_x[2..6], [0.0, 0.0, 1.0, 1.0], "derivative of {kind:?} on {isa:?}");
+        }
+    }
+}
+
+#[test]
+fn gradients_are_differences() {
+    for_random_cases(2, |random| {
+        // Away from the corners of relu and elu.
+        let x: Vec<f32> = within(random, 40, -3.0..3.0).into_iter().map(|x| if x.abs() < 0.05 { x + 0.2 } else { x }).collect();
+        let (up, d_y) = (signed(random, 40), signed(random, 40));
+        for kind in UNARY {
+            let [want] = differences(&[x.clone()], |[x]| {
+                let mut y = poison(x.len());
+                naive::activation::unary(any(), &mut y, x, kind);
+                dot(&y, &d_y)
+            });
+            let mut d_x = vec![0.0; 40];
+            naive::activation::unary_backward(any(), &mut d_x, &d_y, &x, &[], kind);
+            assert_close(&format!("{kind:?}"), &d_x, &want, DIFFERENCE);
+        }
+        for kind in [Gelu::Erf, Gelu::Tanh] {
+            let [want] = differences(&[x.clone()], |[x]| {
+                let mut y = poison(x.len());
+                naive::activation::gelu(any(), &mut y, x, kind);
+                dot(&y, &d_y)
+            });
+            let mut d_x = vec![0.0; 40];
+            naive::activation::gelu_backward(any(), &mut d_x, &d_y, &x, kind);
+            assert_close(&format!("{kind:?}"), &d_x, &want, DIFFERENCE);
+        }
+        let want = differences(&[x.clone(), up.clone()], |[gate, up]| {
+            let mut y = poison(gate.len());
+            naive::activation::swiglu(any(), &mut y, gate, up);
+            dot(&y, &d_y)
+        });
+        let (mut d_gate, mut d_up) = (vec![0.0; 40], vec![0.0; 40]);
+        naive::activation::swiglu_backward(any(), &mut d_gate, &mut d_up, &d_y, &x, &up);
+        assert_close("swiglu d_gate", &d_gate, &want[0], DIFFERENCE);
+        assert_close("swiglu d_up", &d_up, &want[1], DIFFERENCE);
+    });
+}
