@@ -15,8 +15,11 @@ pub use matrix::{MatrixMut, MatrixRef};
 use crate::Machine;
 use crate::disjoint::{Disjoint, run};
 use crate::simd::{Kernel, Simd};
-use crate::tile::{MAX_PANEL, TILE_ROWS, multiply_panel, pack_panel, panel_width};
+use crate::tile::{MAX_PANEL, TILE_ROWS, multiply_panel, pack_panels, panel_width};
 use std::ops::Range;
+
+/// Columns of B packed at a time: four cache lines of each row, whose rows may be pages apart.
+const PACKED: usize = MAX_PANEL;
 
 /// What becomes of the values that C holds before the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +76,7 @@ pub fn product_batched(
     accumulate: Accumulate,
     scratch: &mut [f32],
 ) {
-    let plan = Plan::new(c.rows(), c.cols(), a.cols());
+    let plan = Plan::new(c.rows(), c.cols(), a.cols(), a.col_stride() == 1);
     check(batch, steps, &c, a, b);
     let workers = machine.executor.workers();
     let want = plan.scratch() * workers;
@@ -94,7 +97,7 @@ pub fn product_batched(
 
 /// Values of scratch that [`product`] needs, and [`product_batched`] for products of this shape.
 pub fn product_scratch(m: usize, n: usize, k: usize, workers: usize) -> usize {
-    Plan::new(m, n, k).scratch() * workers
+    Plan::new(m, n, k, true).scratch() * workers
 }
 
 #[track_caller]
@@ -129,21 +132,24 @@ impl Plan {
     /// Rows of a block, at most: with `K_BLOCK` columns of A they take less than half of the second-level cache.
     const ROW_BLOCK: usize = 192;
     /// Columns of A between two visits to an entry of C: a panel of 16 columns and a row tile of A fit in 32 KiB.
-    const K_BLOCK: usize = 256;
+    const K_BLOCK: usize = 384;
     /// Items to aim for, so that a dynamic queue evens out what the workers get.
     const ITEMS: usize = 64;
+    /// The same where every item copies its rows of A, which takes wide groups of columns to pay off.
+    const ITEMS_COPYING: usize = 16;
     /// An item should cost this many multiply-adds, or it costs less than the queue.
     const ITEM_COST: usize = 1 << 19;
     /// Multiply-adds that packing one entry of B costs.
     const PACKING: usize = 8;
 
-    fn new(m: usize, n: usize, k: usize) -> Plan {
+    fn new(m: usize, n: usize, k: usize, a_in_place: bool) -> Plan {
         let row_block = even(m, Self::ROW_BLOCK).next_multiple_of(TILE_ROWS);
         let row_blocks = m.div_ceil(row_block);
         let cost = (m + row_blocks * Self::PACKING) * n * k;
-        let items = (cost / Self::ITEM_COST).clamp(1, Self::ITEMS);
+        let most = if a_in_place { Self::ITEMS } else { Self::ITEMS_COPYING };
+        let items = (cost / Self::ITEM_COST).clamp(1, most);
         let groups = items.div_ceil(row_blocks.max(1));
-        let col_group = n.div_ceil(groups).max(1).next_multiple_of(MAX_PANEL);
+        let col_group = n.div_ceil(groups).max(1).next_multiple_of(PACKED);
         Plan { m, n, row_block, col_group, k_block: even(k, Self::K_BLOCK) }
     }
 
@@ -159,7 +165,7 @@ impl Plan {
 
     /// Values that one worker needs: a panel of B and a block of A.
     fn scratch(&self) -> usize {
-        self.k_block * (MAX_PANEL + self.row_block)
+        self.k_block * PACKED + self.row_block * copy_stride(self.k_block)
     }
 }
 
@@ -184,17 +190,20 @@ impl Kernel for Block<'_> {
     fn run<S: Simd>(self, simd: S) {
         let Block { c, a, b, mut accumulate, k_block, scratch } = self;
         let (m, n, k) = (c.rows(), c.cols(), a.cols());
-        let (panel, a_scratch) = scratch.split_at_mut(k_block * MAX_PANEL);
+        let width = panel_width::<S>();
+        let (panels, a_scratch) = scratch.split_at_mut(k_block * PACKED);
         let mut first = 0;
         loop {
             let ks = first..(first + k_block).min(k);
             let a = rows_contiguous(simd, a.part(0..m, ks.clone()), a_scratch);
-            for col in (0..n).step_by(panel_width::<S>()) {
-                let cols = col..(col + panel_width::<S>()).min(n);
-                pack_panel(simd, b.part(ks.clone(), cols.clone()), panel);
-                // SAFETY: the only part of `c` in use.
-                let c = unsafe { c.part(0, 0..m, cols) };
-                multiply_panel(simd, c, a, panel, accumulate);
+            for col in (0..n).step_by(PACKED) {
+                let packed = col..(col + PACKED).min(n);
+                pack_panels(simd, b.part(ks.clone(), packed.clone()), panels);
+                for (col, panel) in packed.step_by(width).zip(panels.chunks(width * ks.len().max(1))) {
+                    // SAFETY: the only part of `c` in use.
+                    let c = unsafe { c.part(0, 0..m, col..(col + width).min(n)) };
+                    multiply_panel(simd, c, a, panel, accumulate);
+                }
             }
             accumulate = Accumulate::Add;
             first = ks.end;
@@ -212,10 +221,16 @@ fn rows_contiguous<'a, S: Simd>(simd: S, a: MatrixRef<'a>, scratch: &'a mut [f32
         return a;
     }
     simd.call(Copy { from: a, to: scratch });
-    MatrixRef::row_major(scratch, a.rows(), a.cols())
+    MatrixRef::strided(scratch, a.rows(), a.cols(), copy_stride(a.cols()), 1)
 }
 
-/// Copies a matrix into contiguous rows.
+/// Distance between rows of a copy: an odd number of cache lines, so that the lines of many rows that a transpose writes to by
+/// turns fall into different sets of the first-level cache.
+fn copy_stride(cols: usize) -> usize {
+    (cols.div_ceil(16) | 1) * 16
+}
+
+/// Copies a matrix into contiguous rows, [`copy_stride`] apart.
 struct Copy<'a> {
     from: MatrixRef<'a>,
     to: &'a mut [f32],
@@ -227,7 +242,8 @@ impl Kernel for Copy<'_> {
     fn run<S: Simd>(self, simd: S) {
         let Copy { from, to } = self;
         let (rows, cols, lanes) = (from.rows(), from.cols(), S::LANES);
-        let to = &mut to[..rows * cols];
+        let stride = copy_stride(cols);
+        let to = &mut to[..rows * stride];
         let (mut whole_rows, mut whole_cols) = (0, 0);
         if from.row_stride() == 1 {
             (whole_rows, whole_cols) = (rows / lanes * lanes, cols / lanes * lanes);
@@ -237,14 +253,14 @@ impl Kernel for Copy<'_> {
                 // SAFETY: the square at `(i, j)` lies within `from`, whose row_stride is 1, and within `to`.
                 unsafe {
                     let at = from.as_ptr().add(i + j * from.col_stride());
-                    simd.transpose(at, from.col_stride(), to.as_mut_ptr().add(i * cols + j), cols);
+                    simd.transpose(at, from.col_stride(), to.as_mut_ptr().add(i * stride + j), stride);
                 }
             }
         }
         for i in 0..rows {
             let done = if i < whole_rows { whole_cols } else { 0 };
             for j in done..cols {
-                to[i * cols + j] = from.at(i, j);
+                to[i * stride + j] = from.at(i, j);
             }
         }
     }

@@ -17,14 +17,14 @@ pub(crate) const fn panel_width<S: Simd>() -> usize {
     S::LANES * S::TILE_VECTORS
 }
 
-/// Packs B `[k, cols]`, at most [`panel_width`] columns, as `[k][panel_width]`. Vectors that hold columns are filled with
-/// zeros beyond them; vectors that hold none are left alone.
+/// Packs B `[k, cols]` as panels one after the other, each `[k][panel_width]`. Vectors that hold columns are filled with zeros
+/// beyond them; vectors that hold none are left alone.
 ///
 /// # Panics
-/// If `panel` is too short or `b` too wide.
+/// If `panels` is too short.
 #[inline(always)]
-pub(crate) fn pack_panel<S: Simd>(simd: S, b: MatrixRef<'_>, panel: &mut [f32]) {
-    simd.call(PackPanel { b, panel });
+pub(crate) fn pack_panels<S: Simd>(simd: S, b: MatrixRef<'_>, panels: &mut [f32]) {
+    simd.call(PackPanels { b, panels });
 }
 
 /// C `[m, n]` = or += A `[m, k]` B `[k, n]`, with B a packed panel.
@@ -36,78 +36,85 @@ pub(crate) fn multiply_panel<S: Simd>(simd: S, c: MatrixMut<'_>, a: MatrixRef<'_
     simd.call(MultiplyPanel { c, a, panel, accumulate });
 }
 
-struct PackPanel<'a> {
+struct PackPanels<'a> {
     b: MatrixRef<'a>,
-    panel: &'a mut [f32],
+    panels: &'a mut [f32],
 }
 
-impl Kernel for PackPanel<'_> {
+impl Kernel for PackPanels<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let PackPanel { b, panel } = self;
-        let width = panel_width::<S>();
-        assert!(
-            b.cols() <= width && panel.len() >= b.rows() * width,
-            "a panel of {} for {:?}",
-            panel.len(),
-            (b.rows(), b.cols())
-        );
+        let PackPanels { b, panels } = self;
+        let padded = b.cols().next_multiple_of(panel_width::<S>());
+        assert!(panels.len() >= b.rows() * padded, "panels of {} for {:?}", panels.len(), (b.rows(), b.cols()));
         if b.col_stride() == 1 {
-            pack_rows(simd, b, panel);
+            pack_rows(simd, b, panels);
         } else if b.row_stride() == 1 {
-            pack_columns(simd, b, panel);
+            pack_columns(simd, b, panels);
         } else {
-            pack_entries::<S>(b, 0, 0, panel);
+            pack_entries::<S>(b, 0, 0, panels);
         }
     }
 }
 
-/// Packs a B whose rows are contiguous.
+/// Where entry `(k, j)` goes; column `j + 1` is beside it unless it begins a panel.
 #[inline(always)]
-fn pack_rows<S: Simd>(simd: S, b: MatrixRef<'_>, panel: &mut [f32]) {
+fn packed_at<S: Simd>(rows: usize, k: usize, j: usize) -> usize {
+    let width = panel_width::<S>();
+    j / width * width * rows + k * width + j % width
+}
+
+/// Packs a B whose rows are contiguous. Row by row, since the rows may be pages apart.
+#[inline(always)]
+fn pack_rows<S: Simd>(simd: S, b: MatrixRef<'_>, panels: &mut [f32]) {
     let whole = b.cols() / S::LANES * S::LANES;
     for k in 0..b.rows() {
         // SAFETY: row `k` of `b` has `cols` values one after the other (col_stride is 1).
         let row = unsafe { std::slice::from_raw_parts(b.as_ptr().add(k * b.row_stride()), b.cols()) };
-        let to = &mut panel[k * panel_width::<S>()..][..panel_width::<S>()];
         for j in (0..whole).step_by(S::LANES) {
-            // SAFETY: `j + LANES <= whole`, which neither `row` nor `to` is shorter than.
-            unsafe { simd.store(to.as_mut_ptr().add(j), simd.load(row.as_ptr().add(j))) };
+            // SAFETY: `j + LANES <= cols`, and the panels hold every row and column of `b` (asserted by `PackPanels::run`).
+            unsafe {
+                let to = panels.as_mut_ptr().add(packed_at::<S>(b.rows(), k, j));
+                simd.store(to, simd.load(row.as_ptr().add(j)));
+            }
         }
         if whole < b.cols() {
             let tail = simd.load_partial(&row[whole..]);
-            simd.store_partial(&mut to[whole..][..S::LANES], tail);
+            simd.store_partial(&mut panels[packed_at::<S>(b.rows(), k, whole)..][..S::LANES], tail);
         }
     }
 }
 
 /// Packs a B whose columns are contiguous.
 #[inline(always)]
-fn pack_columns<S: Simd>(simd: S, b: MatrixRef<'_>, panel: &mut [f32]) {
-    let (width, lanes) = (panel_width::<S>(), S::LANES);
+fn pack_columns<S: Simd>(simd: S, b: MatrixRef<'_>, panels: &mut [f32]) {
+    let lanes = S::LANES;
     let (whole_k, whole_j) = (b.rows() / lanes * lanes, b.cols() / lanes * lanes);
-    for k in (0..whole_k).step_by(lanes) {
-        for j in (0..whole_j).step_by(lanes) {
-            // SAFETY: the square at `(k, j)` lies within `b`, whose row_stride is 1, and `panel` holds rows of `width` for
-            // each of `b` (checked by `PackPanel::run`).
+    for j in (0..whole_j).step_by(lanes) {
+        for k in (0..whole_k).step_by(lanes) {
+            // SAFETY: the square at `(k, j)` lies within `b`, whose row_stride is 1, and the panels hold every row and column
+            // of `b` (asserted by `PackPanels::run`).
             unsafe {
                 let from = b.as_ptr().add(k + j * b.col_stride());
-                simd.transpose(from, b.col_stride(), panel.as_mut_ptr().add(k * width + j), width);
+                let to = panels.as_mut_ptr().add(packed_at::<S>(b.rows(), k, j));
+                simd.transpose(from, b.col_stride(), to, panel_width::<S>());
             }
         }
     }
-    pack_entries::<S>(b.part(0..whole_k, 0..b.cols()), 0, whole_j, panel);
-    pack_entries::<S>(b, whole_k, 0, panel);
+    pack_entries::<S>(b, whole_k, 0, panels);
+    if whole_j < b.cols() {
+        pack_entries::<S>(b, 0, whole_j, panels);
+    }
 }
 
 /// Packs entries one by one, those of `b` from row `first_k` and column `first_j`, a whole number of vectors, on.
 #[inline(always)]
-fn pack_entries<S: Simd>(b: MatrixRef<'_>, first_k: usize, first_j: usize, panel: &mut [f32]) {
+fn pack_entries<S: Simd>(b: MatrixRef<'_>, first_k: usize, first_j: usize, panels: &mut [f32]) {
     let padded = b.cols().next_multiple_of(S::LANES);
     for k in first_k..b.rows() {
         for j in first_j..padded {
-            panel[k * panel_width::<S>() + j] = if j < b.cols() { b.at(k, j) } else { 0.0 };
+            panels[packed_at::<S>(b.rows(), k, j)] = if j < b.cols() { b.at(k, j) } else { 0.0 };
         }
     }
 }
@@ -166,31 +173,30 @@ fn multiply_rows<S: Simd, const VECTORS: usize>(simd: S, mut product: MultiplyPa
 /// `VECTORS * LANES`; the panel must have a row for each column of A.
 #[inline(always)]
 unsafe fn multiply_tile<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, product: &mut MultiplyPanel<'_>, row: usize) {
-    let MultiplyPanel { c, a, panel, accumulate } = product;
-    let (c_stride, tail) = (c.row_stride(), c.cols() - (VECTORS - 1) * S::LANES);
+    let MultiplyPanel { a, panel, accumulate, .. } = *product;
+    let (c_stride, tail) = (product.c.row_stride(), product.c.cols() - (VECTORS - 1) * S::LANES);
     // SAFETY: C has row `row`.
-    let c = unsafe { c.as_mut_ptr().add(row * c_stride) };
+    let c = unsafe { product.c.as_mut_ptr().add(row * c_stride) };
     let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
-    match accumulate {
-        Accumulate::Add => {
-            for i in 0..ROWS {
-                for j in 0..VECTORS {
-                    // SAFETY: C has this row, and in it whole vectors but for the last, which has `tail` values.
-                    sums[i][j] = unsafe {
-                        let p = c.add(i * c_stride + j * S::LANES);
-                        if j + 1 < VECTORS || tail == S::LANES {
-                            simd.load(p)
-                        } else {
-                            simd.load_partial(std::slice::from_raw_parts(p, tail))
-                        }
-                    };
-                }
+    if accumulate == Accumulate::Add {
+        for i in 0..ROWS {
+            for j in 0..VECTORS {
+                // SAFETY: C has this row, and in it whole vectors but for the last, which has `tail` values.
+                sums[i][j] = unsafe {
+                    let p = c.add(i * c_stride + j * S::LANES);
+                    if j + 1 < VECTORS || tail == S::LANES {
+                        simd.load(p)
+                    } else {
+                        simd.load_partial(std::slice::from_raw_parts(p, tail))
+                    }
+                };
             }
         }
-        Accumulate::Store => {
-            for i in 0..ROWS {
-                simd.prefetch(c.wrapping_add(i * c_stride));
-            }
+    }
+    // The next tile's rows of C, far apart, which no hardware foresees.
+    if row + 2 * ROWS <= product.c.rows() {
+        for i in ROWS..2 * ROWS {
+            simd.prefetch(c.wrapping_add(i * c_stride));
         }
     }
     let mut rows = [a.as_ptr(); ROWS];

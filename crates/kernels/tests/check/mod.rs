@@ -1,5 +1,6 @@
 //! What the tests of this crate share: seeded random numbers, the error metric, and machines to run on.
-#![allow(dead_code)] // Each test file uses its own part.
+// Each test file is a crate that uses its own part of this.
+#![allow(dead_code, unreachable_pub)]
 
 use attendant_kernels::{Executor, Inline, Isa, Machine, Pool};
 use std::sync::LazyLock;
