@@ -127,15 +127,14 @@ fn backward(
     }
 }
 
-/// `sum += (x - mean)^2`
+/// `sum += x - mean`
 #[derive(Clone, Copy)]
-struct SquaredDeviation(f32);
+struct Deviation(f32);
 
-impl Term<1> for SquaredDeviation {
+impl Term<1> for Deviation {
     #[inline(always)]
     fn add<S: Simd>(self, simd: S, sum: S::V, [x]: [S::V; 1]) -> S::V {
-        let deviation = simd.sub(x, simd.splat(self.0));
-        simd.fma(deviation, deviation, sum)
+        simd.add(sum, simd.sub(x, simd.splat(self.0)))
     }
 
     #[inline(always)]
@@ -144,17 +143,41 @@ impl Term<1> for SquaredDeviation {
     }
 }
 
-/// `y = (x - mean) * factor`
+/// `sum += (x - mean - rest)^2`
+#[derive(Clone, Copy)]
+struct SquaredDeviation {
+    mean: f32,
+    rest: f32,
+}
+
+impl Term<1> for SquaredDeviation {
+    #[inline(always)]
+    fn add<S: Simd>(self, simd: S, sum: S::V, [x]: [S::V; 1]) -> S::V {
+        let deviation = simd.sub(simd.sub(x, simd.splat(self.mean)), simd.splat(self.rest));
+        simd.fma(deviation, deviation, sum)
+    }
+
+    /// Adds `rest^2`, which is below the rounding of the sum.
+    #[inline(always)]
+    fn pad(self) -> f32 {
+        self.mean
+    }
+}
+
+/// `s = (x - mean - rest) factor`: the mean is `mean + rest`, since a mean far from 0 rounded to one number would be off by a
+/// good part of a small deviation.
 #[derive(Clone, Copy)]
 struct Standardise {
     mean: f32,
+    rest: f32,
     factor: f32,
 }
 
 impl Standardise {
     #[inline(always)]
     fn value<S: Simd>(self, simd: S, x: S::V) -> S::V {
-        simd.mul(simd.sub(x, simd.splat(self.mean)), simd.splat(self.factor))
+        let deviation = simd.sub(x, simd.splat(self.mean));
+        simd.fma(deviation, simd.splat(self.factor), simd.splat(-self.rest * self.factor))
     }
 }
 
@@ -183,9 +206,13 @@ impl Norm<'_> {
     #[inline(always)]
     fn standardise<S: Simd>(self, simd: S, x: &[f32]) -> Standardise {
         let width = self.width as f32;
-        let mean = if self.centred { sum(simd, Sum, [x]) / width } else { 0.0 };
-        let variance = sum(simd, SquaredDeviation(mean), [x]) / width;
-        Standardise { mean, factor: 1.0 / (variance + self.eps).sqrt() }
+        let (mut mean, mut rest) = (0.0, 0.0);
+        if self.centred {
+            mean = sum(simd, Sum, [x]) / width;
+            rest = sum(simd, Deviation(mean), [x]) / width;
+        }
+        let variance = sum(simd, SquaredDeviation { mean, rest }, [x]) / width;
+        Standardise { mean, rest, factor: 1.0 / (variance + self.eps).sqrt() }
     }
 }
 
@@ -246,30 +273,30 @@ impl Kernel for Backward<'_> {
 #[inline(always)]
 fn input_gradient<S: Simd>(simd: S, norm: Norm<'_>, op: Standardise, d_x: &mut [f32], x: &[f32], d_y: &[f32]) {
     let width = norm.width as f32;
-    let (g, g_x) = match norm.weight {
-        Some(weight) => (sum(simd, Dot, [d_y, weight]), sum(simd, CentredDot(op.mean), [x, d_y, weight])),
-        None => (sum(simd, Sum, [d_y]), sum(simd, CentredDot(op.mean), [x, d_y])),
+    let (g, g_s) = match norm.weight {
+        Some(weight) => (sum(simd, Dot, [d_y, weight]), sum(simd, DotStandardised(op), [x, d_y, weight])),
+        None => (sum(simd, Sum, [d_y]), sum(simd, DotStandardised(op), [x, d_y])),
     };
     let offset = if norm.centred { g / width } else { 0.0 };
-    let gradient = InputGradient { op, slope: g_x * op.factor / width, offset };
+    let gradient = InputGradient { op, slope: g_s / width, offset };
     match norm.weight {
         Some(weight) => apply(simd, gradient, [d_x], [x, d_y, weight]),
         None => apply(simd, gradient, [d_x], [x, d_y]),
     }
 }
 
-/// `sum += (x - mean) g`, where `g` may be a product.
+/// `sum += s g`, where `g` may be a product.
 #[derive(Clone, Copy)]
-struct CentredDot(f32);
+struct DotStandardised(Standardise);
 
-impl Term<2> for CentredDot {
+impl Term<2> for DotStandardised {
     #[inline(always)]
     fn add<S: Simd>(self, simd: S, sum: S::V, [x, g]: [S::V; 2]) -> S::V {
-        simd.fma(simd.sub(x, simd.splat(self.0)), g, sum)
+        simd.fma(self.0.value(simd, x), g, sum)
     }
 }
 
-impl Term<3> for CentredDot {
+impl Term<3> for DotStandardised {
     #[inline(always)]
     fn add<S: Simd>(self, simd: S, sum: S::V, [x, d_y, weight]: [S::V; 3]) -> S::V {
         Term::<2>::add(self, simd, sum, [x, simd.mul(d_y, weight)])

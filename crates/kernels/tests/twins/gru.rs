@@ -104,7 +104,7 @@ type Backward = fn(
 fn forward_and_backward() {
     for_random_cases(2, |random| {
         for (hidden, lengths) in [
-            (1, &[9, 1][..]),
+            (1, &[9, 1, 4, 2, 7, 3, 5, 1][..]),
             (3, &[5, 1, 0, 17]),
             (17, &[3, 9, 2, 4, 4, 7, 1]),
             (65, &[20, 3]),

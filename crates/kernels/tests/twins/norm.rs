@@ -2,7 +2,8 @@ use crate::check::{assert_close, assert_same_bits, for_random_cases, poison};
 use crate::support::{DIFFERENCE, any, differences, dot, hold, present, signed, within};
 use attendant_kernels::{Isa, Machine, naive, norm};
 
-const SHAPES: [(usize, usize); 9] = [(1, 1), (3, 17), (17, 3), (63, 65), (5, 100), (300, 63), (40, 576), (2, 17_001), (0, 8)];
+/// Rows and width. Gradients are tested from the second on: those of a row of one value are nothing but roundings.
+const SHAPES: [(usize, usize); 9] = [(17, 1), (3, 17), (17, 3), (63, 65), (5, 100), (300, 63), (40, 576), (2, 17_001), (0, 8)];
 const EPS: f32 = 1e-5;
 
 #[test]
@@ -26,7 +27,7 @@ fn rms_norm() {
 #[test]
 fn rms_norm_backward() {
     for_random_cases(2, |random| {
-        for (n, width) in SHAPES {
+        for &(n, width) in &SHAPES[1..] {
             let (x, w, d_y) = (signed(random, n * width), signed(random, width), signed(random, n * width));
             let (old_x, old_w) = (present(random, n * width), present(random, width));
             for weight in [None, Some(&w[..])] {
@@ -60,7 +61,7 @@ fn layer_norm() {
                     [y]
                 };
                 let what = format!("layer_norm {n} x {width}, bias {}", bias.is_some());
-                hold(&what, 2e-6, run(naive::norm::layer_norm, any()), |machine| run(norm::layer_norm, machine));
+                hold(&what, 1e-6, run(naive::norm::layer_norm, any()), |machine| run(norm::layer_norm, machine));
             }
         }
     });
@@ -69,7 +70,7 @@ fn layer_norm() {
 #[test]
 fn layer_norm_backward() {
     for_random_cases(2, |random| {
-        for (n, width) in SHAPES {
+        for &(n, width) in &SHAPES[1..] {
             let (x, w, d_y) = (signed(random, n * width), signed(random, width), signed(random, n * width));
             let (old_x, old_w) = (present(random, n * width), present(random, width));
             for with_bias in [false, true] {

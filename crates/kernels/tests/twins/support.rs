@@ -1,11 +1,24 @@
 //! Inputs, runs on every machine, and differences.
 
-use crate::check::{Random, TWO, assert_close, assert_same_bits};
+use crate::check::{ODD, Random, TWO, assert_close, assert_same_bits};
 use attendant_kernels::{Inline, Isa, Machine};
 use std::ops::Range;
 
-/// A length that is cut into several work items.
-pub(crate) const LONG: usize = 50_001;
+/// Slices of odd lengths, one after the other, and at last one that is cut into several work items. A kernel is run on each,
+/// and compared on all of them together: roundings of one value alone are no measure.
+pub(crate) fn pieces() -> Vec<Range<usize>> {
+    let mut end = 0;
+    let mut next = |len: usize| {
+        end += len;
+        end - len..end
+    };
+    ODD.into_iter().chain([0, 50_001]).map(&mut next).collect()
+}
+
+/// Values in all [`pieces`].
+pub(crate) fn pieces_len() -> usize {
+    pieces().last().map_or(0, |last| last.end)
+}
 
 /// Uniform in `range`.
 pub(crate) fn within(random: &mut Random, n: usize, range: Range<f32>) -> Vec<f32> {
