@@ -5,6 +5,7 @@ use crate::disjoint::{Disjoint, each_part, run, sized};
 use crate::elementwise::AddAssign;
 use crate::simd::{Kernel, Simd};
 use crate::vector::{apply, rows, rows_per_item};
+use std::ops::Range;
 
 /// Columns of one work item of the gradient.
 const COLUMNS: usize = 64;
@@ -37,25 +38,30 @@ pub fn embedding_backward(machine: Machine<'_>, d_table: &mut [f32], d_y: &[f32]
     // Every item goes through all ids, for its own columns: an id that occurs often burdens no single item.
     let d_table = Disjoint::new(d_table);
     run(sized(machine, d_y.len()), width.div_ceil(COLUMNS), &|item, _worker| {
-        let span = item * COLUMNS..width.min((item + 1) * COLUMNS);
-        for (d_y, &id) in d_y.chunks_exact(width).zip(ids) {
-            let start = id as usize * width;
-            // SAFETY: items have different columns, and one item takes one row at a time.
-            let d_row = unsafe { d_table.slice(start + span.start..start + span.end) };
-            machine.isa.run(AddRow { y: d_row, x: &d_y[span.clone()] });
-        }
+        let columns = item * COLUMNS..width.min((item + 1) * COLUMNS);
+        machine.isa.run(AddRows { d_table: &d_table, d_y, ids, width, columns });
     });
 }
 
-struct AddRow<'a> {
-    y: &'a mut [f32],
-    x: &'a [f32],
+/// Adds some columns of the rows of `d_y` to theirs of the table. Nobody else has these columns.
+struct AddRows<'a> {
+    d_table: &'a Disjoint<'a, f32>,
+    d_y: &'a [f32],
+    ids: &'a [u32],
+    width: usize,
+    columns: Range<usize>,
 }
 
-impl Kernel for AddRow<'_> {
+impl Kernel for AddRows<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        apply(simd, AddAssign, [self.y], [self.x]);
+        let Range { start, end } = self.columns;
+        for (d_y, id) in self.d_y.chunks_exact(self.width).zip(self.ids) {
+            let row = *id as usize * self.width;
+            // SAFETY: items have different columns, and one item takes one row at a time.
+            let d_row = unsafe { self.d_table.slice(row + start..row + end) };
+            apply(simd, AddAssign, [d_row], [&d_y[start..end]]);
+        }
     }
 }

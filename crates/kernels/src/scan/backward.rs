@@ -1,7 +1,7 @@
 //! The gradient of the scan: states within a chunk are computed again from its checkpoint, then rows are visited backwards.
 //!
-//! States lie transposed here, `[d_v, d_k]`: the gradients of query, key and gate then grow lane by lane, and only that of the
-//! value is a sum over lanes.
+//! States lie transposed here, with `d_k` cut into blocks: `[blocks, d_v, LANES]`. The gradients of query, key and gate then
+//! grow lane by lane, only that of the value is a sum over lanes, and memory is read in order.
 
 use super::{CHUNK, Gate, Scan, check, chunks_before, scan_checkpoints};
 use crate::Machine;
@@ -10,7 +10,7 @@ use crate::simd::{Kernel, Simd};
 use crate::vector::{load, store};
 use std::ops::Range;
 
-/// The most lanes a vector has: rows of transposed states are whole vectors of any width.
+/// Lanes of a block: the most that a vector has.
 const LANES: usize = 16;
 
 /// Gradients of [`super::gated_scan`]: `d_q`, `d_k [N, H * d_k] +=`; `d_v [N, H * d_v] +=`; `d_gate +=`, shaped as the gate.
@@ -56,14 +56,14 @@ pub fn gated_scan_backward(
         let mut scratch = Scratch::new(scan, scratch);
         // SAFETY: no other item has this sequence and head.
         let d_state = unsafe { d_state.slice(item * state_len..(item + 1) * state_len) };
-        transpose_in(scratch.d_state, d_state, scan);
+        block(scratch.d_state, d_state, scan);
         let rows = sequences[sequence].clone();
         let first_chunk = chunks_before(sequences, sequence);
         for chunk in (0..rows.len().div_ceil(CHUNK)).rev() {
             let start = rows.start + chunk * CHUNK;
             let chunk_rows = start..rows.end.min(start + CHUNK);
             let at = ((first_chunk + chunk) * scan.heads + head) * state_len;
-            transpose_in(scratch.state(0), &checkpoints[at..at + state_len], scan);
+            block(scratch.state(0), &checkpoints[at..at + state_len], scan);
             let part = |width: usize, row: usize| (row * scan.heads + head) * width..(row * scan.heads + head + 1) * width;
             let read = |row: usize| Row {
                 q: &q[part(scan.d_k, row)],
@@ -86,10 +86,12 @@ pub fn gated_scan_backward(
                     ]
                 };
                 let d_out = &d_out[part(scan.d_v, row)];
-                machine.isa.run(Retreat { scratch: &mut scratch, t, row: read(row), d_out, d_q, d_k, d_v, d_gate });
+                let Scratch { states, d_state, d_value, len } = &mut scratch;
+                let state = &states[t * *len..(t + 1) * *len];
+                machine.isa.run(Retreat { state, d_state, d_value, row: read(row), d_out, d_q, d_k, d_v, d_gate });
             }
         }
-        transpose_out(d_state, scratch.d_state, scan);
+        unblock(d_state, scratch.d_state, scan);
     });
 }
 
@@ -120,64 +122,66 @@ impl Row<'_> {
 
 /// A worker's scratch.
 struct Scratch<'a> {
-    /// `[CHUNK, d_v, width]`: the state before each row of the chunk.
+    /// `[CHUNK, blocks, d_v, LANES]`: the state before each row of the chunk.
     states: &'a mut [f32],
-    /// `[d_v, width]`: gradient of the state.
+    /// `[blocks, d_v, LANES]`: gradient of the state.
     d_state: &'a mut [f32],
     /// `[d_v, LANES]`: gradient of a row's value, before the sum over lanes.
     d_value: &'a mut [f32],
-    /// `d_k`, rounded up to whole vectors.
-    width: usize,
-    d_v: usize,
+    /// Values of one state.
+    len: usize,
 }
 
 impl<'a> Scratch<'a> {
     fn len(scan: Scan) -> usize {
-        let width = scan.d_k.next_multiple_of(LANES);
-        (CHUNK + 1) * scan.d_v * width + scan.d_v * LANES
+        (CHUNK + 1) * blocked_len(scan) + scan.d_v * LANES
     }
 
     fn new(scan: Scan, scratch: &'a mut [f32]) -> Self {
-        let width = scan.d_k.next_multiple_of(LANES);
-        let (states, rest) = scratch.split_at_mut(CHUNK * scan.d_v * width);
-        let (d_state, d_value) = rest.split_at_mut(scan.d_v * width);
-        Scratch { states, d_state, d_value: &mut d_value[..scan.d_v * LANES], width, d_v: scan.d_v }
+        let len = blocked_len(scan);
+        let (states, rest) = scratch.split_at_mut(CHUNK * len);
+        let (d_state, d_value) = rest.split_at_mut(len);
+        Scratch { states, d_state, d_value, len }
     }
 
     fn state(&mut self, t: usize) -> &mut [f32] {
-        let len = self.d_v * self.width;
-        &mut self.states[t * len..(t + 1) * len]
+        &mut self.states[t * self.len..(t + 1) * self.len]
     }
 
     /// The states before rows `t` and `t + 1`.
     fn states(&mut self, t: usize) -> (&[f32], &mut [f32]) {
-        let len = self.d_v * self.width;
-        let (old, new) = self.states[t * len..(t + 2) * len].split_at_mut(len);
+        let (old, new) = self.states[t * self.len..(t + 2) * self.len].split_at_mut(self.len);
         (old, new)
     }
 }
 
-/// `transposed [d_v, width] = state [d_k, d_v]`, with zeros beyond `d_k`.
-fn transpose_in(transposed: &mut [f32], state: &[f32], scan: Scan) {
-    let width = scan.d_k.next_multiple_of(LANES);
-    for (j, column) in transposed.chunks_exact_mut(width).enumerate() {
-        for (i, x) in column[..scan.d_k].iter_mut().enumerate() {
-            *x = state[i * scan.d_v + j];
+/// Values of a state in blocks.
+fn blocked_len(scan: Scan) -> usize {
+    scan.d_k.next_multiple_of(LANES) * scan.d_v
+}
+
+/// `blocked [blocks, d_v, LANES] = state [d_k, d_v]`, with zeros beyond `d_k`.
+fn block(blocked: &mut [f32], state: &[f32], scan: Scan) {
+    for (b, block) in blocked.chunks_exact_mut(scan.d_v * LANES).enumerate() {
+        for (lane, i) in (b * LANES..(b + 1) * LANES).enumerate() {
+            for (j, lanes) in block.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                lanes[lane] = if i < scan.d_k { state[i * scan.d_v + j] } else { 0.0 };
+            }
         }
-        column[scan.d_k..].fill(0.0);
     }
 }
 
-fn transpose_out(state: &mut [f32], transposed: &[f32], scan: Scan) {
-    let width = scan.d_k.next_multiple_of(LANES);
+/// `state [d_k, d_v] = blocked [blocks, d_v, LANES]`
+fn unblock(state: &mut [f32], blocked: &[f32], scan: Scan) {
     for (i, row) in state.chunks_exact_mut(scan.d_v).enumerate() {
-        for (j, x) in row.iter_mut().enumerate() {
-            *x = transposed[j * width + i];
+        let block = &blocked[i / LANES * scan.d_v * LANES..];
+        for (x, lanes) in row.iter_mut().zip(block.as_chunks::<LANES>().0) {
+            *x = lanes[i % LANES];
         }
     }
 }
 
-/// `new = diag(gate) old + k v^T`, transposed.
+/// `new = diag(gate) old + k v^T`, in blocks.
 struct Advance<'a> {
     old: &'a [f32],
     new: &'a mut [f32],
@@ -188,23 +192,26 @@ impl Kernel for Advance<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let width = self.row.k.len().next_multiple_of(LANES);
-        for i in (0..self.row.k.len()).step_by(S::LANES) {
-            let k = load(simd, &self.row.k[i..]);
-            let gate = self.row.gate(simd, i);
-            let columns = self.new.chunks_exact_mut(width).zip(self.old.chunks_exact(width)).zip(self.row.v);
-            for ((new, old), v) in columns {
-                let old = load(simd, &old[i..]);
-                store(simd, &mut new[i..], simd.fma(simd.splat(*v), k, simd.mul(gate, old)));
+        let Row { k, v, .. } = self.row;
+        for i in (0..k.len()).step_by(S::LANES) {
+            let (block, lane) = (i / LANES * v.len() * LANES, i % LANES);
+            let (key, gate) = (load(simd, &k[i..]), self.row.gate(simd, i));
+            let old = self.old[block..].as_chunks::<LANES>().0;
+            let new = self.new[block..].as_chunks_mut::<LANES>().0;
+            for ((new, old), v) in new.iter_mut().zip(old).zip(v) {
+                let old = load(simd, &old[lane..]);
+                store(simd, &mut new[lane..], simd.fma(simd.splat(*v), key, simd.mul(gate, old)));
             }
         }
     }
 }
 
 /// One row of the backward pass: from the gradient of the state after it to that of the state before it.
-struct Retreat<'a, 'b> {
-    scratch: &'a mut Scratch<'b>,
-    t: usize,
+struct Retreat<'a> {
+    /// The state before the row.
+    state: &'a [f32],
+    d_state: &'a mut [f32],
+    d_value: &'a mut [f32],
     row: Row<'a>,
     d_out: &'a [f32],
     d_q: &'a mut [f32],
@@ -213,33 +220,33 @@ struct Retreat<'a, 'b> {
     d_gate: &'a mut [f32],
 }
 
-impl Kernel for Retreat<'_, '_> {
+impl Kernel for Retreat<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Scratch { states, d_state, d_value, width, d_v } = self.scratch;
-        let (width, len) = (*width, *width * *d_v);
-        let state = &states[self.t * len..(self.t + 1) * len];
-        d_value.fill(0.0);
+        let d_value = self.d_value.as_chunks_mut::<LANES>().0;
+        d_value.as_flattened_mut().fill(0.0);
         let mut d_whole_gate = 0.0;
         for i in (0..self.d_k.len()).step_by(S::LANES) {
+            let (block, lane) = (i / LANES * self.d_v.len() * LANES, i % LANES);
             let (q, k, gate) = (load(simd, &self.row.q[i..]), load(simd, &self.row.k[i..]), self.row.gate(simd, i));
             let mut d_q = load(simd, &self.d_q[i..]);
             let mut d_k = load(simd, &self.d_k[i..]);
             let mut d_gate = simd.splat(0.0);
-            let columns = state.chunks_exact(width).zip(d_state.chunks_exact_mut(width));
-            let rows = columns.zip(d_value.chunks_exact_mut(LANES)).zip(self.row.v.iter().zip(self.d_out));
-            for (((before, d_state), d_value), (v, d_out)) in rows {
+            let states = self.state[block..].as_chunks::<LANES>().0;
+            let d_states = self.d_state[block..].as_chunks_mut::<LANES>().0;
+            let columns = states.iter().zip(d_states).zip(&mut *d_value).zip(self.row.v.iter().zip(self.d_out));
+            for (((before, d_state), d_value), (v, d_out)) in columns {
                 let (v, d_out) = (simd.splat(*v), simd.splat(*d_out));
-                let before = load(simd, &before[i..]);
+                let before = load(simd, &before[lane..]);
                 let after = simd.fma(v, k, simd.mul(gate, before));
-                let d_after = simd.fma(d_out, q, load(simd, &d_state[i..]));
+                let d_after = simd.fma(d_out, q, load(simd, &d_state[lane..]));
                 d_q = simd.fma(d_out, after, d_q);
                 d_k = simd.fma(v, d_after, d_k);
                 d_gate = simd.fma(d_after, before, d_gate);
-                let value = simd.fma(d_after, k, load(simd, d_value));
+                let value = simd.fma(d_after, k, load(simd, &*d_value));
                 store(simd, d_value, value);
-                store(simd, &mut d_state[i..], simd.mul(gate, d_after));
+                store(simd, &mut d_state[lane..], simd.mul(gate, d_after));
             }
             store(simd, &mut self.d_q[i..], d_q);
             store(simd, &mut self.d_k[i..], d_k);
@@ -255,7 +262,7 @@ impl Kernel for Retreat<'_, '_> {
         if let [d_gate] = self.d_gate {
             *d_gate += d_whole_gate;
         }
-        for (d_v, lanes) in self.d_v.iter_mut().zip(d_value.chunks_exact(LANES)) {
+        for (d_v, lanes) in self.d_v.iter_mut().zip(d_value) {
             *d_v += simd.reduce_add(load(simd, lanes));
         }
     }
