@@ -72,3 +72,16 @@ pub(crate) fn run(machine: Machine<'_>, items: usize, task: &(dyn Fn(usize, usiz
 pub(crate) fn sized(machine: Machine<'_>, work: usize) -> Machine<'_> {
     if work < SMALL { Machine { isa: machine.isa, executor: &Inline } } else { machine }
 }
+
+/// Panics unless `sequences` are ascending, disjoint ranges of `rows` rows: then items that have different sequences
+/// have different rows.
+pub(crate) fn check_sequences(sequences: &[Range<usize>], rows: usize) {
+    let mut end = 0;
+    for sequence in sequences {
+        assert!(
+            end <= sequence.start && sequence.start <= sequence.end && sequence.end <= rows,
+            "sequence {sequence:?} after row {end} of {rows}"
+        );
+        end = sequence.end;
+    }
+}

@@ -7,7 +7,7 @@ mod backward;
 pub use backward::{gated_scan_backward, gated_scan_backward_scratch};
 
 use crate::Machine;
-use crate::disjoint::{Disjoint, run, sized};
+use crate::disjoint::{Disjoint, check_sequences, run, sized};
 use crate::simd::{Kernel, Simd};
 use crate::vector::{load, store};
 use std::ops::Range;
@@ -165,18 +165,6 @@ fn check(scan: Scan, sequences: &[Range<usize>], state: &[f32], q: &[f32], k: &[
     gate.check(scan, rows);
     assert_eq!(state.len(), sequences.len() * heads * d_k * d_v, "state");
     check_sequences(sequences, rows);
-}
-
-/// Panics unless `sequences` are ascending, disjoint ranges of `rows` rows.
-pub(crate) fn check_sequences(sequences: &[Range<usize>], rows: usize) {
-    let mut end = 0;
-    for sequence in sequences {
-        assert!(
-            end <= sequence.start && sequence.start <= sequence.end && sequence.end <= rows,
-            "sequence {sequence:?} after row {end} of {rows}"
-        );
-        end = sequence.end;
-    }
 }
 
 /// One row: `s = diag(gate) s + k v^T`, `out = s^T q`, on a strip of columns `s [d_k, STRIP]`.

@@ -49,13 +49,23 @@ pub(crate) fn rows_per_item(width: usize) -> usize {
     (SMALL / width.max(1)).max(1)
 }
 
-fn check_lengths(len: usize, y: &[&mut [f32]], x: &[&[f32]]) {
-    for (i, y) in y.iter().enumerate() {
-        assert_eq!(y.len(), len, "output {i} has {} values, want {len}", y.len());
+#[inline(always)]
+fn check_lengths<const OUT: usize, const IN: usize>(len: usize, y: &[&mut [f32]; OUT], x: &[&[f32]; IN]) {
+    for k in 0..OUT {
+        if y[k].len() != len {
+            wrong_length("output", k, y[k].len(), len);
+        }
     }
-    for (i, x) in x.iter().enumerate() {
-        assert_eq!(x.len(), len, "input {i} has {} values, want {len}", x.len());
+    for k in 0..IN {
+        if x[k].len() != len {
+            wrong_length("input", k, x[k].len(), len);
+        }
     }
+}
+
+#[cold]
+fn wrong_length(what: &str, k: usize, got: usize, want: usize) -> ! {
+    panic!("{what} {k} has {got} values, want {want}");
 }
 
 struct MapKernel<'a, const OUT: usize, const IN: usize, O> {
@@ -210,9 +220,10 @@ pub(crate) fn load_padded<S: Simd>(simd: S, x: &[f32], pad: f32) -> S::V {
         // SAFETY: `x` has at least `LANES` values (just checked).
         return unsafe { simd.load(x.as_ptr()) };
     }
+    const { assert!(S::LANES <= MAX_LANES) };
     let mut lanes = [pad; MAX_LANES];
     lanes[..x.len()].copy_from_slice(x);
-    // SAFETY: no vector has more than `MAX_LANES` lanes.
+    // SAFETY: a vector has at most `MAX_LANES` lanes (asserted above).
     unsafe { simd.load(lanes.as_ptr()) }
 }
 
