@@ -5,6 +5,9 @@ use attendant_kernels::{Isa, Machine, naive};
 
 const UNARY: [Unary; 7] = [Unary::Silu, Unary::Sigmoid, Unary::Tanh, Unary::Exp, Unary::EluPlusOne, Unary::Relu, Unary::Softplus];
 
+type SwigluBackward = fn(Machine<'_>, &mut [f32], &mut [f32], &[f32], &[f32], &[f32]);
+type UnaryBackward = fn(Machine<'_>, &mut [f32], &[f32], &[f32], &[f32], Unary);
+
 /// Of each value, over a range where the tails of the functions have not vanished.
 const BOUND: f64 = 2e-7;
 
@@ -23,7 +26,7 @@ fn swiglu() {
         hold("swiglu", BOUND, run(naive::activation::swiglu, any()), |machine| run(activation::swiglu, machine));
 
         let (d_y, old) = (signed(random, n), present(random, n));
-        let run = |f: fn(Machine<'_>, &mut [f32], &mut [f32], &[f32], &[f32], &[f32]), machine: Machine<'_>| {
+        let run = |f: SwigluBackward, machine: Machine<'_>| {
             let (mut d_gate, mut d_up) = (old.clone(), old.clone());
             for p in pieces() {
                 let (d_y, gate, up) = (&d_y[p.clone()], &gate[p.clone()], &up[p.clone()]);
@@ -82,7 +85,7 @@ fn unary() {
             let [y] = run(naive::activation::unary, any());
             hold(&what, BOUND, [y.clone()], |machine| run(activation::unary, machine));
 
-            let run = |f: fn(Machine<'_>, &mut [f32], &[f32], &[f32], &[f32], Unary), machine: Machine<'_>| {
+            let run = |f: UnaryBackward, machine: Machine<'_>| {
                 let mut d_x = old.clone();
                 for p in pieces() {
                     f(machine, &mut d_x[p.clone()], &d_y[p.clone()], &x[p.clone()], &y[p], kind);
@@ -165,7 +168,7 @@ fn gradients_are_differences() {
         let x: Vec<f32> = within(random, 40, -3.0..3.0).into_iter().map(|x| if x.abs() < 0.05 { x + 0.2 } else { x }).collect();
         let (up, d_y) = (signed(random, 40), signed(random, 40));
         for kind in UNARY {
-            let [want] = differences(&[x.clone()], |[x]| {
+            let [want] = differences([&x], |[x]| {
                 let mut y = poison(x.len());
                 naive::activation::unary(any(), &mut y, x, kind);
                 dot(&y, &d_y)
@@ -175,7 +178,7 @@ fn gradients_are_differences() {
             assert_close(&format!("{kind:?}"), &d_x, &want, DIFFERENCE);
         }
         for kind in [Gelu::Erf, Gelu::Tanh] {
-            let [want] = differences(&[x.clone()], |[x]| {
+            let [want] = differences([&x], |[x]| {
                 let mut y = poison(x.len());
                 naive::activation::gelu(any(), &mut y, x, kind);
                 dot(&y, &d_y)
@@ -184,7 +187,7 @@ fn gradients_are_differences() {
             naive::activation::gelu_backward(any(), &mut d_x, &d_y, &x, kind);
             assert_close(&format!("{kind:?}"), &d_x, &want, DIFFERENCE);
         }
-        let want = differences(&[x.clone(), up.clone()], |[gate, up]| {
+        let want = differences([&x, &up], |[gate, up]| {
             let mut y = poison(gate.len());
             naive::activation::swiglu(any(), &mut y, gate, up);
             dot(&y, &d_y)

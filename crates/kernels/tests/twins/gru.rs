@@ -128,8 +128,8 @@ fn gradients_are_differences() {
         let case = Case::new(random, 3, &[4, 2]);
         let [y, gates, _] = case.forward(naive::gru::gru, any());
         let got = case.backward(naive::gru::gru_backward, any(), &y, &gates, 0.0);
-        let inputs = [&case.x_gates, &case.w_hh, &case.b_hh, &case.initial].map(Clone::clone);
-        let want = differences(&inputs, |[x_gates, w_hh, b_hh, initial]| {
+        let inputs = [&case.x_gates, &case.w_hh, &case.b_hh, &case.initial].map(|x| &x[..]);
+        let want = differences(inputs, |[x_gates, w_hh, b_hh, initial]| {
             let (mut y, mut gates, mut state) = (vec![0.0; case.rows * 3], poison(case.rows * 12), initial.clone());
             naive::gru::gru(any(), 3, &case.sequences, &mut y, &mut gates, x_gates, w_hh, b_hh, &mut state, &mut []);
             dot(&y, &case.d_y) + dot(&state, &case.d_final)

@@ -59,7 +59,7 @@ fn gradients_are_differences() {
         naive::loss::cross_entropy(any(), &mut losses, &mut lse, &logits, &targets, 7);
         let mut d_logits = vec![0.0; 28];
         naive::loss::cross_entropy_backward(any(), &mut d_logits, &logits, &lse, &targets, &d_losses, 7);
-        let [want] = differences(&[logits], |[logits]| {
+        let [want] = differences([&logits], |[logits]| {
             let (mut losses, mut lse) = (poison(4), poison(4));
             naive::loss::cross_entropy(any(), &mut losses, &mut lse, logits, &targets, 7);
             dot(&losses, &d_losses)

@@ -97,8 +97,8 @@ fn gradients_are_differences() {
     for_random_cases(2, |random| {
         let (n, width) = (3, 7);
         let (x, w, d_y) = (signed(random, n * width), signed(random, width), signed(random, n * width));
-        let inputs = [x.clone(), w.clone()];
-        let want = differences(&inputs, |[x, w]| {
+
+        let want = differences([&x, &w], |[x, w]| {
             let mut y = poison(n * width);
             naive::norm::rms_norm(any(), &mut y, x, Some(w), width, 0.1);
             dot(&y, &d_y)
@@ -108,8 +108,8 @@ fn gradients_are_differences() {
         assert_close("rms_norm d_x", &d_x, &want[0], DIFFERENCE);
         assert_close("rms_norm d_weight", &d_w, &want[1], DIFFERENCE);
 
-        let inputs = [x.clone(), w.clone(), signed(random, width)];
-        let want = differences(&inputs, |[x, w, b]| {
+        let b = signed(random, width);
+        let want = differences([&x, &w, &b], |[x, w, b]| {
             let mut y = poison(n * width);
             naive::norm::layer_norm(any(), &mut y, x, w, Some(b), width, 0.1);
             dot(&y, &d_y)

@@ -48,7 +48,7 @@ fn gradients_are_differences() {
             let settings = Rope { heads: 2, d_head: 9, start: 1, rotary: 6, layout };
             let (x, d_y) = (signed(random, 3 * 18), signed(random, 3 * 18));
             let table = table(random, 3, 6);
-            let [want] = differences(&[x], |[x]| {
+            let [want] = differences([&x], |[x]| {
                 let mut y = poison(x.len());
                 naive::rope::rope(any(), &mut y, x, &table, &settings);
                 dot(&y, &d_y)

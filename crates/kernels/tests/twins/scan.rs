@@ -201,8 +201,8 @@ fn gradients_are_differences() {
             let mut case = Case::new(random, Scan { heads: 2, d_k: 3, d_v: 2 }, &[4, 2], kind);
             case.old.fill(0.0);
             // Rows of no sequence have no output and so no gradient.
-            let inputs = [&case.q, &case.k, &case.v, &case.gate, &case.initial].map(Clone::clone);
-            let want = differences(&inputs, |[q, k, v, gate, initial]| {
+            let inputs = [&case.q, &case.k, &case.v, &case.gate, &case.initial].map(|x| &x[..]);
+            let want = differences(inputs, |[q, k, v, gate, initial]| {
                 let (mut out, mut state) = (vec![0.0; v.len()], initial.clone());
                 let gate = case.gate(gate);
                 naive::scan::gated_scan(any(), case.scan, &case.sequences, &mut out, &mut state, q, k, v, gate, None, &mut []);

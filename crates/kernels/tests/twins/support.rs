@@ -66,10 +66,10 @@ pub(crate) fn hold<const N: usize>(what: &str, bound: f64, twin: [Vec<f32>; N], 
 }
 
 /// The derivatives of `f` at `x`, by central differences. `f` rounds to single precision, so these are good to about 1e-4.
-pub(crate) fn differences<const N: usize>(x: &[Vec<f32>; N], f: impl Fn(&[Vec<f32>; N]) -> f64) -> [Vec<f32>; N] {
+pub(crate) fn differences<const N: usize>(x: [&[f32]; N], f: impl Fn(&[Vec<f32>; N]) -> f64) -> [Vec<f32>; N] {
     std::array::from_fn(|k| {
         let slope = |i: usize| {
-            let mut moved = x.clone();
+            let mut moved = x.map(<[f32]>::to_vec);
             let (up, down) = (x[k][i] + 0.01, x[k][i] - 0.01);
             moved[k][i] = up;
             let above = f(&moved);
