@@ -152,7 +152,7 @@ fn a_sequence_does_not_see_its_neighbours() {
                 let mut own_state = case.initial[i * 17..(i + 1) * 17].to_vec();
                 let (x_gates, w_hh, b_hh) = (&case.x_gates, &case.w_hh, &case.b_hh);
                 let mut scratch = poison(gru_scratch(17));
-                let sequences = &[rows.clone()];
+                let sequences = std::slice::from_ref(rows);
                 gru(machine, 17, sequences, &mut own_y, &mut gates, x_gates, w_hh, b_hh, &mut own_state, &mut scratch);
                 let span = rows.start * 17..rows.end * 17;
                 assert_same_bits(&format!("sequence {i} on {isa:?}"), &own_y[span.clone()], &y[span]);

@@ -6,13 +6,18 @@ use attendant_kernels::{Isa, Machine, naive, norm};
 const SHAPES: [(usize, usize); 9] = [(17, 1), (3, 17), (17, 3), (63, 65), (5, 100), (300, 63), (40, 576), (2, 17_001), (0, 8)];
 const EPS: f32 = 1e-5;
 
+type Rms = fn(Machine<'_>, &mut [f32], &[f32], Option<&[f32]>, usize, f32);
+type Layer = fn(Machine<'_>, &mut [f32], &[f32], &[f32], Option<&[f32]>, usize, f32);
+type RmsBackward = fn(Machine<'_>, &mut [f32], Option<&mut [f32]>, &[f32], &[f32], Option<&[f32]>, usize, f32, &mut [f32]);
+type LayerBackward = fn(Machine<'_>, &mut [f32], &mut [f32], Option<&mut [f32]>, &[f32], &[f32], &[f32], usize, f32, &mut [f32]);
+
 #[test]
 fn rms_norm() {
     for_random_cases(2, |random| {
         for (n, width) in SHAPES {
             let (x, w) = (signed(random, n * width), signed(random, width));
             for weight in [None, Some(&w[..])] {
-                let run = |f: fn(Machine<'_>, &mut [f32], &[f32], Option<&[f32]>, usize, f32), machine: Machine<'_>| {
+                let run = |f: Rms, machine: Machine<'_>| {
                     let mut y = poison(n * width);
                     f(machine, &mut y, &x, weight, width, EPS);
                     [y]
@@ -45,8 +50,6 @@ fn rms_norm_backward() {
     });
 }
 
-type RmsBackward = fn(Machine<'_>, &mut [f32], Option<&mut [f32]>, &[f32], &[f32], Option<&[f32]>, usize, f32, &mut [f32]);
-
 #[test]
 fn layer_norm() {
     for_random_cases(2, |random| {
@@ -55,7 +58,7 @@ fn layer_norm() {
             let x = within(random, n * width, 9.0..11.0);
             let (w, b) = (signed(random, width), signed(random, width));
             for bias in [None, Some(&b[..])] {
-                let run = |f: fn(Machine<'_>, &mut [f32], &[f32], &[f32], Option<&[f32]>, usize, f32), machine: Machine<'_>| {
+                let run = |f: Layer, machine: Machine<'_>| {
                     let mut y = poison(n * width);
                     f(machine, &mut y, &x, &w, bias, width, EPS);
                     [y]
@@ -89,8 +92,6 @@ fn layer_norm_backward() {
         }
     });
 }
-
-type LayerBackward = fn(Machine<'_>, &mut [f32], &mut [f32], Option<&mut [f32]>, &[f32], &[f32], &[f32], usize, f32, &mut [f32]);
 
 #[test]
 fn gradients_are_differences() {

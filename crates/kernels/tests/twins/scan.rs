@@ -232,7 +232,19 @@ fn any_chunking_and_any_neighbours() {
                 let chunk = start..(start + 1 + random.below(20)).min(case.sequences[0].end);
                 let mut scratch = poison(scan::gated_scan_scratch(case.scan, 1));
                 let (q, k, v, gate) = (&case.q, &case.k, &case.v, case.gate(&case.gate));
-                gated_scan(machine, case.scan, &[chunk.clone()], &mut out, &mut state, q, k, v, gate, None, &mut scratch);
+                gated_scan(
+                    machine,
+                    case.scan,
+                    std::slice::from_ref(&chunk),
+                    &mut out,
+                    &mut state,
+                    q,
+                    k,
+                    v,
+                    gate,
+                    None,
+                    &mut scratch,
+                );
                 start = chunk.end;
             }
             let rows = case.sequences[0].start * width..case.sequences[0].end * width;
