@@ -198,7 +198,7 @@ impl Kernel for Block<'_> {
             let a = rows_contiguous(simd, a.part(0..m, ks.clone()), a_scratch);
             for col in (0..n).step_by(PACKED) {
                 let packed = col..(col + PACKED).min(n);
-                pack_panels(simd, b.part(ks.clone(), packed.clone()), panels);
+                pack_panels(simd, b.part(ks.clone(), packed.clone()), panels, ks.len(), 0);
                 for (col, panel) in packed.step_by(width).zip(panels.chunks(width * ks.len().max(1))) {
                     // SAFETY: the only part of `c` in use.
                     let c = unsafe { c.part(0, 0..m, col..(col + width).min(n)) };

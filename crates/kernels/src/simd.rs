@@ -43,7 +43,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn sqrt(self, a: Self::V) -> Self::V;
     /// Nearest integer, ties to even.
     fn round(self, a: Self::V) -> Self::V;
-    /// `2^n` for integral `n` in -126..=127.
+    /// `2^n` for integral `n` in -126..=127; 0 for -127.
     fn pow2(self, n: Self::V) -> Self::V;
     /// `yes` where `a < b`, else `no` (also where either is NaN).
     fn select_lt(self, a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
@@ -75,6 +75,21 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Runs `kernel` as a function of its own, compiled for this instruction set: for bodies that are large and used from
     /// several places.
     fn call<K: Kernel>(self, kernel: K) -> K::Output;
+
+    /// `2^x` for `x` below 127: within 2 units in the last place down to -126; 0 below -126.5 (also for -inf), NaN for NaN.
+    #[inline(always)]
+    fn exp2(self, x: Self::V) -> Self::V {
+        // -127 becomes the exponent 0, which is the number 0.
+        let x = self.max(self.splat(-127.0), x);
+        let n = self.round(x);
+        let r = self.sub(x, n);
+        // (2^r - 1) / r interpolated at the Chebyshev nodes of -0.5..=0.5: within 5e-9, and 2^0 is 1 exactly.
+        let mut p = self.splat(0.000_154_531_63);
+        for c in [0.001_339_086_3, 0.009_618_083, 0.055_503_57, 0.240_226_51, 0.693_147_2, 1.0] {
+            p = self.fma(p, r, self.splat(c));
+        }
+        self.mul(p, self.pow2(n))
+    }
 
     /// `e^x`: within 2 units in the last place for x in -87..=88; 0 below (also for -inf), infinity above, NaN for NaN.
     #[inline(always)]

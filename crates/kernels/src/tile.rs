@@ -17,14 +17,14 @@ pub(crate) const fn panel_width<S: Simd>() -> usize {
     S::LANES * S::TILE_VECTORS
 }
 
-/// Packs B `[k, cols]` as panels one after the other, each `[k][panel_width]`. Vectors that hold columns are filled with zeros
-/// beyond them; vectors that hold none are left alone.
+/// Packs B `[k, cols]` into rows `at..at + k` of panels, each `[depth][panel_width]`, one after the other. Vectors that hold
+/// columns are filled with zeros beyond them; vectors that hold none are left alone.
 ///
 /// # Panics
-/// If `panels` is too short.
+/// If `panels` is too short, or `depth` too small.
 #[inline(always)]
-pub(crate) fn pack_panels<S: Simd>(simd: S, b: MatrixRef<'_>, panels: &mut [f32]) {
-    simd.call(PackPanels { b, panels });
+pub(crate) fn pack_panels<S: Simd>(simd: S, b: MatrixRef<'_>, panels: &mut [f32], depth: usize, at: usize) {
+    simd.call(PackPanels { b, panels, depth, at });
 }
 
 /// C `[m, n]` = or += A `[m, k]` B `[k, n]`, with B a packed panel.
@@ -39,82 +39,89 @@ pub(crate) fn multiply_panel<S: Simd>(simd: S, c: MatrixMut<'_>, a: MatrixRef<'_
 struct PackPanels<'a> {
     b: MatrixRef<'a>,
     panels: &'a mut [f32],
+    depth: usize,
+    at: usize,
 }
 
 impl Kernel for PackPanels<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let PackPanels { b, panels } = self;
+    fn run<S: Simd>(mut self, simd: S) {
+        let (b, depth, at, len) = (self.b, self.depth, self.at, self.panels.len());
         let padded = b.cols().next_multiple_of(panel_width::<S>());
-        assert!(panels.len() >= b.rows() * padded, "panels of {} for {:?}", panels.len(), (b.rows(), b.cols()));
+        assert!(at + b.rows() <= depth, "rows {at}.. of panels {depth} deep for {}", b.rows());
+        assert!(len >= depth * padded, "panels of {len} for {depth} by {padded}");
         if b.col_stride() == 1 {
-            pack_rows(simd, b, panels);
+            self.pack_rows(simd);
         } else if b.row_stride() == 1 {
-            pack_columns(simd, b, panels);
+            self.pack_columns(simd);
         } else {
-            pack_entries::<S>(b, 0, 0, panels);
+            self.pack_entries::<S>(0, 0);
         }
     }
 }
 
-/// Where entry `(k, j)` goes; column `j + 1` is beside it unless it begins a panel.
-#[inline(always)]
-fn packed_at<S: Simd>(rows: usize, k: usize, j: usize) -> usize {
-    let width = panel_width::<S>();
-    j / width * width * rows + k * width + j % width
-}
+impl PackPanels<'_> {
+    /// Where entry `(k, j)` goes; column `j + 1` is beside it unless it begins a panel.
+    #[inline(always)]
+    fn place<S: Simd>(&self, k: usize, j: usize) -> usize {
+        let width = panel_width::<S>();
+        j / width * width * self.depth + (self.at + k) * width + j % width
+    }
 
-/// Packs a B whose rows are contiguous. Row by row, since the rows may be pages apart.
-#[inline(always)]
-fn pack_rows<S: Simd>(simd: S, b: MatrixRef<'_>, panels: &mut [f32]) {
-    let whole = b.cols() / S::LANES * S::LANES;
-    for k in 0..b.rows() {
-        // SAFETY: row `k` of `b` has `cols` values one after the other (col_stride is 1).
-        let row = unsafe { std::slice::from_raw_parts(b.as_ptr().add(k * b.row_stride()), b.cols()) };
-        for j in (0..whole).step_by(S::LANES) {
-            // SAFETY: `j + LANES <= cols`, and the panels hold every row and column of `b` (asserted by `PackPanels::run`).
-            unsafe {
-                let to = panels.as_mut_ptr().add(packed_at::<S>(b.rows(), k, j));
-                simd.store(to, simd.load(row.as_ptr().add(j)));
+    /// Packs a B whose rows are contiguous. Row by row, since the rows may be pages apart.
+    #[inline(always)]
+    fn pack_rows<S: Simd>(&mut self, simd: S) {
+        let b = self.b;
+        let whole = b.cols() / S::LANES * S::LANES;
+        for k in 0..b.rows() {
+            // SAFETY: row `k` of `b` has `cols` values one after the other (col_stride is 1).
+            let row = unsafe { std::slice::from_raw_parts(b.as_ptr().add(k * b.row_stride()), b.cols()) };
+            for j in (0..whole).step_by(S::LANES) {
+                // SAFETY: `j + LANES <= cols`, and the panels have a place for each entry of `b` (asserted by `run`).
+                unsafe {
+                    let to = self.panels.as_mut_ptr().add(self.place::<S>(k, j));
+                    simd.store(to, simd.load(row.as_ptr().add(j)));
+                }
             }
-        }
-        if whole < b.cols() {
-            let tail = simd.load_partial(&row[whole..]);
-            simd.store_partial(&mut panels[packed_at::<S>(b.rows(), k, whole)..][..S::LANES], tail);
-        }
-    }
-}
-
-/// Packs a B whose columns are contiguous.
-#[inline(always)]
-fn pack_columns<S: Simd>(simd: S, b: MatrixRef<'_>, panels: &mut [f32]) {
-    let lanes = S::LANES;
-    let (whole_k, whole_j) = (b.rows() / lanes * lanes, b.cols() / lanes * lanes);
-    for j in (0..whole_j).step_by(lanes) {
-        for k in (0..whole_k).step_by(lanes) {
-            // SAFETY: the square at `(k, j)` lies within `b`, whose row_stride is 1, and the panels hold every row and column
-            // of `b` (asserted by `PackPanels::run`).
-            unsafe {
-                let from = b.as_ptr().add(k + j * b.col_stride());
-                let to = panels.as_mut_ptr().add(packed_at::<S>(b.rows(), k, j));
-                simd.transpose(from, b.col_stride(), to, panel_width::<S>());
+            if whole < b.cols() {
+                let (place, tail) = (self.place::<S>(k, whole), simd.load_partial(&row[whole..]));
+                simd.store_partial(&mut self.panels[place..][..S::LANES], tail);
             }
         }
     }
-    pack_entries::<S>(b, whole_k, 0, panels);
-    if whole_j < b.cols() {
-        pack_entries::<S>(b, 0, whole_j, panels);
-    }
-}
 
-/// Packs entries one by one, those of `b` from row `first_k` and column `first_j`, a whole number of vectors, on.
-#[inline(always)]
-fn pack_entries<S: Simd>(b: MatrixRef<'_>, first_k: usize, first_j: usize, panels: &mut [f32]) {
-    let padded = b.cols().next_multiple_of(S::LANES);
-    for k in first_k..b.rows() {
-        for j in first_j..padded {
-            panels[packed_at::<S>(b.rows(), k, j)] = if j < b.cols() { b.at(k, j) } else { 0.0 };
+    /// Packs a B whose columns are contiguous.
+    #[inline(always)]
+    fn pack_columns<S: Simd>(&mut self, simd: S) {
+        let (b, lanes) = (self.b, S::LANES);
+        let (whole_k, whole_j) = (b.rows() / lanes * lanes, b.cols() / lanes * lanes);
+        for j in (0..whole_j).step_by(lanes) {
+            for k in (0..whole_k).step_by(lanes) {
+                // SAFETY: the square at `(k, j)` lies within `b`, whose row_stride is 1, and the panels have a place for each of
+                // its entries (asserted by `run`), rows `panel_width` apart.
+                unsafe {
+                    let from = b.as_ptr().add(k + j * b.col_stride());
+                    let to = self.panels.as_mut_ptr().add(self.place::<S>(k, j));
+                    simd.transpose(from, b.col_stride(), to, panel_width::<S>());
+                }
+            }
+        }
+        if whole_j < b.cols() {
+            self.pack_entries::<S>(0, whole_j);
+        }
+        self.pack_entries::<S>(whole_k, 0);
+    }
+
+    /// Packs entries one by one, those from row `first_k` and column `first_j`, a whole number of vectors, on.
+    #[inline(always)]
+    fn pack_entries<S: Simd>(&mut self, first_k: usize, first_j: usize) {
+        let padded = self.b.cols().next_multiple_of(S::LANES);
+        for k in first_k..self.b.rows() {
+            for j in first_j..padded {
+                let place = self.place::<S>(k, j);
+                self.panels[place] = if j < self.b.cols() { self.b.at(k, j) } else { 0.0 };
+            }
         }
     }
 }
