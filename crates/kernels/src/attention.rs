@@ -1,6 +1,15 @@
 //! Softmax attention: what a call describes. MHA, MQA, GQA and absorbed MLA are this with other strides.
 
-use crate::Machine;
+mod backward;
+mod check;
+mod forward;
+mod reach;
+mod rows;
+mod softmax;
+
+pub use backward::{backward, backward_scratch};
+pub use forward::{forward, forward_scratch};
+
 use std::ops::Range;
 
 /// Which keys a query sees, by position. Both count from the start of the sequence.
@@ -37,6 +46,19 @@ impl Visible {
             }
             Visible::Chunk(size) => [0..0, (q_pos / size * size).min(end)..end],
             Visible::Prefix(n) => [0..0, 0..end.max(n.min(keys))],
+        }
+    }
+
+    /// The query positions that see a key at `k_pos`: the inverse of [`Visible::spans`]. `usize::MAX` stands for no end.
+    pub(crate) fn queries(self, k_pos: usize) -> Range<usize> {
+        match self {
+            Visible::All => 0..usize::MAX,
+            Visible::Causal => k_pos..usize::MAX,
+            // A kept position is in the window first and in the kept span from then on.
+            Visible::Window { keep, .. } if k_pos < keep => k_pos..usize::MAX,
+            Visible::Window { window, .. } => k_pos..k_pos.saturating_add(window),
+            Visible::Chunk(size) => k_pos..(k_pos / size + 1).saturating_mul(size),
+            Visible::Prefix(n) => (if k_pos < n { 0 } else { k_pos })..usize::MAX,
         }
     }
 }
@@ -90,7 +112,7 @@ pub struct Run<'a> {
     pub head_stride: usize,
 }
 
-/// One sequence of a ragged batch: new query rows, and every key and value that they may see.
+/// One sequence of a ragged batch, whose sequences come in ascending rows: new query rows, and every key and value that they may see.
 #[derive(Clone, Debug)]
 pub struct Sequence<'a> {
     /// Rows of `q`, `out` and `lse` that belong to this sequence.
@@ -106,7 +128,7 @@ pub struct Sequence<'a> {
     pub values: &'a [Run<'a>],
 }
 
-/// One sequence of a training batch: its keys and values are rows of one array each, from position 0.
+/// One sequence of a training batch, whose spans come in ascending rows: its keys and values are rows of one array each, from position 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Rows of `q`, `out` and `lse`.
@@ -117,67 +139,4 @@ pub struct Span {
     pub k_rows: Range<usize>,
     /// Position of the first key row.
     pub k_first: usize,
-}
-
-/// Softmax attention of every sequence: q `[N, H * d_qk]` -> out `[N, H * d_v]` and, if wanted, lse `[N, H]`, the logarithm of
-/// the sum of exponentials of a row's scores (scaled, capped, with bias, the sink among them).
-///
-/// A row that sees no key gets zeros, and its lse is the sink's score or minus infinity. Rows that belong to no sequence
-/// are left alone.
-///
-/// # Panics
-/// If shapes do not agree, if a query sees a position that no run holds or a distance that the bias does not cover, or if
-/// `scratch` is shorter than [`forward_scratch`] says; before anything is written.
-pub fn forward(
-    machine: Machine<'_>,
-    spec: &Attention<'_>,
-    sequences: &[Sequence<'_>],
-    q: &[f32],
-    out: &mut [f32],
-    lse: Option<&mut [f32]>,
-    scratch: &mut [f32],
-) {
-    let want = forward_scratch(spec, sequences, machine.executor.workers());
-    assert!(scratch.len() >= want, "scratch of attention: want {want}, got {}", scratch.len());
-    crate::naive::attention_forward(spec, sequences, q, out, lse);
-}
-
-/// Values of scratch that [`forward`] needs.
-pub fn forward_scratch(spec: &Attention<'_>, sequences: &[Sequence<'_>], workers: usize) -> usize {
-    let _ = (spec, sequences, workers);
-    0
-}
-
-/// Gradients of [`forward`] for every span. From q `[N, H * d_qk]`, k `[Nk, G * d_qk]`, v `[Nk, G * d_v]`, out `[N, H * d_v]`, lse
-/// `[N, H]` and d_out `[N, H * d_v]` it **adds** to d_q, d_k, d_v (shaped as q, k, v), to d_bias `[H, width]` and to d_sink `[H]`.
-///
-/// # Panics
-/// As [`forward`].
-pub fn backward(
-    machine: Machine<'_>,
-    spec: &Attention<'_>,
-    spans: &[Span],
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    out: &[f32],
-    lse: &[f32],
-    d_out: &[f32],
-    d_q: &mut [f32],
-    d_k: &mut [f32],
-    d_v: &mut [f32],
-    d_bias: Option<&mut [f32]>,
-    d_sink: Option<&mut [f32]>,
-    scratch: &mut [f32],
-) {
-    let want = backward_scratch(spec, spans, machine.executor.workers());
-    assert!(scratch.len() >= want, "scratch of attention backward: want {want}, got {}", scratch.len());
-    let _ = (out, lse);
-    crate::naive::attention_backward(spec, spans, q, k, v, d_out, d_q, d_k, d_v, d_bias, d_sink);
-}
-
-/// Values of scratch that [`backward`] needs.
-pub fn backward_scratch(spec: &Attention<'_>, spans: &[Span], workers: usize) -> usize {
-    let _ = (spec, spans, workers);
-    0
 }

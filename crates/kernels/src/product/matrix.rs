@@ -110,6 +110,16 @@ impl<'a> MatrixRef<'a> {
         self.data[i * self.row_stride + j * self.col_stride]
     }
 
+    /// Row `i` of a matrix with contiguous rows.
+    ///
+    /// # Panics
+    /// If there is none, or the rows are not contiguous.
+    #[inline(always)]
+    pub(crate) fn row(&self, i: usize) -> &'a [f32] {
+        assert!(i < self.rows && self.col_stride == 1, "row {i} of {}, entries {} apart", self.rows, self.col_stride);
+        &self.data[i * self.row_stride..][..self.cols]
+    }
+
     /// Where entry `(0, 0)` lies; entry `(i, j)` is `i * row_stride + j * col_stride` further.
     #[inline(always)]
     pub(crate) fn as_ptr(&self) -> *const f32 {

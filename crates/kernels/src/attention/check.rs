@@ -1,0 +1,149 @@
+//! What a call must satisfy, checked before any work.
+
+use super::{Attention, Run, Sequence, Visible};
+use std::ops::Range;
+
+/// # Panics
+/// If the heads do not divide or a width is 0, or a table has not a value for each head.
+pub(super) fn spec(spec: &Attention<'_>) {
+    let Attention { heads, kv_heads, d_qk, d_v, .. } = *spec;
+    assert!(kv_heads > 0 && heads > 0 && heads % kv_heads == 0, "{heads} heads over {kv_heads} key heads");
+    assert!(d_qk > 0 && d_v > 0, "widths of attention: d_qk {d_qk}, d_v {d_v}");
+    if let Some(sink) = spec.sink {
+        length("sink", sink.len(), heads);
+    }
+    if let Some(bias) = spec.bias {
+        length("bias table", bias.table.len(), heads * bias.width);
+    }
+    if let Visible::Chunk(size) | Visible::Window { window: size, .. } = spec.visible {
+        assert!(size > 0, "{:?}", spec.visible);
+    }
+}
+
+/// # Panics
+/// If `got` is not `want`.
+#[track_caller]
+pub(super) fn length(what: &str, got: usize, want: usize) {
+    assert!(got == want, "{what} of attention: want {want} values, got {got}");
+}
+
+/// # Panics
+/// If ranges overlap, do not ascend, or pass `end`.
+pub(super) fn ascending(what: &str, ranges: impl Iterator<Item = Range<usize>>, end: usize) {
+    let mut free = 0;
+    for (i, range) in ranges.enumerate() {
+        let fits = range.start >= free && range.start <= range.end && range.end <= end;
+        assert!(fits, "{what} of sequence {i}: {range:?} is not after {free} and within {end}");
+        free = range.end;
+    }
+}
+
+/// # Panics
+/// If `sequence` has a query that sees a position which no run of keys or values holds, or a run that leaves its data.
+pub(super) fn sequence(spec: &Attention<'_>, sequence: &Sequence<'_>) {
+    runs("keys", sequence.keys, spec.kv_heads, spec.d_qk);
+    runs("values", sequence.values, spec.kv_heads, spec.d_v);
+    let positions = sequence.q_first..sequence.q_first + sequence.rows.len();
+    for span in union(spec.visible, positions.clone(), sequence.k_end) {
+        held("keys", sequence.keys, span.clone());
+        held("values", sequence.values, span);
+    }
+    distances(spec, positions, sequence.k_end);
+}
+
+/// # Panics
+/// If a query at one of `positions` sees a key at a distance that the bias does not cover.
+pub(super) fn distances(spec: &Attention<'_>, positions: Range<usize>, k_end: usize) {
+    let Some(bias) = spec.bias else { return };
+    let covered = bias.first..bias.first + bias.width as isize;
+    for q_pos in positions {
+        for span in spec.visible.spans(q_pos, k_end).into_iter().filter(|span| !span.is_empty()) {
+            let (first, last) = (span.start as isize - q_pos as isize, span.end as isize - 1 - q_pos as isize);
+            assert!(
+                covered.start <= first && last < covered.end,
+                "a query at {q_pos} sees distances {first}..={last}, the bias covers {covered:?}"
+            );
+        }
+    }
+}
+
+/// The keys that queries at `positions` see together. Neighbouring queries' spans overlap or adjoin, so each union is one range.
+pub(super) fn union(visible: Visible, positions: Range<usize>, k_end: usize) -> [Range<usize>; 2] {
+    let mut union = [0..0, 0..0];
+    for q_pos in positions {
+        for (union, span) in union.iter_mut().zip(visible.spans(q_pos, k_end)) {
+            *union = hull(union.clone(), span);
+        }
+    }
+    union
+}
+
+/// The smallest range that holds both; empty ranges count for nothing.
+pub(super) fn hull(a: Range<usize>, b: Range<usize>) -> Range<usize> {
+    match (a.is_empty(), b.is_empty()) {
+        (true, _) => b,
+        (_, true) => a,
+        _ => a.start.min(b.start)..a.end.max(b.end),
+    }
+}
+
+fn runs(what: &str, runs: &[Run<'_>], kv_heads: usize, width: usize) {
+    let mut free = 0;
+    for run in runs.iter().filter(|run| run.rows > 0) {
+        assert!(run.first >= free, "{what}: a run at {} after one that ends at {free}", run.first);
+        free = run.first + run.rows;
+        let end = (kv_heads - 1) * run.head_stride + (run.rows - 1) * run.row_stride + width;
+        assert!(end <= run.data.len(), "{what}: a run at {} ends at {end} of {} values", run.first, run.data.len());
+    }
+}
+
+fn held(what: &str, runs: &[Run<'_>], span: Range<usize>) {
+    let mut next = span.start;
+    for run in runs.iter().filter(|run| run.first <= span.end) {
+        if (run.first..run.first + run.rows).contains(&next) {
+            next = run.first + run.rows;
+        }
+    }
+    assert!(next >= span.end, "{what}: position {next} is visible and no run holds it");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<Visible> {
+        let mut all = vec![Visible::All, Visible::Causal];
+        for n in [1, 2, 5, 40] {
+            all.extend([Visible::Chunk(n), Visible::Prefix(n)]);
+            all.extend([0, 1, 3, 50].map(|keep| Visible::Window { window: n, keep }));
+        }
+        all
+    }
+
+    #[test]
+    fn queries_are_the_inverse_of_spans() {
+        for visible in all() {
+            for q_pos in 0..30 {
+                let spans = visible.spans(q_pos, 25);
+                for k_pos in 0..25 {
+                    let seen = spans.iter().any(|span| span.contains(&k_pos));
+                    assert_eq!(visible.queries(k_pos).contains(&q_pos), seen, "{visible:?} {q_pos} {k_pos}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_union_holds_what_its_queries_see_and_no_more() {
+        for visible in all() {
+            for first in 0..20 {
+                let positions = first..first + 9;
+                let union = union(visible, positions.clone(), 25);
+                for k_pos in 0..25 {
+                    let seen = positions.clone().any(|q_pos| visible.spans(q_pos, 25).iter().any(|span| span.contains(&k_pos)));
+                    assert_eq!(union.iter().any(|span| span.contains(&k_pos)), seen, "{visible:?} {positions:?} {k_pos}");
+                }
+            }
+        }
+    }
+}

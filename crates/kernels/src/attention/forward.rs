@@ -1,0 +1,103 @@
+//! Forward: tiles of queries over tiles of keys with an online softmax.
+//!
+//! The queries of all heads that share a key head are rows of one list, position by position; an item is a tile of that list
+//! with all its keys. Key tiles begin at multiples of their size in positions, and what is invisible contributes exactly nothing,
+//! so a row's bits depend on its position and its keys alone: not on the rows beside it, nor on how keys are stored.
+//!
+//! A sequence of few rows, as in decoding, is cut along its keys instead, and the parts are joined in order.
+
+mod join;
+mod plan;
+mod tile;
+
+use super::{Attention, Sequence, check};
+use crate::Machine;
+use crate::disjoint::{Disjoint, run};
+use join::Join;
+use plan::Plan;
+use tile::Tile;
+
+/// Keys of a tile.
+const KEYS: usize = 128;
+
+/// The most lanes of any instruction set.
+const MAX_LANES: usize = 16;
+
+/// Where results go.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    /// `[N, H * d_v]`
+    out: &'a Disjoint<'a, f32>,
+    /// `[N, H]`
+    lse: Option<&'a Disjoint<'a, f32>>,
+    /// Of sequences cut along their keys, each row's state after each part; see [`Plan::part`].
+    parts: &'a Disjoint<'a, f32>,
+}
+
+impl Target<'_> {
+    /// Writes the results of one query head of one row; `place` is `row * H + head`.
+    fn write(&self, place: usize, out: &[f32], lse: f32) {
+        // SAFETY: rows of sequences do not overlap (checked by `check_call`), and each row and head is written by one item.
+        unsafe { self.out.slice(place * out.len()..(place + 1) * out.len()) }.copy_from_slice(out);
+        if let Some(to) = self.lse {
+            // SAFETY: as above.
+            let to = unsafe { to.slice(place..place + 1) };
+            to[0] = lse;
+        }
+    }
+}
+
+/// Softmax attention of every sequence: q `[N, H * d_qk]` -> out `[N, H * d_v]` and, if wanted, lse `[N, H]`, the logarithm of
+/// the sum of exponentials of a row's scores (scaled, capped, with bias, the sink among them).
+///
+/// A row that sees no key gets zeros, and its lse is the sink's score or minus infinity. Rows that belong to no sequence
+/// are left alone.
+///
+/// # Panics
+/// If shapes do not agree, if sequences do not come in ascending rows, if a query sees a position that no run holds or a
+/// distance that the bias does not cover, or if `scratch` is shorter than [`forward_scratch`] says; before anything is written.
+pub fn forward(
+    machine: Machine<'_>,
+    spec: &Attention<'_>,
+    sequences: &[Sequence<'_>],
+    q: &[f32],
+    out: &mut [f32],
+    lse: Option<&mut [f32]>,
+    scratch: &mut [f32],
+) {
+    check_call(spec, sequences, q, out, lse.as_deref());
+    let workers = machine.executor.workers();
+    let want = forward_scratch(spec, sequences, workers);
+    assert!(scratch.len() >= want, "scratch of attention: want {want}, got {}", scratch.len());
+    let plan = Plan::new(spec, sequences);
+    let size = plan.tile_scratch();
+    let (tiles, parts) = scratch.split_at_mut(size * workers);
+    let (tiles, parts, out, lse) = (Disjoint::new(tiles), Disjoint::new(parts), Disjoint::new(out), lse.map(Disjoint::new));
+    let target = Target { out: &out, lse: lse.as_ref(), parts: &parts };
+    run(machine, plan.items(), &|index, worker| {
+        // SAFETY: this is the worker's own part, and a worker runs one item at a time.
+        let scratch = unsafe { tiles.slice(worker * size..(worker + 1) * size) };
+        machine.isa.run(Tile { spec, item: plan.item(index), q, target, scratch });
+    });
+    run(machine, plan.joins(), &|index, _| machine.isa.run(Join { spec, join: plan.join(index), target }));
+}
+
+/// Values of scratch that [`forward`] needs.
+pub fn forward_scratch(spec: &Attention<'_>, sequences: &[Sequence<'_>], workers: usize) -> usize {
+    let plan = Plan::new(spec, sequences);
+    plan.tile_scratch() * workers + plan.parts_scratch()
+}
+
+fn check_call(spec: &Attention<'_>, sequences: &[Sequence<'_>], q: &[f32], out: &[f32], lse: Option<&[f32]>) {
+    check::spec(spec);
+    let rows = q.len() / (spec.heads * spec.d_qk);
+    check::length("q", q.len(), rows * spec.heads * spec.d_qk);
+    check::length("out", out.len(), rows * spec.heads * spec.d_v);
+    if let Some(lse) = lse {
+        check::length("lse", lse.len(), rows * spec.heads);
+    }
+    check::ascending("rows", sequences.iter().map(|sequence| sequence.rows.clone()), rows);
+    for sequence in sequences {
+        check::sequence(spec, sequence);
+    }
+}

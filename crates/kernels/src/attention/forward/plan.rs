@@ -1,0 +1,134 @@
+//! How a call is cut into items, from its shapes alone.
+
+use super::{KEYS, MAX_LANES};
+use crate::attention::reach::MAX_ROWS;
+use crate::attention::{Attention, Sequence};
+use crate::tile::MAX_PANEL;
+use std::ops::Range;
+
+/// Sequences of at most this many rows are cut along their keys.
+const FEW_ROWS: usize = 8;
+
+/// Keys of a part, where keys are cut.
+const PART: usize = 16 * KEYS;
+
+/// How one call is cut.
+pub(super) struct Plan<'a> {
+    spec: &'a Attention<'a>,
+    sequences: &'a [Sequence<'a>],
+}
+
+/// A tile of queries with keys to attend to.
+#[derive(Clone)]
+pub(super) struct Item<'a> {
+    pub(super) sequence: &'a Sequence<'a>,
+    /// The key head.
+    pub(super) head: usize,
+    /// Rows of the list of all queries that read the key head, `T * H / G` of them, position by position.
+    pub(super) rows: Range<usize>,
+    /// Positions of keys.
+    pub(super) keys: Range<usize>,
+    /// Where the state of the first row goes if these are not all keys, and how far the next row's is.
+    pub(super) part: Option<(usize, usize)>,
+}
+
+/// The rows of a key head whose keys were cut, to be joined.
+pub(super) struct Joined<'a> {
+    pub(super) sequence: &'a Sequence<'a>,
+    pub(super) head: usize,
+    /// Where the state of the first row after the first part is.
+    pub(super) first: usize,
+    pub(super) parts: usize,
+}
+
+impl<'a> Plan<'a> {
+    pub(super) fn new(spec: &'a Attention<'a>, sequences: &'a [Sequence<'a>]) -> Plan<'a> {
+        Plan { spec, sequences }
+    }
+
+    /// Queries that read one key head.
+    fn rows(&self, sequence: &Sequence<'_>) -> usize {
+        sequence.rows.len() * (self.spec.heads / self.spec.kv_heads)
+    }
+
+    /// Parts that the keys are cut into.
+    fn parts(&self, sequence: &Sequence<'_>) -> usize {
+        if sequence.rows.len() <= FEW_ROWS { sequence.k_end.div_ceil(PART).max(1) } else { 1 }
+    }
+
+    /// Values of a row's state: the largest score, the sum of weights, the weighted sum of values.
+    fn state(&self) -> usize {
+        2 + self.spec.d_v
+    }
+
+    /// Items of one sequence.
+    fn items_of(&self, sequence: &Sequence<'_>) -> usize {
+        self.rows(sequence).div_ceil(MAX_ROWS) * self.spec.kv_heads * self.parts(sequence)
+    }
+
+    pub(super) fn items(&self) -> usize {
+        self.sequences.iter().map(|sequence| self.items_of(sequence)).sum()
+    }
+
+    /// Item `index`. Of one sequence the last tile comes first: under a causal mask it has the most keys.
+    pub(super) fn item(&self, mut index: usize) -> Item<'a> {
+        let mut first_part = 0;
+        for sequence in self.sequences {
+            let (items, rows, parts) = (self.items_of(sequence), self.rows(sequence), self.parts(sequence));
+            if index < items {
+                let heads = self.spec.kv_heads;
+                let tile = (items - 1 - index) / (heads * parts);
+                let (head, part) = (index / parts % heads, index % parts);
+                let rows_of_tile = tile * MAX_ROWS..((tile + 1) * MAX_ROWS).min(rows);
+                let place = ((head * rows + rows_of_tile.start) * parts + part) * self.state();
+                let cut = parts > 1;
+                return Item {
+                    sequence,
+                    head,
+                    rows: rows_of_tile,
+                    keys: if cut { part * PART..(part + 1) * PART } else { 0..sequence.k_end },
+                    part: cut.then_some((first_part + place, parts * self.state())),
+                };
+            }
+            index -= items;
+            first_part += self.parts_of(sequence);
+        }
+        unreachable!("an item beyond the last")
+    }
+
+    /// Values of all states of one sequence.
+    fn parts_of(&self, sequence: &Sequence<'_>) -> usize {
+        let parts = self.parts(sequence);
+        if parts > 1 { parts * self.rows(sequence) * self.spec.kv_heads * self.state() } else { 0 }
+    }
+
+    /// Values of scratch for the states of all sequences cut along their keys.
+    pub(super) fn parts_scratch(&self) -> usize {
+        self.sequences.iter().map(|sequence| self.parts_of(sequence)).sum()
+    }
+
+    /// Key heads whose rows are to be joined.
+    pub(super) fn joins(&self) -> usize {
+        self.sequences.iter().filter(|sequence| self.parts(sequence) > 1).count() * self.spec.kv_heads
+    }
+
+    pub(super) fn join(&self, index: usize) -> Joined<'a> {
+        let (nth, head) = (index / self.spec.kv_heads, index % self.spec.kv_heads);
+        let mut first = 0;
+        let mut cut = self.sequences.iter().filter(|sequence| self.parts(sequence) > 1);
+        for before in cut.by_ref().take(nth) {
+            first += self.parts_of(before);
+        }
+        let sequence = cut.next().expect("a sequence that was counted");
+        let parts = self.parts(sequence);
+        first += head * self.rows(sequence) * parts * self.state();
+        Joined { sequence, head, first, parts }
+    }
+
+    /// Values of scratch for one tile; [`super::tile`] divides them.
+    pub(super) fn tile_scratch(&self) -> usize {
+        let Attention { d_qk, d_v, .. } = *self.spec;
+        let queries = MAX_ROWS * (d_qk + KEYS + 1 + MAX_LANES + d_v.next_multiple_of(MAX_LANES));
+        queries + KEYS * (d_qk + d_v.next_multiple_of(MAX_PANEL)) + MAX_PANEL * d_qk
+    }
+}

@@ -1,0 +1,296 @@
+//! One item: a tile of queries goes over its keys, a tile of keys at a time.
+
+use super::plan::Item;
+use super::{KEYS, MAX_LANES, Target};
+use crate::attention::check::{hull, union};
+use crate::attention::reach::{MAX_ROWS, Reach};
+use crate::attention::rows::Rows;
+use crate::attention::softmax::{Row, each_vector, finish, hide, soft_cap};
+use crate::attention::{Attention, DistanceBias};
+use crate::product::{Accumulate, MatrixMut, MatrixRef};
+use crate::simd::{Kernel, Simd};
+use crate::tile::{MAX_PANEL, multiply_panel, panel_width};
+use std::f32::consts::LOG2_E;
+use std::ops::Range;
+
+pub(super) struct Tile<'a> {
+    pub(super) spec: &'a Attention<'a>,
+    pub(super) item: Item<'a>,
+    pub(super) q: &'a [f32],
+    pub(super) target: Target<'a>,
+    pub(super) scratch: &'a mut [f32],
+}
+
+impl Kernel for Tile<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Tile { spec, item, q, target, scratch } = self;
+        let mut work = Work::new(spec, &item, scratch);
+        work.load_queries(q);
+        let first = work.position(item.rows.start);
+        let spans = union(spec.visible, first..work.position(item.rows.end - 1) + 1, item.sequence.k_end);
+        for tile in tiles(spans.map(|span| span.start.max(item.keys.start)..span.end.min(item.keys.end))) {
+            work.attend(simd, tile * KEYS);
+        }
+        work.finish(simd, target);
+    }
+}
+
+/// The tiles that hold any of the keys in two ascending ranges.
+fn tiles(spans: [Range<usize>; 2]) -> impl Iterator<Item = usize> {
+    let [first, second] = spans.map(|span| if span.is_empty() { 0..0 } else { span.start / KEYS..span.end.div_ceil(KEYS) });
+    let rest = second.start.max(first.end)..second.end;
+    first.chain(rest)
+}
+
+/// A tile of queries and what it has come to so far.
+struct Work<'a> {
+    spec: &'a Attention<'a>,
+    item: &'a Item<'a>,
+    /// Query heads that share the key head.
+    group: usize,
+    rows: usize,
+    /// `[rows, d_qk]`, times what makes the scores ready for the softmax or the cap.
+    queries: &'a mut [f32],
+    /// `[rows, KEYS]`: scores, then weights.
+    scores: &'a mut [f32],
+    max: &'a mut [f32],
+    /// `[rows, MAX_LANES]`
+    sums: &'a mut [f32],
+    /// `[rows, out_stride]`
+    out: &'a mut [f32],
+    out_stride: usize,
+    key_panels: &'a mut [f32],
+    value_panels: &'a mut [f32],
+    gathered: &'a mut [f32],
+}
+
+impl<'a> Work<'a> {
+    fn new(spec: &'a Attention<'a>, item: &'a Item<'a>, mut scratch: &'a mut [f32]) -> Self {
+        let Attention { d_qk, d_v, .. } = *spec;
+        let mut take = |n| scratch.split_off_mut(..n).expect("scratch as Plan::tile_scratch says");
+        let out_stride = d_v.next_multiple_of(MAX_LANES);
+        let work = Work {
+            spec,
+            item,
+            group: spec.heads / spec.kv_heads,
+            rows: item.rows.len(),
+            queries: take(MAX_ROWS * d_qk),
+            scores: take(MAX_ROWS * KEYS),
+            max: take(MAX_ROWS),
+            sums: take(MAX_ROWS * MAX_LANES),
+            out: take(MAX_ROWS * out_stride),
+            out_stride,
+            key_panels: take(KEYS * d_qk),
+            value_panels: take(KEYS * d_v.next_multiple_of(MAX_PANEL)),
+            gathered: take(MAX_PANEL * d_qk),
+        };
+        work.max.fill(f32::NEG_INFINITY);
+        work.sums[..work.rows * MAX_LANES].fill(0.0);
+        work.out[..work.rows * out_stride].fill(0.0);
+        work
+    }
+
+    /// Position of a row of the list.
+    fn position(&self, row: usize) -> usize {
+        self.item.sequence.q_first + row / self.group
+    }
+
+    /// Query head of a row of the list, and its row in `q` and `out` counted in heads.
+    fn place(&self, row: usize) -> (usize, usize) {
+        let head = self.item.head * self.group + row % self.group;
+        (head, (self.item.sequence.rows.start + row / self.group) * self.spec.heads + head)
+    }
+
+    #[inline(always)]
+    fn load_queries(&mut self, q: &[f32]) {
+        let width = self.spec.d_qk;
+        let factor = self.spec.softcap.map_or(self.spec.scale * LOG2_E, |cap| self.spec.scale / cap);
+        for (i, row) in self.item.rows.clone().enumerate() {
+            let from = &q[self.place(row).1 * width..][..width];
+            for (to, from) in self.queries[i * width..][..width].iter_mut().zip(from) {
+                *to = from * factor;
+            }
+        }
+    }
+
+    /// Columns of the tile at `start` that row `i` of this tile sees.
+    fn visible(&self, i: usize, start: usize) -> [Range<usize>; 2] {
+        let spans = self.spec.visible.spans(self.position(self.item.rows.start + i), self.item.sequence.k_end);
+        spans.map(|span| {
+            let end = span.end.clamp(start, start + KEYS) - start;
+            span.start.clamp(start, start + end) - start..end
+        })
+    }
+
+    /// Attends to the keys of the tile at position `start`.
+    #[inline(always)]
+    fn attend<S: Simd>(&mut self, simd: S, start: usize) {
+        let reach = Reach::new(self.rows, |i| {
+            let [first, second] = self.visible(i, start);
+            hull(first, second)
+        });
+        let needed = reach.columns();
+        if needed.is_empty() {
+            return;
+        }
+        self.score(simd, start, &reach, needed.clone());
+        for i in 0..self.rows {
+            let columns = reach.of(i);
+            if !columns.is_empty() {
+                self.weigh(simd, start, i, columns);
+            }
+        }
+        self.add_values(simd, start, &reach, needed);
+    }
+
+    /// Scores of every strip that sees any of the `needed` columns.
+    #[inline(always)]
+    fn score<S: Simd>(&mut self, simd: S, start: usize, reach: &Reach, needed: Range<usize>) {
+        let (d_qk, width) = (self.spec.d_qk, panel_width::<S>());
+        let first = needed.start / width * width;
+        let keys = Rows { runs: self.item.sequence.keys, head: self.item.head, width: d_qk };
+        keys.pack_as_columns(simd, start + first..start + needed.end, self.key_panels, self.gathered);
+        let queries = MatrixRef::row_major(self.queries, self.rows, d_qk);
+        let scores = MatrixMut::row_major(self.scores, self.rows, KEYS);
+        for (column, panel) in (first..needed.end).step_by(width).zip(self.key_panels.chunks(width * d_qk)) {
+            let columns = column..(column + width).min(needed.end);
+            let rows = reach.rows_seeing(columns.clone());
+            // Whole vectors, since the softmax goes by vectors; what lies beyond the needed columns is hidden there.
+            let columns = column..columns.end.next_multiple_of(S::LANES);
+            // SAFETY: the only part of `scores` in use.
+            let scores = unsafe { scores.part(0, rows.clone(), columns) };
+            multiply_panel(simd, scores, queries.part(rows, 0..d_qk), panel, Accumulate::Store);
+        }
+    }
+
+    /// Turns the scores of row `i` in `columns` into weights.
+    #[inline(always)]
+    fn weigh<S: Simd>(&mut self, simd: S, start: usize, i: usize, columns: Range<usize>) {
+        let columns = columns.start / S::LANES * S::LANES..columns.end.next_multiple_of(S::LANES);
+        let visible = self.visible(i, start);
+        let row = self.item.rows.start + i;
+        let (q_pos, head) = (self.position(row), self.place(row).0);
+        let scores = &mut self.scores[i * KEYS..][..KEYS];
+        if let Some(cap) = self.spec.softcap {
+            let cap = simd.splat(cap * LOG2_E);
+            each_vector(simd, &mut scores[columns.clone()], |score| soft_cap(simd, cap, score));
+        }
+        if let Some(bias) = self.spec.bias {
+            for range in visible.clone() {
+                add_bias(&mut scores[range.clone()], &bias, head, start + range.start, q_pos);
+            }
+        }
+        hide(scores, columns.clone(), &visible);
+        let row = Row {
+            max: &mut self.max[i],
+            sums: &mut self.sums[i * MAX_LANES..][..S::LANES],
+            out: &mut self.out[i * self.out_stride..][..self.out_stride],
+        };
+        row.absorb(simd, &mut scores[columns]);
+    }
+
+    /// Adds the weighted values.
+    #[inline(always)]
+    fn add_values<S: Simd>(&mut self, simd: S, start: usize, reach: &Reach, needed: Range<usize>) {
+        let (d_v, depth) = (self.spec.d_v, needed.len());
+        let values = Rows { runs: self.item.sequence.values, head: self.item.head, width: d_v };
+        values.pack_as_rows(simd, start + needed.start..start + needed.end, self.value_panels);
+        if all_finite(simd, self.value_panels, depth, d_v) {
+            for column in (0..d_v).step_by(panel_width::<S>()) {
+                for (rows, columns) in reach.segments() {
+                    self.add_panel(simd, column, depth, needed.start, rows, columns);
+                }
+            }
+        } else {
+            // Zero times infinity is not zero: each row by itself, with no key that it does not see.
+            for i in 0..self.rows {
+                for columns in self.visible(i, start).into_iter().filter(|columns| !columns.is_empty()) {
+                    for column in (0..d_v).step_by(panel_width::<S>()) {
+                        self.add_panel(simd, column, depth, needed.start, i..i + 1, columns.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds to `rows` of the output, from column `column` on, what the keys in `columns` give; panels begin at column `first`.
+    #[inline(always)]
+    fn add_panel<S: Simd>(
+        &mut self,
+        simd: S,
+        column: usize,
+        depth: usize,
+        first: usize,
+        rows: Range<usize>,
+        columns: Range<usize>,
+    ) {
+        let width = panel_width::<S>();
+        let panel = &self.value_panels[column * depth + (columns.start - first) * width..];
+        let weights = MatrixRef::row_major(self.scores, self.rows, KEYS).part(rows.clone(), columns);
+        let out = MatrixMut::strided(self.out, self.rows, self.spec.d_v, self.out_stride);
+        // SAFETY: the only part of `out` in use.
+        let out = unsafe { out.part(0, rows, column..(column + width).min(self.spec.d_v)) };
+        multiply_panel(simd, out, weights, panel, Accumulate::Add);
+    }
+
+    /// Writes the results, or the state to go on from.
+    #[inline(always)]
+    fn finish<S: Simd>(&mut self, simd: S, target: Target<'_>) {
+        let d_v = self.spec.d_v;
+        for i in 0..self.rows {
+            let (head, place) = self.place(self.item.rows.start + i);
+            let out = &mut self.out[i * self.out_stride..][..self.out_stride];
+            let mut sum = simd.splat(0.0);
+            each_vector(simd, &mut self.sums[i * MAX_LANES..][..S::LANES], |lanes| {
+                sum = lanes;
+                lanes
+            });
+            let sum = simd.reduce_add(sum);
+            if let Some((first, step)) = self.item.part {
+                let at = first + i * step;
+                // SAFETY: the state of this row after this part, which no other item writes.
+                let state = unsafe { target.parts.slice(at..at + 2 + d_v) };
+                (state[0], state[1]) = (self.max[i], sum);
+                state[2..].copy_from_slice(&out[..d_v]);
+                continue;
+            }
+            let finished = finish(self.max[i], sum, self.spec.sink.map(|sink| sink[head]));
+            each_vector(simd, out, |out| simd.mul(out, simd.splat(finished.factor)));
+            target.write(place, &out[..d_v], finished.lse);
+        }
+    }
+}
+
+/// Adds a head's bias to scores of keys from `k_pos` on.
+#[inline(always)]
+fn add_bias(scores: &mut [f32], bias: &DistanceBias<'_>, head: usize, k_pos: usize, q_pos: usize) {
+    if scores.is_empty() {
+        return;
+    }
+    let distance = k_pos as isize - q_pos as isize - bias.first;
+    let bias = &bias.table[head * bias.width..][..bias.width][distance as usize..][..scores.len()];
+    for (score, bias) in scores.iter_mut().zip(bias) {
+        *score += bias * LOG2_E;
+    }
+}
+
+/// Whether panels of `depth` rows hold no infinity and no NaN in their first `columns` columns.
+#[inline(always)]
+fn all_finite<S: Simd>(simd: S, panels: &[f32], depth: usize, columns: usize) -> bool {
+    let width = panel_width::<S>();
+    let zero = simd.splat(0.0);
+    // Stays zero: zero times a finite value is zero, and times any other NaN.
+    let mut sum = zero;
+    for (column, panel) in (0..columns).step_by(width).zip(panels.chunks(depth * width)) {
+        let used = (columns - column).min(width).next_multiple_of(S::LANES);
+        for row in panel.chunks_exact(width) {
+            for vector in row[..used].chunks_exact(S::LANES) {
+                // SAFETY: a chunk has LANES values.
+                sum = simd.fma(unsafe { simd.load(vector.as_ptr()) }, zero, sum);
+            }
+        }
+    }
+    simd.reduce_add(sum) == 0.0
+}

@@ -1,0 +1,83 @@
+//! Which part of a tile is visible, strip by strip: what need not be computed is left out in pieces of a register tile.
+
+use super::check::hull;
+use crate::tile::TILE_ROWS;
+use std::ops::Range;
+
+/// Rows of a tile, at most.
+pub(super) const MAX_ROWS: usize = 192;
+
+/// For each strip of [`TILE_ROWS`] rows of a tile, the columns that its rows see: the smallest range that holds them all.
+pub(super) struct Reach {
+    rows: usize,
+    strips: [Range<usize>; MAX_ROWS / TILE_ROWS],
+}
+
+impl Reach {
+    /// From the columns that each of `rows` rows sees.
+    ///
+    /// # Panics
+    /// If `rows` exceeds [`MAX_ROWS`].
+    pub(super) fn new(rows: usize, columns: impl Fn(usize) -> Range<usize>) -> Reach {
+        assert!(rows <= MAX_ROWS, "{rows} rows in a tile");
+        let mut strips = [const { 0..0 }; MAX_ROWS / TILE_ROWS];
+        for row in 0..rows {
+            let strip = &mut strips[row / TILE_ROWS];
+            *strip = hull(strip.clone(), columns(row));
+        }
+        Reach { rows, strips }
+    }
+
+    /// The columns that the strip of `row` sees.
+    pub(super) fn of(&self, row: usize) -> Range<usize> {
+        self.strips[row / TILE_ROWS].clone()
+    }
+
+    /// The columns that any row sees.
+    pub(super) fn columns(&self) -> Range<usize> {
+        self.strips.iter().cloned().fold(0..0, hull)
+    }
+
+    /// The rows of strips that see any of `columns`, and of strips between them.
+    pub(super) fn rows_seeing(&self, columns: Range<usize>) -> Range<usize> {
+        let sees = |strip: &Range<usize>| strip.start < columns.end && columns.start < strip.end;
+        let Some(first) = self.strips.iter().position(sees) else { return 0..0 };
+        let last = self.strips.iter().rposition(sees).unwrap_or(first);
+        first * TILE_ROWS..((last + 1) * TILE_ROWS).min(self.rows)
+    }
+
+    /// Rows that see the same columns, together, with these columns; rows that see none are left out.
+    pub(super) fn segments(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        let strips = &self.strips[..self.rows.div_ceil(TILE_ROWS)];
+        let same = strips.chunk_by(|a, b| a == b).scan(0, |first, same| {
+            let start = *first;
+            *first += same.len();
+            Some((start * TILE_ROWS..(*first * TILE_ROWS).min(self.rows), same[0].clone()))
+        });
+        same.filter(|(_, columns)| !columns.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_causal_tile_goes_down_in_strips() {
+        let reach = Reach::new(15, |row| 0..row + 1);
+        assert_eq!(reach.columns(), 0..15);
+        assert_eq!(reach.of(7), 0..12);
+        assert_eq!(reach.rows_seeing(0..4), 0..15);
+        assert_eq!(reach.rows_seeing(12..16), 12..15);
+        assert_eq!(reach.rows_seeing(15..16), 0..0);
+        assert_eq!(reach.segments().collect::<Vec<_>>(), [(0..6, 0..6), (6..12, 0..12), (12..15, 0..15)]);
+    }
+
+    #[test]
+    fn rows_that_see_the_same_stay_together_and_blind_ones_are_left_out() {
+        let reach = Reach::new(30, |row| if row < 12 { 4..9 } else { 0..0 });
+        assert_eq!(reach.segments().collect::<Vec<_>>(), [(0..12, 4..9)]);
+        assert_eq!(reach.rows_seeing(0..4), 0..0);
+        assert_eq!(reach.rows_seeing(8..20), 0..12);
+    }
+}
