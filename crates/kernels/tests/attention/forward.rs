@@ -1,0 +1,115 @@
+//! Forward against the twin.
+
+use crate::case::{Case, Plane, Sequenced, Spec};
+use crate::check::{Random, assert_close, assert_same_bits, bound, for_random_cases, machines};
+use attendant_kernels::attention::Visible;
+
+fn check_against_twin(case: &Case) {
+    let (want_out, want_lse) = case.twin();
+    let mut one_thread = (Vec::new(), Vec::new());
+    for machine in machines() {
+        let what = |name: &str| format!("{name} on {:?}, {} workers: {:?}", machine.isa, machine.executor.workers(), case.spec);
+        let (out, lse) = case.forward(machine);
+        assert_close(&what("out"), &case.owned_rows(&out), &case.owned_rows(&want_out), bound::ATTENTION);
+        assert_close(&what("lse"), &case.owned_rows(&lse), &case.owned_rows(&want_lse), bound::ATTENTION);
+        if machine.executor.workers() == 1 {
+            one_thread = (out, lse);
+        } else {
+            // Also where no sequence has rows: there both still hold the poison.
+            assert_same_bits(&what("out"), &out, &one_thread.0);
+            assert_same_bits(&what("lse"), &lse, &one_thread.1);
+        }
+    }
+}
+
+#[test]
+fn random_calls_agree_with_the_twin() {
+    for_random_cases(60, |random| check_against_twin(&Case::random(random)));
+}
+
+fn plain(heads: usize, kv_heads: usize, d_qk: usize, d_v: usize, visible: Visible) -> Spec {
+    let scale = 1.0 / (d_qk as f32).sqrt();
+    Spec { heads, kv_heads, d_qk, d_v, scale, visible, softcap: None, bias: None, sink: None }
+}
+
+fn one_sequence(random: &mut Random, spec: Spec, rows: usize, q_first: usize, k_end: usize) -> Case {
+    let q = random.values(rows * spec.heads * spec.d_qk);
+    let sequences = vec![Sequenced::random(random, &spec, 0..rows, q_first, k_end)];
+    Case { spec, q, sequences }
+}
+
+#[test]
+fn published_widths_agree_with_the_twin() {
+    for_random_cases(1, |random| {
+        for (d_qk, d_v) in [(64, 64), (128, 128), (96, 128), (192, 128), (256, 256), (576, 512)] {
+            let spec = plain(4, 2, d_qk, d_v, Visible::Causal);
+            check_against_twin(&one_sequence(random, spec, 100, 65, 165));
+        }
+    });
+}
+
+/// Few rows over many keys: cut along the keys and joined.
+#[test]
+fn decoding_over_thousands_of_keys_agrees_with_the_twin() {
+    for_random_cases(6, |random| {
+        let visible = random.pick(&[
+            Visible::Causal,
+            Visible::All,
+            Visible::Window { window: 3000, keep: 4 },
+            Visible::Window { window: 100, keep: 0 },
+        ]);
+        let mut spec = plain(6, 2, 24, 17, visible);
+        spec.sink = random.chance(2).then(|| random.values(6));
+        let rows = random.in_range(1..=8);
+        let k_end = random.pick(&[2047, 2048, 2049, 4096, 5000]);
+        check_against_twin(&one_sequence(random, spec, rows, k_end - rows, k_end));
+    });
+}
+
+/// Absorbed latent attention: one key head, whose rows' first entries are the values.
+#[test]
+fn values_as_a_prefix_of_keys_agree_with_the_twin() {
+    for_random_cases(6, |random| {
+        let spec = plain(random.pick(&[1, 4, 16]), 1, 40, 32, Visible::Causal);
+        let (rows, q_first) = (random.pick(&[1, 8, 70]), random.pick(&[0, 90]));
+        let mut case = one_sequence(random, spec, rows, q_first, q_first + rows);
+        let sequence = &mut case.sequences[0];
+        let keys = sequence.keys.dense.clone();
+        sequence.keys = Plane::new(keys.clone(), 1, 40);
+        sequence.values = Plane::new(keys, 1, 40);
+        check_against_twin(&case);
+    });
+}
+
+#[test]
+fn scores_of_ten_thousand_stay_finite() {
+    for_random_cases(4, |random| {
+        let mut spec = plain(2, 1, 16, 8, Visible::Causal);
+        spec.scale = 1e4 / 16.0;
+        let case = one_sequence(random, spec, 70, 0, 70);
+        for machine in machines() {
+            let (out, lse) = case.forward(machine);
+            assert!(out.iter().chain(&lse).all(|value| value.is_finite()));
+        }
+    });
+}
+
+/// Without a sink, a row that sees nothing is zero and its lse minus infinity; with one, its lse is the sink's score.
+#[test]
+fn rows_that_see_nothing_are_zero() {
+    for_random_cases(2, |random| {
+        for sink in [None, Some(vec![0.25, -1.5])] {
+            for rows in [3, 30] {
+                let spec = Spec { sink: sink.clone(), ..plain(2, 1, 8, 5, Visible::Chunk(200)) };
+                // The chunk begins at 200, where the keys end.
+                let case = one_sequence(random, spec, rows, 200, 200);
+                for machine in machines() {
+                    let (out, lse) = case.forward(machine);
+                    assert_same_bits("out", &out, &vec![0.0; rows * 2 * 5]);
+                    let want = sink.clone().unwrap_or(vec![f32::NEG_INFINITY; 2]);
+                    assert_close("lse", &lse, &want.repeat(rows), 1e-7);
+                }
+            }
+        }
+    });
+}

@@ -1,0 +1,11 @@
+//! Attention, forward and backward, against its plain twin, against PyTorch, and against itself cut and stored in other ways.
+
+#[path = "../check/mod.rs"]
+mod check;
+
+mod backward;
+mod case;
+mod forward;
+mod invariance;
+mod oracle;
+mod refusal;
