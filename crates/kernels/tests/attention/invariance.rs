@@ -99,7 +99,8 @@ fn a_sequence_alone_has_the_bits_it_has_in_company() {
         let mut case = Case::random(random);
         let together: Vec<_> = inline_machines().into_iter().map(|machine| case.forward(machine)).collect();
         let mut sequence = case.sequences.swap_remove(random.below(case.sequences.len()));
-        let rows = std::mem::replace(&mut sequence.rows, 0..sequence.rows.len());
+        let rows = sequence.rows.clone();
+        sequence.rows = 0..rows.len();
         let of_rows = |width: usize| rows.start * width..rows.end * width;
         let Spec { heads, d_qk, d_v, .. } = case.spec;
         let alone = Case { q: case.q[of_rows(heads * d_qk)].to_vec(), sequences: vec![sequence], spec: case.spec };
