@@ -1,12 +1,56 @@
+//! Backward: scores are computed again from queries and keys, and turned into probabilities by the log-sum-exp that forward
+//! kept. Memory grows with the rows, not with their products.
+//!
+//! Scores are held transposed, keys by queries: log-sum-exp and delta are then plain vectors along a row and nothing is
+//! reduced; the same rows are the left operand of the gradients of values and keys as they stand, and of queries read by
+//! columns. A worker owns a key head of one sequence with all its query heads, so no two add to the same place.
+
+mod block;
+mod item;
+
 use super::{Attention, Span, check};
 use crate::Machine;
+use crate::disjoint::{Disjoint, run};
+use crate::product::MatrixMut;
+use item::Item;
+
+/// Queries of a block.
+const QUERIES: usize = 128;
+
+/// Keys of a block: whole register tiles.
+const KEYS: usize = 96;
+
+/// What a call reads.
+#[derive(Clone, Copy)]
+struct Inputs<'a> {
+    q: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+    out: &'a [f32],
+    lse: &'a [f32],
+    d_out: &'a [f32],
+}
+
+/// What a call adds to. Of `d_bias` and `d_sink` every span has its own sums, `[spans, H, width]` and `[spans, H]`.
+struct Gradients<'a> {
+    /// `[N, H * d_qk]`
+    d_q: MatrixMut<'a>,
+    /// `[Nk, G * d_qk]`
+    d_k: MatrixMut<'a>,
+    /// `[Nk, G * d_v]`
+    d_v: MatrixMut<'a>,
+    bias_sums: Disjoint<'a, f32>,
+    sink_sums: Disjoint<'a, f32>,
+}
 
 /// Gradients of [`forward`](super::forward) for every span. From q `[N, H * d_qk]`, k `[Nk, G * d_qk]`, v `[Nk, G * d_v]`, out
 /// `[N, H * d_v]`, lse `[N, H]` and d_out `[N, H * d_v]` it **adds** to d_q, d_k, d_v (shaped as q, k, v), to d_bias `[H, width]`
 /// and to d_sink `[H]`.
 ///
 /// # Panics
-/// As [`forward`](super::forward).
+/// If shapes do not agree, if spans do not come in ascending rows of queries and of keys, if a query sees a position outside
+/// its span's keys or a distance that the bias does not cover, if `d_bias` or `d_sink` is given without a bias or sink,
+/// or if `scratch` is shorter than [`backward_scratch`] says; before anything is written.
 pub fn backward(
     machine: Machine<'_>,
     spec: &Attention<'_>,
@@ -24,15 +68,74 @@ pub fn backward(
     d_sink: Option<&mut [f32]>,
     scratch: &mut [f32],
 ) {
-    check::spec(spec);
+    let inputs = Inputs { q, k, v, out, lse, d_out };
+    let [rows, key_rows] = check_inputs(spec, spans, &inputs);
+    check::length("d_q", d_q.len(), q.len());
+    check::length("d_k", d_k.len(), k.len());
+    check::length("d_v", d_v.len(), v.len());
+    check::length("d_bias", d_bias.as_ref().map_or(bias_values(spec), |d_bias| d_bias.len()), bias_values(spec));
+    let sinks = spec.sink.map_or(0, <[f32]>::len);
+    check::length("d_sink", d_sink.as_ref().map_or(sinks, |d_sink| d_sink.len()), sinks);
     let want = backward_scratch(spec, spans, machine.executor.workers());
     assert!(scratch.len() >= want, "scratch of attention backward: want {want}, got {}", scratch.len());
-    let _ = (out, lse);
-    crate::naive::attention_backward(spec, spans, q, k, v, d_out, d_q, d_k, d_v, d_bias, d_sink);
+
+    let (bias_sums, scratch) = scratch.split_at_mut(spans.len() * bias_values(spec));
+    let (sink_sums, scratch) = scratch.split_at_mut(spans.len() * sinks);
+    let gradients = Gradients {
+        d_q: MatrixMut::row_major(d_q, rows, spec.heads * spec.d_qk),
+        d_k: MatrixMut::row_major(d_k, key_rows, spec.kv_heads * spec.d_qk),
+        d_v: MatrixMut::row_major(d_v, key_rows, spec.kv_heads * spec.d_v),
+        bias_sums: Disjoint::new(bias_sums),
+        sink_sums: Disjoint::new(sink_sums),
+    };
+    let scratch = Disjoint::new(scratch);
+    let size = item::scratch(spec);
+    run(machine, spans.len() * spec.kv_heads, &|index, worker| {
+        // SAFETY: this is the worker's own part, and a worker runs one item at a time.
+        let scratch = unsafe { scratch.slice(worker * size..(worker + 1) * size) };
+        let (span, head) = (index / spec.kv_heads, index % spec.kv_heads);
+        machine.isa.run(Item { spec, span: &spans[span], index: span, head, inputs, gradients: &gradients, scratch });
+    });
+    add_in_order(d_bias, bias_sums);
+    add_in_order(d_sink, sink_sums);
 }
 
 /// Values of scratch that [`backward`] needs.
 pub fn backward_scratch(spec: &Attention<'_>, spans: &[Span], workers: usize) -> usize {
-    let _ = (spec, spans, workers);
-    0
+    let sums = bias_values(spec) + spec.sink.map_or(0, <[f32]>::len);
+    item::scratch(spec) * workers + spans.len() * sums
+}
+
+fn bias_values(spec: &Attention<'_>) -> usize {
+    spec.bias.map_or(0, |bias| bias.table.len())
+}
+
+/// Rows of queries and of keys.
+fn check_inputs(spec: &Attention<'_>, spans: &[Span], inputs: &Inputs<'_>) -> [usize; 2] {
+    check::spec(spec);
+    let Attention { heads, kv_heads, d_qk, d_v, .. } = *spec;
+    let rows = inputs.q.len() / (heads * d_qk);
+    let key_rows = inputs.k.len() / (kv_heads * d_qk);
+    check::length("q", inputs.q.len(), rows * heads * d_qk);
+    check::length("k", inputs.k.len(), key_rows * kv_heads * d_qk);
+    check::length("v", inputs.v.len(), key_rows * kv_heads * d_v);
+    check::length("out", inputs.out.len(), rows * heads * d_v);
+    check::length("d_out", inputs.d_out.len(), rows * heads * d_v);
+    check::length("lse", inputs.lse.len(), rows * heads);
+    check::ascending("rows", spans.iter().map(|span| span.rows.clone()), rows);
+    check::ascending("key rows", spans.iter().map(|span| span.k_rows.clone()), key_rows);
+    for span in spans {
+        check::span(spec, span);
+    }
+    [rows, key_rows]
+}
+
+/// Adds the sums of every span, the first span first.
+fn add_in_order(to: Option<&mut [f32]>, sums: &[f32]) {
+    let Some(to) = to else { return };
+    for sums in sums.chunks(to.len().max(1)) {
+        for (to, sum) in to.iter_mut().zip(sums) {
+            *to += sum;
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What a call must satisfy, checked before any work.
 
-use super::{Attention, Run, Sequence, Visible};
+use super::{Attention, Run, Sequence, Span, Visible};
 use std::ops::Range;
 
 /// # Panics
@@ -49,6 +49,17 @@ pub(super) fn sequence(spec: &Attention<'_>, sequence: &Sequence<'_>) {
         held("values", sequence.values, span);
     }
     distances(spec, positions, sequence.k_end);
+}
+
+/// # Panics
+/// If a query of `span` sees a position that is none of its keys'.
+pub(super) fn span(spec: &Attention<'_>, span: &Span) {
+    let positions = span.q_first..span.q_first + span.rows.len();
+    let keys = span.k_first..span.k_first + span.k_rows.len();
+    for seen in union(spec.visible, positions.clone(), keys.end).into_iter().filter(|seen| !seen.is_empty()) {
+        assert!(seen.start >= keys.start, "position {} is visible and the span's keys are {keys:?}", seen.start);
+    }
+    distances(spec, positions, keys.end);
 }
 
 /// # Panics

@@ -30,13 +30,7 @@ impl<'a> Rows<'a> {
     /// Packs the keys at `positions` as the columns of B `[width, keys]`, the first of them at column 0 of the first panel.
     /// Columns of positions that no run holds are left with any values. `rows` holds a panel's rows for a while.
     #[inline(always)]
-    pub(super) fn pack_as_columns<S: Simd>(
-        self,
-        simd: S,
-        positions: Range<usize>,
-        panels: &mut [f32],
-        rows: &mut [f32],
-    ) {
+    pub(super) fn pack_as_columns<S: Simd>(self, simd: S, positions: Range<usize>, panels: &mut [f32], rows: &mut [f32]) {
         let columns = panel_width::<S>();
         let panels = panels.chunks_mut(columns * self.width);
         for (start, panel) in positions.clone().step_by(columns).zip(panels) {

@@ -1,9 +1,15 @@
 //! The online softmax: rows of scores become weights, relative to the largest score so far. All in base 2: scores come
 //! multiplied by log2(e).
 
+use super::Attention;
 use crate::simd::Simd;
 use std::f32::consts::{LN_2, LOG2_E};
 use std::ops::Range;
+
+/// What queries are multiplied by, so that their dot products with keys are scores in base 2, or are ready for [`soft_cap`].
+pub(super) fn query_factor(spec: &Attention<'_>) -> f32 {
+    spec.softcap.map_or(spec.scale * LOG2_E, |cap| spec.scale / cap)
+}
 
 /// One row's state: the largest score so far, the sum of weights by lanes, and the weighted sum of values, both relative to it.
 pub(super) struct Row<'a> {
@@ -57,15 +63,15 @@ pub(super) fn each_vector<S: Simd>(simd: S, values: &mut [f32], mut f: impl FnMu
     }
 }
 
-/// Hides the scores in `within` that are in none of the `visible` ranges, which ascend and lie within it.
+/// Replaces the values in `within` that are in none of the `visible` ranges, which ascend and lie within it.
 #[inline(always)]
-pub(super) fn hide(scores: &mut [f32], within: Range<usize>, visible: &[Range<usize>; 2]) {
+pub(super) fn hide(values: &mut [f32], within: Range<usize>, visible: &[Range<usize>; 2], by: f32) {
     let mut shown = within.start;
     for range in visible.iter().filter(|range| !range.is_empty()) {
-        scores[shown..range.start].fill(f32::NEG_INFINITY);
+        values[shown..range.start].fill(by);
         shown = range.end;
     }
-    scores[shown..within.end].fill(f32::NEG_INFINITY);
+    values[shown..within.end].fill(by);
 }
 
 /// What a row's sums come to.

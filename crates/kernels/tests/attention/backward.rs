@@ -1,1 +1,229 @@
+//! Backward against the twin and against PyTorch.
 
+use crate::case::Spec;
+use crate::check::{Random, assert_close, assert_same_bits, bound, for_random_cases, machines, poison};
+use crate::oracle::{self, FILES, Oracle};
+use attendant_kernels::attention::{Run, Sequence, Span, Visible, backward, backward_scratch, forward, forward_scratch};
+use attendant_kernels::{Machine, naive};
+use std::ops::Range;
+
+/// A training batch.
+struct Batch {
+    spec: Spec,
+    spans: Vec<Span>,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    d_out: Vec<f32>,
+}
+
+/// Gradients of one batch: d_q, d_k, d_v, d_bias, d_sink.
+type Gradients = [Vec<f32>; 5];
+
+const NAMES: [&str; 5] = ["d_q", "d_k", "d_v", "d_bias", "d_sink"];
+
+impl Batch {
+    fn random(random: &mut Random) -> Batch {
+        let spec = Spec::random(random);
+        let (mut rows, mut key_rows) = (0, 0);
+        let count = random.in_range(1..=3);
+        let spans = (0..count).map(|_| random_span(random, &spec, &mut rows, &mut key_rows)).collect();
+        Batch::new(random, spec, spans, rows, key_rows)
+    }
+
+    fn new(random: &mut Random, spec: Spec, spans: Vec<Span>, rows: usize, key_rows: usize) -> Batch {
+        Batch {
+            q: random.values(rows * spec.heads * spec.d_qk),
+            k: random.values(key_rows * spec.kv_heads * spec.d_qk),
+            v: random.values(key_rows * spec.kv_heads * spec.d_v),
+            d_out: random.values(rows * spec.heads * spec.d_v),
+            spans,
+            spec,
+        }
+    }
+
+    /// `out` and `lse`.
+    fn forward(&self, machine: Machine<'_>) -> [Vec<f32>; 2] {
+        let Spec { heads, kv_heads, d_qk, d_v, .. } = self.spec;
+        let run = |span: &Span, data: &'_ [f32], width: usize| {
+            let (first, rows) = (span.k_first, span.k_rows.len());
+            (first, rows, span.k_rows.start * kv_heads * width, data.len())
+        };
+        let runs: Vec<[Run<'_>; 2]> = self
+            .spans
+            .iter()
+            .map(|span| {
+                [(&self.k, d_qk), (&self.v, d_v)].map(|(data, width)| {
+                    let (first, rows, start, end) = run(span, data, width);
+                    Run { first, rows, data: &data[start..end], row_stride: kv_heads * width, head_stride: width }
+                })
+            })
+            .collect();
+        let sequences: Vec<_> = self
+            .spans
+            .iter()
+            .zip(&runs)
+            .map(|(span, [keys, values])| Sequence {
+                rows: span.rows.clone(),
+                q_first: span.q_first,
+                k_end: span.k_first + span.k_rows.len(),
+                keys: std::slice::from_ref(keys),
+                values: std::slice::from_ref(values),
+            })
+            .collect();
+        let rows = self.q.len() / (heads * d_qk);
+        let (mut out, mut lse) = (poison(rows * heads * d_v), poison(rows * heads));
+        let mut scratch = poison(forward_scratch(&self.spec.view(), &sequences, machine.executor.workers()));
+        forward(machine, &self.spec.view(), &sequences, &self.q, &mut out, Some(&mut lse), &mut scratch);
+        [out, lse]
+    }
+
+    /// What every gradient starts from. Never zero: the one sum of a sink may cancel, and its error be large beside it.
+    fn start(&self) -> Gradients {
+        let Spec { bias, sink, .. } = &self.spec;
+        let sizes = [
+            self.q.len(),
+            self.k.len(),
+            self.v.len(),
+            bias.as_ref().map_or(0, |(table, ..)| table.len()),
+            sink.as_ref().map_or(0, Vec::len),
+        ];
+        sizes.map(|size| (0..size).map(|i| (1 + i % 5) as f32 * 0.25).collect())
+    }
+
+    fn backward(&self, machine: Machine<'_>, [out, lse]: &[Vec<f32>; 2]) -> Gradients {
+        let mut gradients = self.start();
+        let [d_q, d_k, d_v, d_bias, d_sink] = &mut gradients;
+        let spec = self.spec.view();
+        let mut scratch = poison(backward_scratch(&spec, &self.spans, machine.executor.workers()));
+        let (d_bias, d_sink) = (spec.bias.map(|_| d_bias.as_mut_slice()), spec.sink.map(|_| d_sink.as_mut_slice()));
+        let Batch { spans, q, k, v, d_out, .. } = self;
+        backward(machine, &spec, spans, q, k, v, out, lse, d_out, d_q, d_k, d_v, d_bias, d_sink, &mut scratch);
+        gradients
+    }
+
+    fn twin(&self) -> Gradients {
+        let mut gradients = self.start();
+        let [d_q, d_k, d_v, d_bias, d_sink] = &mut gradients;
+        let spec = self.spec.view();
+        let (d_bias, d_sink) = (spec.bias.map(|_| d_bias.as_mut_slice()), spec.sink.map(|_| d_sink.as_mut_slice()));
+        naive::attention_backward(&spec, &self.spans, &self.q, &self.k, &self.v, &self.d_out, d_q, d_k, d_v, d_bias, d_sink);
+        gradients
+    }
+}
+
+/// A span whose queries see only keys that it has: now and then its keys begin where its queries' chunk or window does.
+fn random_span(random: &mut Random, spec: &Spec, rows: &mut usize, key_rows: &mut usize) -> Span {
+    let t = random.pick(&[0, 1, 5, 17, 63, 65, 100, 140, 200, 300]);
+    let q_first = random.pick(&[0, 0, 0, 7, 150]);
+    let k_end = if random.chance(3) { random.in_range(0..=q_first + t + 20) } else { q_first + t };
+    let k_first = match spec.visible {
+        Visible::Chunk(size) => (q_first / size * size).min(k_end),
+        Visible::Window { window, keep: 0 } => (q_first + 1).saturating_sub(window).min(k_end),
+        _ => 0,
+    };
+    let gap = random.pick(&[0, 0, 3]);
+    let take = |from: &mut usize, count: usize| -> Range<usize> {
+        let start = *from + gap;
+        *from = start + count;
+        start..*from
+    };
+    Span { rows: take(rows, t), q_first, k_rows: take(key_rows, k_end - k_first), k_first }
+}
+
+fn check_against_twin(batch: &Batch) {
+    let want = batch.twin();
+    let mut one_thread = Gradients::default();
+    for machine in machines() {
+        let got = batch.backward(machine, &batch.forward(machine));
+        for i in 0..NAMES.len() {
+            let what = format!("{} on {:?}, {} workers: {:?}", NAMES[i], machine.isa, machine.executor.workers(), batch.spec);
+            assert_close(&what, &got[i], &want[i], bound::ATTENTION_GRADIENT);
+            if machine.executor.workers() == 2 {
+                assert_same_bits(&what, &got[i], &one_thread[i]);
+            }
+        }
+        one_thread = got;
+    }
+}
+
+#[test]
+fn random_batches_agree_with_the_twin() {
+    for_random_cases(60, |random| check_against_twin(&Batch::random(random)));
+}
+
+#[test]
+fn published_widths_agree_with_the_twin() {
+    for_random_cases(1, |random| {
+        for (d_qk, d_v) in [(32, 32), (64, 64), (128, 128), (192, 128)] {
+            let mut spec = Spec::random(random);
+            (spec.heads, spec.kv_heads, spec.d_qk, spec.d_v) = (4, 2, d_qk, d_v);
+            (spec.bias, spec.sink, spec.visible) = (None, None, Visible::Causal);
+            let spans = vec![Span { rows: 0..150, q_first: 0, k_rows: 0..150, k_first: 0 }];
+            check_against_twin(&Batch::new(random, spec, spans, 150, 150));
+        }
+    });
+}
+
+#[test]
+fn a_span_alone_has_the_bits_it_has_in_company() {
+    for_random_cases(20, |random| {
+        let mut batch = Batch::random(random);
+        let machine = random.pick(&machines());
+        let together = batch.backward(machine, &batch.forward(machine));
+        let start = batch.start();
+        let alone = batch.spans.swap_remove(random.below(batch.spans.len()));
+        let Spec { heads, kv_heads, d_qk, d_v, .. } = batch.spec;
+        batch.spans = vec![alone.clone()];
+        let got = batch.backward(machine, &batch.forward(machine));
+        let parts = [(alone.rows, heads * d_qk), (alone.k_rows.clone(), kv_heads * d_qk), (alone.k_rows, kv_heads * d_v)];
+        for (i, (rows, width)) in parts.into_iter().enumerate() {
+            let own = rows.start * width..rows.end * width;
+            assert_same_bits(NAMES[i], &got[i][own.clone()], &together[i][own.clone()]);
+            assert_same_bits("before the span", &got[i][..own.start], &start[i][..own.start]);
+            assert_same_bits("after the span", &got[i][own.end..], &start[i][own.end..]);
+        }
+    });
+}
+
+#[test]
+fn gradients_agree_with_pytorch() {
+    for (name, visible, q_first, k_ends) in FILES {
+        let oracle = Oracle::read(name);
+        let spec = oracle::spec(&oracle, visible);
+        let (t, keys) = (oracle.shape("q")[2], oracle.shape("k")[2]);
+        let spans = (0..2)
+            .map(|b| Span { rows: b * t..(b + 1) * t, q_first, k_rows: b * keys..b * keys + k_ends[b], k_first: 0 })
+            .collect();
+        let [q, k, v, d_out] = ["q", "k", "v", "dout"].map(|name| oracle.rows(name));
+        let batch = Batch { spec, spans, q, k, v, d_out };
+        for machine in machines() {
+            let got = batch.backward(machine, &batch.forward(machine));
+            let start = batch.start();
+            for (i, want) in ["dq", "dk", "dv"].into_iter().enumerate() {
+                let got: Vec<f32> = got[i].iter().zip(&start[i]).map(|(got, start)| got - start).collect();
+                let what = format!("{want} of {name} on {:?}", machine.isa);
+                assert_close(&what, &got, &oracle.rows(want), bound::ATTENTION_GRADIENT);
+            }
+            if let Some(want) = oracle.get("dsink") {
+                let want: Vec<f32> = want.iter().zip(&start[4]).map(|(want, start)| want + start).collect();
+                assert_close("dsink", &got[4], &want, bound::ATTENTION_GRADIENT);
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_of_scores_of_ten_thousand_stay_finite() {
+    for_random_cases(4, |random| {
+        let mut spec = Spec::random(random);
+        (spec.softcap, spec.bias, spec.visible) = (None, None, Visible::Causal);
+        spec.scale = 1e4 / spec.d_qk as f32;
+        let spans = vec![Span { rows: 0..70, q_first: 0, k_rows: 0..70, k_first: 0 }];
+        let batch = Batch::new(random, spec, spans, 70, 70);
+        for machine in machines() {
+            let gradients = batch.backward(machine, &batch.forward(machine));
+            assert!(gradients.iter().flatten().all(|value| value.is_finite()));
+        }
+    });
+}

@@ -5,7 +5,7 @@ use super::{KEYS, MAX_LANES, Target};
 use crate::attention::check::{hull, union};
 use crate::attention::reach::{MAX_ROWS, Reach};
 use crate::attention::rows::Rows;
-use crate::attention::softmax::{Row, each_vector, finish, hide, soft_cap};
+use crate::attention::softmax::{Row, each_vector, finish, hide, query_factor, soft_cap};
 use crate::attention::{Attention, DistanceBias};
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::{Kernel, Simd};
@@ -106,7 +106,7 @@ impl<'a> Work<'a> {
     #[inline(always)]
     fn load_queries(&mut self, q: &[f32]) {
         let width = self.spec.d_qk;
-        let factor = self.spec.softcap.map_or(self.spec.scale * LOG2_E, |cap| self.spec.scale / cap);
+        let factor = query_factor(self.spec);
         for (i, row) in self.item.rows.clone().enumerate() {
             let from = &q[self.place(row).1 * width..][..width];
             for (to, from) in self.queries[i * width..][..width].iter_mut().zip(from) {
@@ -182,7 +182,7 @@ impl<'a> Work<'a> {
                 add_bias(&mut scores[range.clone()], &bias, head, start + range.start, q_pos);
             }
         }
-        hide(scores, columns.clone(), &visible);
+        hide(scores, columns.clone(), &visible, f32::NEG_INFINITY);
         let row = Row {
             max: &mut self.max[i],
             sums: &mut self.sums[i * MAX_LANES..][..S::LANES],

@@ -1,0 +1,232 @@
+//! A block of keys by a block of queries of one head.
+
+use super::{KEYS, QUERIES};
+use crate::attention::check::hull;
+use crate::attention::reach::Reach;
+use crate::attention::softmax::{each_vector, hide, soft_cap};
+use crate::attention::{Attention, DistanceBias};
+use crate::product::{Accumulate, MatrixMut, MatrixRef};
+use crate::simd::Simd;
+use crate::tile::{MAX_PANEL, multiply_panel, panel_width};
+use crate::vector::{load, store};
+use std::f32::consts::LOG2_E;
+use std::ops::Range;
+
+/// Scratch of an item, divided.
+pub(super) struct Operands<'a> {
+    /// `[queries, d_qk]`: queries times what makes the scores ready for the softmax or the cap.
+    pub(super) scaled: &'a mut [f32],
+    /// The same as columns: panels of `[d_qk, queries]`.
+    pub(super) q_columns: &'a mut [f32],
+    /// Panels of `[d_v, queries]`.
+    pub(super) d_out_columns: &'a mut [f32],
+    /// Panels of `[queries, d_qk]`.
+    pub(super) q_rows: &'a mut [f32],
+    /// Panels of `[queries, d_v]`.
+    pub(super) d_out_rows: &'a mut [f32],
+    /// Log-sum-exp of each query, in base 2.
+    pub(super) lse: &'a mut [f32],
+    /// Output times its gradient, summed, of each query.
+    pub(super) delta: &'a mut [f32],
+    /// `[keys, d_qk]`
+    pub(super) keys: &'a mut [f32],
+    /// `[keys, d_v]`
+    pub(super) values: &'a mut [f32],
+    /// Panels of `[keys, d_qk]`.
+    pub(super) key_rows: &'a mut [f32],
+    /// `[keys, QUERIES]`: scores, then probabilities.
+    pub(super) probs: &'a mut [f32],
+    /// `[keys, QUERIES]`: gradients of probabilities, then of dot products.
+    pub(super) d_scores: &'a mut [f32],
+    /// Bias by distance, the largest distance of the block first, in base 2.
+    pub(super) distances: &'a mut [f32],
+    /// Gradient of the bias in the same order.
+    pub(super) d_distances: &'a mut [f32],
+}
+
+impl<'a> Operands<'a> {
+    pub(super) fn new(spec: &Attention<'_>, mut scratch: &'a mut [f32], distances: usize) -> Self {
+        let Attention { d_qk, d_v, .. } = *spec;
+        let mut take = |n| scratch.split_off_mut(..n).expect("scratch as item::scratch says");
+        Operands {
+            scaled: take(QUERIES * d_qk),
+            q_columns: take(QUERIES * d_qk),
+            d_out_columns: take(QUERIES * d_v),
+            q_rows: take(QUERIES * d_qk.next_multiple_of(MAX_PANEL)),
+            d_out_rows: take(QUERIES * d_v.next_multiple_of(MAX_PANEL)),
+            lse: take(QUERIES),
+            delta: take(QUERIES),
+            keys: take(KEYS * d_qk),
+            values: take(KEYS * d_v),
+            key_rows: take(KEYS * d_qk.next_multiple_of(MAX_PANEL)),
+            probs: take(KEYS * QUERIES),
+            d_scores: take(KEYS * QUERIES),
+            distances: take(distances),
+            d_distances: take(distances),
+        }
+    }
+}
+
+/// Which queries and keys a block is of.
+pub(super) struct Block<'a> {
+    pub(super) spec: &'a Attention<'a>,
+    /// The query head.
+    pub(super) head: usize,
+    /// Position of the first query, and how many there are.
+    pub(super) q_pos: usize,
+    pub(super) queries: usize,
+    /// Position of the first key, and how many there are.
+    pub(super) k_pos: usize,
+    pub(super) keys: usize,
+}
+
+impl Block<'_> {
+    /// Queries of the block that see key `i` of the block.
+    pub(super) fn queries_of(&self, i: usize) -> Range<usize> {
+        let seen = self.spec.visible.queries(self.k_pos + i);
+        clip(seen, self.q_pos, self.queries)
+    }
+
+    /// Keys of the block that query `i` of the block sees.
+    fn keys_of(&self, i: usize) -> Range<usize> {
+        let spans = self.spec.visible.spans(self.q_pos + i, self.k_pos + self.keys);
+        let [first, second] = spans.map(|span| clip(span, self.k_pos, self.keys));
+        hull(first, second)
+    }
+
+    /// Fills `probs`, and `d_scores` with the gradients of the dot products of queries and keys.
+    #[inline(always)]
+    pub(super) fn probabilities<S: Simd>(&self, simd: S, reach: &Reach, operands: &mut Operands<'_>) {
+        let Attention { d_qk, d_v, .. } = *self.spec;
+        self.multiply(simd, reach, operands.probs, MatrixRef::row_major(operands.keys, self.keys, d_qk), operands.q_columns);
+        let values = MatrixRef::row_major(operands.values, self.keys, d_v);
+        self.multiply(simd, reach, operands.d_scores, values, operands.d_out_columns);
+        if let Some(bias) = self.spec.bias {
+            self.load_distances(&bias, operands.distances);
+            operands.d_distances.fill(0.0);
+        }
+        for i in 0..self.keys {
+            let columns = reach.of(i);
+            let columns = columns.start / S::LANES * S::LANES..columns.end.next_multiple_of(S::LANES);
+            // A strip of queries may see a key that a strip of keys beside it does not reach from.
+            let grads = &mut operands.d_scores[i * QUERIES..][..QUERIES];
+            grads[..columns.start].fill(0.0);
+            grads[columns.end..].fill(0.0);
+            if !columns.is_empty() {
+                self.softmax_row(simd, i, columns, operands);
+            }
+        }
+    }
+
+    /// C `[keys, QUERIES]` = A `[keys, d]` times panels of `[d, queries]`, where a strip of keys is seen.
+    #[inline(always)]
+    fn multiply<S: Simd>(&self, simd: S, reach: &Reach, c: &mut [f32], a: MatrixRef<'_>, panels: &[f32]) {
+        let (width, d) = (panel_width::<S>(), a.cols());
+        let c = MatrixMut::row_major(c, self.keys, QUERIES);
+        for (column, panel) in (0..self.queries).step_by(width).zip(panels.chunks(width * d)) {
+            let columns = column..(column + width).min(self.queries);
+            let rows = reach.rows_seeing(columns.clone());
+            // Whole vectors, since the softmax goes by vectors; what lies beyond the queries is hidden there.
+            let columns = column..columns.end.next_multiple_of(S::LANES);
+            // SAFETY: the only part of `c` in use.
+            let c = unsafe { c.part(0, rows.clone(), columns) };
+            multiply_panel(simd, c, a.part(rows, 0..d), panel, Accumulate::Store);
+        }
+    }
+
+    /// Key `i`: scores become probabilities, gradients of probabilities become gradients of dot products.
+    #[inline(always)]
+    fn softmax_row<S: Simd>(&self, simd: S, i: usize, columns: Range<usize>, operands: &mut Operands<'_>) {
+        let scores = &mut operands.probs[i * QUERIES..][..QUERIES];
+        let grads = &mut operands.d_scores[i * QUERIES..][..QUERIES];
+        let cap = self.spec.softcap.map(|cap| cap * LOG2_E);
+        if let Some(cap) = cap {
+            each_vector(simd, &mut scores[columns.clone()], |score| soft_cap(simd, simd.splat(cap), score));
+        }
+        let visible = [0..0, self.queries_of(i)];
+        hide(scores, columns.clone(), &visible, f32::NEG_INFINITY);
+        hide(grads, columns.clone(), &visible, 0.0);
+        // The last key comes first: see `load_distances`.
+        let distances = self.keys - 1 - i;
+        let scale = simd.splat(self.spec.scale);
+        for at in columns.step_by(S::LANES) {
+            let capped = load(simd, &scores[at..]);
+            let mut shifted = simd.sub(capped, load(simd, &operands.lse[at..]));
+            if self.spec.bias.is_some() {
+                shifted = simd.add(shifted, load(simd, &operands.distances[distances + at..]));
+            }
+            let prob = simd.exp2(shifted);
+            let mut d_score = simd.mul(prob, simd.sub(load(simd, &grads[at..]), load(simd, &operands.delta[at..])));
+            if self.spec.bias.is_some() {
+                let sums = &mut operands.d_distances[distances + at..];
+                store(simd, sums, simd.add(load(simd, sums), d_score));
+            }
+            d_score = simd.mul(d_score, scale);
+            if let Some(cap) = cap {
+                // The derivative of tanh is 1 - tanh^2; what is hidden counts as saturated.
+                let tanh = simd.max(simd.splat(-1.0), simd.mul(capped, simd.splat(1.0 / cap)));
+                d_score = simd.mul(d_score, simd.sub(simd.splat(1.0), simd.mul(tanh, tanh)));
+            }
+            store(simd, &mut scores[at..], prob);
+            store(simd, &mut grads[at..], d_score);
+        }
+    }
+
+    /// C `[keys, d]` += A `[keys, queries]` times panels of `[queries, d]`.
+    #[inline(always)]
+    pub(super) fn add_along_queries<S: Simd>(&self, simd: S, reach: &Reach, c: MatrixMut<'_>, a: &[f32], panels: &[f32]) {
+        let a = MatrixRef::row_major(a, self.keys, QUERIES);
+        add_products(simd, reach, c, a, panels, self.queries);
+    }
+
+    /// C `[queries, d]` += the transpose of A `[keys, queries]` times panels of `[keys, d]`.
+    #[inline(always)]
+    pub(super) fn add_along_keys<S: Simd>(&self, simd: S, c: MatrixMut<'_>, a: &[f32], panels: &[f32]) {
+        let reach = Reach::new(self.queries, |i| self.keys_of(i));
+        let a = MatrixRef::strided(a, self.keys, self.queries, QUERIES, 1).transposed();
+        add_products(simd, &reach, c, a, panels, self.keys);
+    }
+
+    /// The bias of key `i` and query `j` goes to `keys - 1 - i + j`: along queries the distance falls.
+    fn load_distances(&self, bias: &DistanceBias<'_>, distances: &mut [f32]) {
+        let table = &bias.table[self.head * bias.width..][..bias.width];
+        for (i, to) in distances.iter_mut().enumerate() {
+            let value = self.table_index(bias, i).and_then(|index| table.get(index));
+            *to = value.map_or(0.0, |bias| bias * LOG2_E);
+        }
+    }
+
+    /// Adds sums by distance, ordered as [`Self::load_distances`] orders them, to those of the head's table.
+    pub(super) fn add_bias_sums(&self, bias: &DistanceBias<'_>, distances: &[f32], sums: &mut [f32]) {
+        for (i, &distance) in distances.iter().enumerate() {
+            if let Some(sum) = self.table_index(bias, i).and_then(|index| sums.get_mut(index)) {
+                *sum += distance;
+            }
+        }
+    }
+
+    /// Where in a head's table the distance at place `i` is, if it is not below the first.
+    fn table_index(&self, bias: &DistanceBias<'_>, i: usize) -> Option<usize> {
+        let largest = (self.k_pos + self.keys - 1) as isize - self.q_pos as isize;
+        usize::try_from(largest - i as isize - bias.first).ok()
+    }
+}
+
+/// C += A times panels as deep as A has columns, strip by strip as far as A is not zero.
+#[inline(always)]
+fn add_products<S: Simd>(simd: S, reach: &Reach, c: MatrixMut<'_>, a: MatrixRef<'_>, panels: &[f32], depth: usize) {
+    let width = panel_width::<S>();
+    for (column, panel) in (0..c.cols()).step_by(width).zip(panels.chunks(width * depth)) {
+        for (rows, along) in reach.segments() {
+            // SAFETY: the only part of `c` in use.
+            let c = unsafe { c.part(0, rows.clone(), column..(column + width).min(c.cols())) };
+            multiply_panel(simd, c, a.part(rows, along.clone()), &panel[along.start * width..], Accumulate::Add);
+        }
+    }
+}
+
+/// The part of `range` in the `count` places from `first` on, counted from there.
+fn clip(range: Range<usize>, first: usize, count: usize) -> Range<usize> {
+    let end = range.end.clamp(first, first + count) - first;
+    (range.start.clamp(first, first + end) - first)..end
+}

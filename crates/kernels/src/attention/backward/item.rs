@@ -1,0 +1,174 @@
+//! One item: a key head of one span, with all the query heads that read it.
+
+use super::block::{Block, Operands};
+use super::{Gradients, Inputs, KEYS, QUERIES};
+use crate::attention::reach::Reach;
+use crate::attention::softmax::query_factor;
+use crate::attention::{Attention, Span};
+use crate::product::MatrixRef;
+use crate::simd::{Kernel, Simd};
+use crate::tile::{MAX_PANEL, pack_panels};
+use crate::vector::{Dot, sum};
+use std::f32::consts::LOG2_E;
+use std::ops::Range;
+
+pub(super) struct Item<'a> {
+    pub(super) spec: &'a Attention<'a>,
+    pub(super) span: &'a Span,
+    /// Which span it is.
+    pub(super) index: usize,
+    /// The key head.
+    pub(super) head: usize,
+    pub(super) inputs: Inputs<'a>,
+    pub(super) gradients: &'a Gradients<'a>,
+    pub(super) scratch: &'a mut [f32],
+}
+
+/// Values of scratch for one item.
+pub(super) fn scratch(spec: &Attention<'_>) -> usize {
+    let Attention { d_qk, d_v, .. } = *spec;
+    let (qk_panels, v_panels) = (d_qk.next_multiple_of(MAX_PANEL), d_v.next_multiple_of(MAX_PANEL));
+    let queries = QUERIES * (2 * d_qk + d_v + qk_panels + v_panels + 2);
+    let keys = KEYS * (d_qk + d_v + qk_panels);
+    queries + keys + 2 * KEYS * QUERIES + 2 * DISTANCES
+}
+
+/// Distances between a query and a key of one block, and a vector more.
+const DISTANCES: usize = QUERIES + KEYS + 16;
+
+impl Kernel for Item<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let scratch = std::mem::take(&mut self.scratch);
+        let mut operands = Operands::new(self.spec, scratch, DISTANCES);
+        let group = self.spec.heads / self.spec.kv_heads;
+        for head in self.head * group..(self.head + 1) * group {
+            self.clear_sums(head);
+            for first in (0..self.span.rows.len()).step_by(QUERIES) {
+                let queries = first..(first + QUERIES).min(self.span.rows.len());
+                self.attend(simd, head, queries, &mut operands);
+            }
+        }
+    }
+}
+
+impl Item<'_> {
+    /// A block of queries, counted from the span's first, over all keys that they see.
+    #[inline(always)]
+    fn attend<S: Simd>(&self, simd: S, head: usize, queries: Range<usize>, operands: &mut Operands<'_>) {
+        self.load_queries(simd, head, queries.clone(), operands);
+        let q_pos = self.span.q_first + queries.start;
+        for first in (0..self.span.k_rows.len()).step_by(KEYS) {
+            let keys = first..(first + KEYS).min(self.span.k_rows.len());
+            let k_pos = self.span.k_first + keys.start;
+            let block = Block { spec: self.spec, head, q_pos, queries: queries.len(), k_pos, keys: keys.len() };
+            let reach = Reach::new(keys.len(), |i| block.queries_of(i));
+            if !reach.columns().is_empty() {
+                self.load_keys(simd, keys.clone(), operands);
+                block.probabilities(simd, &reach, operands);
+                self.add_gradients(simd, &block, &reach, queries.clone(), keys, operands);
+            }
+        }
+    }
+
+    /// Packs a block of queries and of their output's gradients, each as columns and as rows.
+    #[inline(always)]
+    fn load_queries<S: Simd>(&self, simd: S, head: usize, queries: Range<usize>, operands: &mut Operands<'_>) {
+        let Attention { heads, d_qk, d_v, .. } = *self.spec;
+        let rows = self.span.rows.start + queries.start..self.span.rows.start + queries.end;
+        let of_head = |data, width: usize| {
+            let all = MatrixRef::row_major(data, self.inputs.lse.len() / heads, heads * width);
+            all.part(rows.clone(), head * width..(head + 1) * width)
+        };
+        let (q, d_out) = (of_head(self.inputs.q, d_qk), of_head(self.inputs.d_out, d_v));
+        let out = of_head(self.inputs.out, d_v);
+        let factor = query_factor(self.spec);
+        operands.lse.fill(0.0);
+        operands.delta.fill(0.0);
+        let mut d_sink = 0.0;
+        for i in 0..rows.len() {
+            for (to, from) in operands.scaled[i * d_qk..][..d_qk].iter_mut().zip(q.row(i)) {
+                *to = from * factor;
+            }
+            let lse = self.inputs.lse[(rows.start + i) * heads + head];
+            let delta = sum(simd, Dot, [d_out.row(i), out.row(i)]);
+            // A row that saw nothing has no probabilities, whatever stands here.
+            operands.lse[i] = if lse == f32::NEG_INFINITY { 0.0 } else { lse * LOG2_E };
+            operands.delta[i] = delta;
+            if let Some(sink) = self.spec.sink {
+                d_sink -= f64::from((sink[head] - lse).exp()) * f64::from(delta);
+            }
+        }
+        if self.spec.sink.is_some() {
+            let place = self.index * heads + head;
+            // SAFETY: sums of this span and head, which no other item touches.
+            unsafe { self.gradients.sink_sums.slice(place..place + 1) }.iter_mut().for_each(|sum| *sum += d_sink as f32);
+        }
+        let scaled = MatrixRef::row_major(operands.scaled, rows.len(), d_qk);
+        pack_panels(simd, scaled.transposed(), operands.q_columns, d_qk, 0);
+        pack_panels(simd, d_out.transposed(), operands.d_out_columns, d_v, 0);
+        pack_panels(simd, q, operands.q_rows, rows.len(), 0);
+        pack_panels(simd, d_out, operands.d_out_rows, rows.len(), 0);
+    }
+
+    /// Copies a block of keys and values, whose rows may lie far apart, and packs the keys as rows of an operand.
+    #[inline(always)]
+    fn load_keys<S: Simd>(&self, simd: S, keys: Range<usize>, operands: &mut Operands<'_>) {
+        let Attention { kv_heads, d_qk, d_v, .. } = *self.spec;
+        let rows = self.span.k_rows.start + keys.start..self.span.k_rows.start + keys.end;
+        for (i, row) in rows.clone().enumerate() {
+            let place = row * kv_heads + self.head;
+            operands.keys[i * d_qk..][..d_qk].copy_from_slice(&self.inputs.k[place * d_qk..][..d_qk]);
+            operands.values[i * d_v..][..d_v].copy_from_slice(&self.inputs.v[place * d_v..][..d_v]);
+        }
+        let keys = MatrixRef::row_major(operands.keys, rows.len(), d_qk);
+        pack_panels(simd, keys, operands.key_rows, rows.len(), 0);
+    }
+
+    /// Adds what a block gives to the gradients of its values, keys and queries.
+    #[inline(always)]
+    fn add_gradients<S: Simd>(
+        &self,
+        simd: S,
+        block: &Block<'_>,
+        reach: &Reach,
+        queries: Range<usize>,
+        keys: Range<usize>,
+        operands: &mut Operands<'_>,
+    ) {
+        let Attention { d_qk, d_v, .. } = *self.spec;
+        let rows = self.span.rows.start + queries.start..self.span.rows.start + queries.end;
+        let key_rows = self.span.k_rows.start + keys.start..self.span.k_rows.start + keys.end;
+        let columns = |head: usize, width: usize| head * width..(head + 1) * width;
+        // SAFETY: rows of spans do not overlap (checked by `check_inputs`), and within a span this item alone has this key head
+        // and its query heads. The three are parts of different arrays.
+        let (d_q, d_k, d_v) = unsafe {
+            (
+                self.gradients.d_q.part(0, rows, columns(block.head, d_qk)),
+                self.gradients.d_k.part(0, key_rows.clone(), columns(self.head, d_qk)),
+                self.gradients.d_v.part(0, key_rows, columns(self.head, d_v)),
+            )
+        };
+        block.add_along_queries(simd, reach, d_v, operands.probs, operands.d_out_rows);
+        block.add_along_queries(simd, reach, d_k, operands.d_scores, operands.q_rows);
+        block.add_along_keys(simd, d_q, operands.d_scores, operands.key_rows);
+        if let Some(bias) = self.spec.bias {
+            let place = (self.index * self.spec.heads + block.head) * bias.width;
+            // SAFETY: sums of this span and head, which no other item touches.
+            block
+                .add_bias_sums(&bias, operands.d_distances, unsafe { self.gradients.bias_sums.slice(place..place + bias.width) });
+        }
+    }
+
+    /// Sets the span's own sums for one query head to zero.
+    fn clear_sums(&self, head: usize) {
+        let place = self.index * self.spec.heads + head;
+        let (bias, sink) = (self.spec.bias.map_or(0, |bias| bias.width), usize::from(self.spec.sink.is_some()));
+        // SAFETY: sums of this span and head, which no other item touches.
+        unsafe {
+            self.gradients.bias_sums.slice(place * bias..(place + 1) * bias).fill(0.0);
+            self.gradients.sink_sums.slice(place * sink..(place + 1) * sink).fill(0.0);
+        }
+    }
+}
