@@ -1,3 +1,62 @@
-//! `cargo x`: the repository's own chores.
+//! `cargo x`: the repository's own chores. Depends on no crate of the workspace, so that a chore runs while the product does not compile.
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod ci;
+mod docs;
+mod flags;
+mod kill;
+mod source;
+mod suite;
+mod tidy;
+mod tree;
+
+use flags::Flags;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "\
+usage: cargo x CHORE
+
+  ci [--only STEP]...     everything a change must pass, cheapest first; steps: fmt tidy clippy docs test exam generated
+  tidy                    the rules of the house that no compiler checks
+  docs [--check]          write the generated parts of the documents, or only say which are out of date
+  kill --config FILE [--runs N] [--kills N] [--seed N]
+                          kill a training at random moments, resume it, and hold its checkpoint against an uninterrupted one
+";
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    let chore = words.next().unwrap_or_default();
+    let flags = Flags::new(words);
+    let result = match chore.as_str() {
+        "ci" => ci::run(flags),
+        "tidy" => flags.finish().and_then(|()| tidy::run()),
+        "docs" => docs::run(flags),
+        "kill" => kill::run(flags),
+        "" | "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        other => Err(format!("no chore is called {other:?}\n{USAGE}")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The folder that holds the workspace.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
+}
+
+/// The cargo that runs this chore, in the workspace's folder. `ATTENDANT_ISA` is taken away: a chore that wants a certain
+/// instruction set says so itself.
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root()).env_remove("ATTENDANT_ISA");
+    command
+}
