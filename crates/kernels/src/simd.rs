@@ -85,7 +85,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         let r = self.sub(x, n);
         // (2^r - 1) / r interpolated at the Chebyshev nodes of -0.5..=0.5: within 5e-9, and 2^0 is 1 exactly.
         let mut p = self.splat(0.000_154_531_63);
-        for c in [0.001_339_086_3, 0.009_618_083, 0.055_503_57, 0.240_226_51, 0.693_147_2, 1.0] {
+        for c in [0.001_339_086_3, 0.009_618_083, 0.055_503_57, 0.240_226_5, std::f32::consts::LN_2, 1.0] {
             p = self.fma(p, r, self.splat(c));
         }
         self.mul(p, self.pow2(n))

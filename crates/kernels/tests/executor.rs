@@ -53,7 +53,7 @@ fn results_are_seen_by_the_caller() {
     let pool = Pool::new(4);
     for region in 0..5_000 {
         let mut values = [0; 64];
-        let places = values.each_mut().map(|value| std::sync::Mutex::new(value));
+        let places = values.each_mut().map(std::sync::Mutex::new);
         pool.run(64, &|item, _| **places[item].lock().unwrap() = item + region);
         assert!(values.iter().enumerate().all(|(i, &value)| value == i + region));
     }

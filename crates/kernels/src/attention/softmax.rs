@@ -2,6 +2,7 @@
 //! multiplied by log2(e).
 
 use super::Attention;
+use crate::activation::tanh;
 use crate::simd::Simd;
 use std::f32::consts::{LN_2, LOG2_E};
 use std::ops::Range;
@@ -99,12 +100,4 @@ pub(super) fn finish(max: f32, sum: f32, sink: Option<f32>) -> Finished {
 #[inline(always)]
 pub(super) fn soft_cap<S: Simd>(simd: S, cap: S::V, x: S::V) -> S::V {
     simd.mul(cap, tanh(simd, x))
-}
-
-/// Hyperbolic tangent, within a few units in the last place of 1.
-#[inline(always)]
-pub(super) fn tanh<S: Simd>(simd: S, x: S::V) -> S::V {
-    let one = simd.splat(1.0);
-    let doubled = simd.exp(simd.add(x, x));
-    simd.sub(one, simd.div(simd.splat(2.0), simd.add(doubled, one)))
 }

@@ -76,8 +76,15 @@ pub mod bound {
 /// If RMS(got - want) / RMS(want) exceeds `bound` or anything is not a number; the message has the worst index.
 #[track_caller]
 pub fn assert_close(what: &str, got: &[f32], want: &[f32], bound: f64) {
+    assert_close_at(what, got, want, 0.0, bound);
+}
+
+/// As [`assert_close`], but errors are relative to `scale` where RMS(want) is below it: for few sums of many terms, which may
+/// cancel.
+#[track_caller]
+pub fn assert_close_at(what: &str, got: &[f32], want: &[f32], scale: f64, bound: f64) {
     assert_eq!(got.len(), want.len(), "{what}: lengths");
-    let (mut error, mut norm, mut worst) = (0.0, 0.0, (0.0, 0));
+    let (mut error, mut norm, mut worst) = (0.0, 0.0f64, (0.0, 0));
     for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
         if got == want {
             // Also equal infinities, whose difference is not a number.
@@ -92,6 +99,7 @@ pub fn assert_close(what: &str, got: &[f32], want: &[f32], bound: f64) {
             worst = (off, i);
         }
     }
+    let norm = norm.max(scale * scale * got.len() as f64);
     let relative = if error == 0.0 { 0.0 } else { (error / norm).sqrt() };
     let i = worst.1;
     assert!(relative <= bound, "{what}: error {relative:.2e} above {bound:.0e}; worst at {i}: got {}, want {}", got[i], want[i]);
