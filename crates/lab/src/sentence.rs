@@ -1,0 +1,251 @@
+//! What the data says, in plain sentences. A difference is claimed only where the intervals let one.
+
+use crate::comparison::{Comparison, DecodePoint, Hold, Measured, Outcome};
+use crate::number;
+
+/// Ratios nearer to one than this read as equal: they would print as `1.00×`.
+const SAME_RATIO: f64 = 0.005;
+
+/// One sentence on an outcome of the comparison, relative to [`Comparison::reference`].
+#[must_use]
+pub fn sentence(comparison: &Comparison, outcome: &Outcome) -> String {
+    if let Some(failure) = &outcome.failure {
+        return format!("{} has no result: {}.", outcome.name, failure.trim_end_matches('.'));
+    }
+    match comparison.reference() {
+        Some(reference) if reference.name != outcome.name => relative(outcome, reference),
+        _ => standing(comparison, outcome),
+    }
+}
+
+/// The comparison's answer in one sentence: the smallest cache whose loss is not shown to be above the reference's.
+#[must_use]
+pub fn headline(comparison: &Comparison) -> String {
+    let Some(reference) = comparison.reference() else {
+        return "Nothing was compared.".to_owned();
+    };
+    if reference.failure.is_some() {
+        return "No mechanism has a result.".to_owned();
+    }
+    let others: Vec<&Outcome> = sound_others(comparison, reference).collect();
+    if others.is_empty() {
+        return format!("{}.", standing(comparison, reference).trim_end_matches('.'));
+    }
+    let held = match comparison.held {
+        Hold::Params => "At equal parameters, ",
+        Hold::State => "At equal state, ",
+        Hold::None => "",
+    };
+    let smaller: Vec<&Outcome> =
+        others.into_iter().filter(|other| cache_ratio(other, reference).is_some_and(|r| r < 1.0)).collect();
+    let unharmed = smaller.iter().copied().filter(|other| !shown_worse(&other.loss, &reference.loss));
+    let text = match (least_cache(unharmed), least_cache(smaller.iter().copied())) {
+        (Some(best), _) => format!(
+            "{held}{} {}{}{}",
+            best.name,
+            cache_clause(best, reference),
+            speed_clause(best, reference),
+            quality_clause(best, reference)
+        ),
+        (None, Some(smallest)) => {
+            let mildest = smaller.iter().copied().min_by(|a, b| a.loss.mean.total_cmp(&b.loss.mean)).unwrap_or(smallest);
+            format!(
+                "{held}every smaller cache costs loss here; {} costs least, {} nats per token for {} of {}’s cache",
+                mildest.name,
+                number::nats(mildest.loss.mean - reference.loss.mean),
+                share(cache_ratio(mildest, reference)),
+                reference.name
+            )
+        }
+        (None, None) => format!("{held}nothing here keeps a smaller cache than {}", reference.name),
+    };
+    capitalised(&text) + "."
+}
+
+fn sound_others<'a>(comparison: &'a Comparison, reference: &'a Outcome) -> impl Iterator<Item = &'a Outcome> {
+    comparison.mechanisms.iter().filter(|other| other.failure.is_none() && other.name != reference.name)
+}
+
+fn least_cache<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Option<&'a Outcome> {
+    outcomes.min_by(|a, b| a.cache_bytes_per_token.total_cmp(&b.cache_bytes_per_token))
+}
+
+fn shown_worse(loss: &Measured, reference: &Measured) -> bool {
+    loss.mean > reference.mean && loss.separates_from(reference) == Some(true)
+}
+
+fn cache_clause(outcome: &Outcome, reference: &Outcome) -> String {
+    if outcome.cache_bytes_per_token == 0.0 {
+        return format!("keeps {} instead of {}’s growing cache", cache_in_words(outcome), reference.name);
+    }
+    format!("keeps {} of {}’s cache", share(cache_ratio(outcome, reference)), reference.name)
+}
+
+fn speed_clause(outcome: &Outcome, reference: &Outcome) -> String {
+    let Some((context, ours, theirs)) = longest_common_decode(outcome, reference) else {
+        return String::new();
+    };
+    let ratio = ours.tokens_per_second / theirs.tokens_per_second;
+    let place = number::context(context);
+    if ranges_meet(ours, theirs) {
+        format!(", decodes no faster or slower at {place} tokens than the timing can tell")
+    } else {
+        format!(", decodes {} as fast at {place} tokens", number::times(ratio))
+    }
+}
+
+fn quality_clause(outcome: &Outcome, reference: &Outcome) -> String {
+    let seeds = outcome.loss.values.len().min(reference.loss.values.len());
+    match outcome.loss.separates_from(&reference.loss) {
+        Some(true) => {
+            let gain = number::nats(reference.loss.mean - outcome.loss.mean);
+            format!(", and its loss is {gain} nats per token lower")
+        }
+        Some(false) => format!(", and {} seeds show no difference in loss", number::word(seeds)),
+        None => format!(", and {} cannot say whether its loss differs", counted(seeds, "seed")),
+    }
+}
+
+/// The figures of an outcome that is compared with nothing.
+fn standing(comparison: &Comparison, outcome: &Outcome) -> String {
+    let interval = outcome
+        .loss
+        .interval()
+        .map_or_else(String::new, |(low, high)| format!(" (95% {} to {})", number::nats(low), number::nats(high)));
+    let mut clauses = vec![
+        format!("{} reaches {} nats per token{interval}", outcome.name, number::nats(outcome.loss.mean)),
+        format!("keeps {}", cache_in_words(outcome)),
+    ];
+    if let Some(point) = comparison.contexts().into_iter().rev().find_map(|context| outcome.decode_at(context)) {
+        let speed = number::rate(point.tokens_per_second);
+        clauses.push(format!("decodes {speed} tokens a second at {} tokens of context", number::context(point.context)));
+    }
+    if let Some(recall) = &outcome.recall {
+        clauses.push(format!("recalls {}%", number::percent(recall.mean)));
+    }
+    joined(&clauses) + "."
+}
+
+fn relative(outcome: &Outcome, reference: &Outcome) -> String {
+    let mut clauses = vec![loss_against(outcome, reference), cache_against(outcome, reference)];
+    clauses.extend(decode_against(outcome, reference));
+    clauses.extend(recall_against(outcome, reference));
+    joined(&clauses) + "."
+}
+
+fn loss_against(outcome: &Outcome, reference: &Outcome) -> String {
+    let (name, other) = (&outcome.name, &reference.name);
+    let difference = outcome.loss.mean - reference.loss.mean;
+    let size = number::nats(difference.abs());
+    let side = if difference > 0.0 { "above" } else { "below" };
+    let seeds = outcome.loss.values.len().min(reference.loss.values.len());
+    match outcome.loss.separates_from(&reference.loss) {
+        _ if !difference.is_finite() => format!("{name} has no loss to hold against {other}’s"),
+        Some(true) => format!("{name}’s loss is {size} nats per token {side} {other}’s, and the 95% intervals do not overlap"),
+        Some(false) => {
+            let seeds = counted(seeds, "seed");
+            format!("{name}’s loss is {size} nats per token {side} {other}’s, no difference that {seeds} can show")
+        }
+        None => {
+            let seeds = counted(seeds, "seed");
+            format!("{name}’s loss is {size} nats per token {side} {other}’s, but {seeds} cannot say whether they differ")
+        }
+    }
+}
+
+fn cache_against(outcome: &Outcome, reference: &Outcome) -> String {
+    match cache_ratio(outcome, reference) {
+        Some(ratio) if (ratio - 1.0).abs() < SAME_RATIO => "it keeps as many cache bytes per token".to_owned(),
+        Some(ratio) if outcome.cache_bytes_per_token > 0.0 => {
+            let kept = number::bytes(outcome.cache_bytes_per_token);
+            let of = number::bytes(reference.cache_bytes_per_token);
+            format!("it keeps {} of the cache bytes per token ({kept} against {of})", share(Some(ratio)))
+        }
+        _ => format!("it keeps {}", cache_in_words(outcome)),
+    }
+}
+
+fn cache_in_words(outcome: &Outcome) -> String {
+    let constant = number::whole(outcome.constant_bytes as f64);
+    match (outcome.cache_bytes_per_token, outcome.constant_bytes) {
+        (grows, _) if !grows.is_finite() => "a cache that was not counted".to_owned(),
+        (0.0, 0) => "no cache".to_owned(),
+        (0.0, _) => format!("{constant} bytes of state whatever the length"),
+        (grows, 0) => format!("{} cache bytes per token", number::bytes(grows)),
+        (grows, _) => format!("{} cache bytes per token beside {constant} bytes of state", number::bytes(grows)),
+    }
+}
+
+fn decode_against(outcome: &Outcome, reference: &Outcome) -> Option<String> {
+    let (context, ours, theirs) = longest_common_decode(outcome, reference)?;
+    let ratio = number::times(ours.tokens_per_second / theirs.tokens_per_second);
+    let spread = if ranges_meet(ours, theirs) { ", within the spread of the timings" } else { "" };
+    Some(format!("it decodes {ratio} as fast at {} tokens of context{spread}", number::context(context)))
+}
+
+fn recall_against(outcome: &Outcome, reference: &Outcome) -> Option<String> {
+    let ours = outcome.recall.as_ref().filter(|recall| recall.mean.is_finite())?;
+    let recalled = format!("it recalls {}%", number::percent(ours.mean));
+    let Some(theirs) = reference.recall.as_ref().filter(|recall| recall.mean.is_finite()) else {
+        return Some(recalled);
+    };
+    let against = number::percent(theirs.mean);
+    let verdict = match ours.separates_from(theirs) {
+        Some(true) => ", intervals that do not overlap",
+        Some(false) => ", intervals that overlap",
+        None => ", without intervals",
+    };
+    Some(format!("{recalled} against {against}%{verdict}"))
+}
+
+/// Cache bytes per token relative to the reference's, when that has any.
+pub(crate) fn cache_ratio(outcome: &Outcome, reference: &Outcome) -> Option<f64> {
+    let ratio = outcome.cache_bytes_per_token / reference.cache_bytes_per_token;
+    ratio.is_finite().then_some(ratio)
+}
+
+/// The longest context at which both were timed, with their speeds.
+pub(crate) fn longest_common_decode<'a>(a: &'a Outcome, b: &'a Outcome) -> Option<(usize, &'a DecodePoint, &'a DecodePoint)> {
+    a.decode
+        .iter()
+        .filter_map(|point| Some((point.context, a.decode_at(point.context)?, b.decode_at(point.context)?)))
+        .max_by_key(|(context, ..)| *context)
+}
+
+fn ranges_meet(a: &DecodePoint, b: &DecodePoint) -> bool {
+    a.min <= b.max && b.min <= a.max
+}
+
+fn share(ratio: Option<f64>) -> String {
+    match ratio {
+        Some(ratio) if ratio >= 0.01 && ratio < 1.0 => format!("{}%", number::percent(ratio).trim_end_matches(".0")),
+        Some(0.0) => "none".to_owned(),
+        Some(ratio) => number::times(ratio),
+        None => number::MISSING.to_owned(),
+    }
+}
+
+/// `one seed`, `three seeds`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", number::word(count))
+}
+
+/// Clauses joined by semicolons, so that the commas inside them stay readable.
+fn joined(clauses: &[String]) -> String {
+    match clauses {
+        [] => String::new(),
+        [only] => only.clone(),
+        [most @ .., last] => format!("{}; and {last}", most.join("; ")),
+    }
+}
+
+/// A mechanism's name is written as it is, so only the sentence's own words are capitalised.
+fn capitalised(text: &str) -> String {
+    for own in ["every", "nothing"] {
+        if let Some(rest) = text.strip_prefix(own) {
+            return own[..1].to_uppercase() + &own[1..] + rest;
+        }
+    }
+    text.to_owned()
+}
