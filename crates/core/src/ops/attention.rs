@@ -1,0 +1,165 @@
+//! Softmax attention over rows on the tape and, when nothing records, over rows of the past in place.
+
+use crate::tape::{Backward, Op, Tape, Var};
+use attendant_kernels::attention::{self, Attention, DistanceBias, Run, Sequence, Span, Visible};
+
+/// What one attention computes; see [`Attention`] for each field.
+#[derive(Clone, Debug)]
+pub struct Softmax {
+    /// Query heads.
+    pub heads: usize,
+    /// Key heads.
+    pub kv_heads: usize,
+    /// Width of a query or key, per head.
+    pub d_qk: usize,
+    /// Width of a value, per head.
+    pub d_v: usize,
+    /// What scores are multiplied by.
+    pub scale: f32,
+    /// Which keys a query sees.
+    pub visible: Visible,
+    /// Cap of the scores.
+    pub softcap: Option<f32>,
+    /// `[H, width]` bias by distance, and the smallest `k_pos - q_pos` it holds.
+    pub bias: Option<(Var, isize)>,
+    /// `[H]` learned sink.
+    pub sink: Option<Var>,
+}
+
+/// Keys or values of every sequence: rows of the past in place, then new rows on the tape.
+#[derive(Clone, Copy)]
+pub struct Keys<'a> {
+    /// Past rows, for each sequence; empty when there is no past at all.
+    pub past: &'a [Vec<Run<'a>>],
+    /// New rows `[Nk, kv_heads * width]`, where `width` may exceed what is read of it (values as a prefix of keys).
+    pub new: Var,
+}
+
+impl Softmax {
+    fn with_values<'a>(&self, value: impl Fn(Var) -> &'a [f32]) -> Attention<'a> {
+        let bias = self.bias.map(|(table, first)| {
+            let table = value(table);
+            DistanceBias { table, first, width: table.len() / self.heads }
+        });
+        Attention {
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            d_qk: self.d_qk,
+            d_v: self.d_v,
+            scale: self.scale,
+            visible: self.visible,
+            softcap: self.softcap,
+            bias,
+            sink: self.sink.map(value),
+        }
+    }
+}
+
+impl Tape {
+    /// q `[N, H * d_qk]`, keys and values of every sequence -> `[N, H * d_v]`. `spans` says which rows belong to which sequence,
+    /// and at which position the new keys begin.
+    ///
+    /// # Panics
+    /// If shapes do not agree, or if the tape records and there is a past: make it rows on the tape first.
+    pub fn attention(&mut self, q: Var, keys: Keys<'_>, values: Keys<'_>, spec: &Softmax, spans: &[Span]) -> Var {
+        let rows = self.rows(q);
+        assert!(!self.recording() || keys.past.is_empty(), "attention: a past in place has no backward");
+        let lse = self.saved(rows, spec.heads);
+        let (bias, sink) = (spec.bias.map(|(table, _)| table), spec.sink);
+        let inputs = [q, keys.new, values.new, bias.unwrap_or(q), sink.unwrap_or(q)];
+        let mut lse_values = vec![0.0; if self.recording() { rows * spec.heads } else { 0 }];
+        let op = Attend { q, k: keys.new, v: values.new, lse, spec: spec.clone(), spans: spans.to_vec() };
+        let y = self.operation(&inputs, rows, spec.heads * spec.d_v, op, |tape, y, buffers| {
+            let attention = spec.with_values(|var| tape.value(var));
+            let runs: Vec<[Vec<Run<'_>>; 2]> =
+                (0..spans.len()).map(|i| [keys, values].map(|rows| rows.runs(tape, spec.kv_heads, i, &spans[i]))).collect();
+            let sequences: Vec<Sequence<'_>> = spans
+                .iter()
+                .zip(&runs)
+                .map(|(span, [keys, values])| Sequence {
+                    rows: span.rows.clone(),
+                    q_first: span.q_first,
+                    k_end: keys.iter().map(|run| run.first + run.rows).max().unwrap_or(0),
+                    keys,
+                    values,
+                })
+                .collect();
+            let machine = tape.processor().machine();
+            let mut scratch = buffers.take(attention::forward_scratch(&attention, &sequences, machine.executor.workers()));
+            let lse = if lse_values.is_empty() { None } else { Some(&mut lse_values[..]) };
+            attention::forward(machine, &attention, &sequences, tape.value(q), y, lse, &mut scratch);
+            buffers.give(scratch);
+        });
+        if !lse_values.is_empty() {
+            self.fill(lse, |_, lse, _| lse.copy_from_slice(&lse_values));
+        }
+        y
+    }
+}
+
+impl<'a> Keys<'a> {
+    /// Every row of one sequence that a query may see, in ascending position.
+    fn runs(&self, tape: &'a Tape, heads: usize, index: usize, span: &Span) -> Vec<Run<'a>> {
+        let width = tape.width(self.new);
+        let mut runs = self.past.get(index).cloned().unwrap_or_default();
+        if !span.k_rows.is_empty() {
+            let data = &tape.value(self.new)[span.k_rows.start * width..span.k_rows.end * width];
+            let (first, rows) = (span.k_first, span.k_rows.len());
+            runs.push(Run { first, rows, data, row_stride: width, head_stride: width / heads });
+        }
+        runs
+    }
+}
+
+struct Attend {
+    q: Var,
+    k: Var,
+    v: Var,
+    lse: Var,
+    spec: Softmax,
+    spans: Vec<Span>,
+}
+
+impl Op for Attend {
+    fn backward(&self, pass: &mut Backward<'_>, output: Var, gradient: &[f32]) {
+        let inputs = [Some(self.q), Some(self.k), Some(self.v), self.spec.bias.map(|(table, _)| table), self.spec.sink];
+        let mut gradients = inputs.map(|var| var.and_then(|var| pass.gradient(var)));
+        let spares = [0, 1, 2].map(|i| match &gradients[i] {
+            Some(_) => 0,
+            None => inputs[i].map_or(0, |var| pass.rows(var) * pass.width(var)),
+        });
+        let mut spares = spares.map(|len| {
+            let mut spare = pass.scratch(len);
+            spare.fill(0.0);
+            spare
+        });
+        let workers = pass.machine().executor.workers();
+        let len = attention::backward_scratch(&self.spec.with_values(|var| pass.value(var)), &self.spans, workers);
+        let mut scratch = pass.scratch(len);
+        {
+            let spec = self.spec.with_values(|var| pass.value(var));
+            let [d_q, d_k, d_v, d_bias, d_sink] = &mut gradients;
+            let [spare_q, spare_k, spare_v] = &mut spares;
+            attention::backward(
+                pass.machine(),
+                &spec,
+                &self.spans,
+                pass.value(self.q),
+                pass.value(self.k),
+                pass.value(self.v),
+                pass.value(output),
+                pass.value(self.lse),
+                gradient,
+                d_q.as_mut().map_or(spare_q, |d| d.values()),
+                d_k.as_mut().map_or(spare_k, |d| d.values()),
+                d_v.as_mut().map_or(spare_v, |d| d.values()),
+                d_bias.as_mut().map(|d| d.values()),
+                d_sink.as_mut().map(|d| d.values()),
+                &mut scratch,
+            );
+        }
+        gradients.into_iter().flatten().for_each(|d| pass.put(d));
+        spares.into_iter().for_each(|spare| pass.give(spare));
+        pass.give(scratch);
+    }
+}
