@@ -65,7 +65,14 @@ fn column(
     cell: impl Fn(&Outcome, &dyn Fn(&str) -> String) -> Cell,
 ) -> Column {
     let cells = comparison.mechanisms.iter().enumerate();
-    let cells = cells.map(|(index, outcome)| cell(outcome, &|field| format!("/mechanisms/{index}/{field}"))).collect();
+    let cells = cells.map(|(index, outcome)| {
+        let mut cell = cell(outcome, &|field| format!("/mechanisms/{index}/{field}"));
+        if outcome.failure.is_some() && cell.tone == Tone::Best {
+            cell.tone = Tone::Plain;
+        }
+        cell
+    });
+    let cells = cells.collect();
     Column { group, head: head.into(), cells }
 }
 
@@ -130,9 +137,9 @@ fn least(comparison: &Comparison, key: impl Fn(&Outcome) -> f64) -> Option<&Outc
     sound().min_by(|a, b| key(a).total_cmp(&key(b)))
 }
 
-/// Not shown to differ from the best: the intervals meet, or there are none and the means are equal.
+/// Not shown to differ from the best. Without intervals nothing is shown, and nothing is set off.
 fn level_with(measured: &Measured, best: &Measured) -> bool {
-    measured.separates_from(best).map_or(measured.mean == best.mean, |separate| !separate)
+    measured.separates_from(best) == Some(false)
 }
 
 fn keeps_up(point: &DecodePoint, best: &DecodePoint) -> bool {

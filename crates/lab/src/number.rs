@@ -39,6 +39,15 @@ pub(crate) fn compact(value: f64) -> String {
     }
 }
 
+/// A round number, as on an axis: `5M`, `2.5M`, `500`.
+pub(crate) fn round(value: f64) -> String {
+    let text = compact(value);
+    let digits = text.trim_end_matches(char::is_alphabetic);
+    let prefix = &text[digits.len()..];
+    let digits = if digits.contains('.') { digits.trim_end_matches('0').trim_end_matches('.') } else { digits };
+    format!("{digits}{prefix}")
+}
+
 /// A speed or a duration, four digits or fewer where it matters: `12.3k`, `4,567`, `45.3`.
 pub(crate) fn rate(value: f64) -> String {
     match value.abs() {
@@ -117,6 +126,11 @@ mod tests {
     }
 
     #[test]
+    fn round_numbers_lose_their_empty_decimals() {
+        assert_eq!([0.0, 500.0, 2.5e6, 5e6, 10e6, 200e6].map(round), ["0", "500", "2.5M", "5M", "10M", "200M"]);
+    }
+
+    #[test]
     fn rates_narrow_as_they_grow() {
         let shown: Vec<String> = [0.5, 9.999, 45.32, 99.99, 4567.0, 9_999.4, 12_345.0].map(rate).into();
         assert_eq!(shown, ["0.50", "10.0", "45.3", "100", "4,567", "9,999", "12.3k"]);
@@ -130,7 +144,7 @@ mod tests {
 
     #[test]
     fn nothing_finite_is_a_dash_everywhere() {
-        for show in [whole, compact, rate, bytes, nats, percent, times, learning_rate] {
+        for show in [whole, compact, rate, bytes, nats, percent, times, learning_rate, round] {
             assert_eq!(show(f64::NAN), MISSING);
             assert_eq!(show(f64::INFINITY), MISSING);
         }

@@ -28,7 +28,8 @@ use crate::sentence::{counted, headline, sentence};
 const STYLE: &str = include_str!("report/style.css");
 const SCRIPT: &str = include_str!("report/script.js");
 /// The page may run and show what it holds and fetch nothing: a hostile name could not phone home even if it broke out.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
+                      img-src data:; base-uri 'none'; form-action 'none'";
 
 /// The report as html, the comparison embedded in it.
 ///
@@ -43,7 +44,8 @@ pub fn html(comparison: &Comparison) -> serde_json::Result<String> {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{}\"/>\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
-         <meta name=\"color-scheme\" content=\"light dark\"/>\n<title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n",
+         <meta name=\"color-scheme\" content=\"light dark\"/>\n<title>{title}</title>\n\
+         <style>\n{STYLE}</style>\n</head>\n<body>\n",
         markup(POLICY)
     );
     masthead(&mut page, comparison);
@@ -58,7 +60,8 @@ pub fn html(comparison: &Comparison) -> serde_json::Result<String> {
     }
     let _ = write!(
         page,
-        "</main>\n<script type=\"application/json\" id=\"comparison\">{data}</script>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n"
+        "</main>\n<script type=\"application/json\" id=\"comparison\">{data}</script>\n\
+         <script>\n{SCRIPT}</script>\n</body>\n</html>\n"
     );
     Ok(page)
 }
@@ -76,7 +79,8 @@ fn masthead(page: &mut String, comparison: &Comparison) {
     let _ = write!(
         page,
         "<header>\n<p class=\"kicker\">attendant comparison</p>\n<h1>{}</h1>\n\
-         <p class=\"facts\"><span>{count}</span> <span>{seeds}</span> <span>held equal: {}</span> <span>text “{}”</span> <span>{}</span></p>\n</header>\n",
+         <p class=\"facts\"><span>{count}</span> <span>{seeds}</span> <span>held equal: {}</span> \
+         <span>text “{}”</span> <span>{}</span></p>\n</header>\n",
         markup(&headline(comparison)),
         markup(&prose::held(comparison)),
         markup(&comparison.text),
@@ -92,7 +96,8 @@ fn table(comparison: &Comparison) -> String {
     let notes = if comparison.seeds() > 1 { "± is half the 95% interval. " } else { "" };
     let _ = writeln!(
         table,
-        "<caption>{notes}Bold: the best of a column, and what is not shown to be worse than it. Every figure is one of the embedded json.</caption>"
+        "<caption><span>{notes}Bold: the best of a column, and what is not shown to be worse than it. Every figure is one of the \
+         embedded json.</span></caption>"
     );
     table_head(&mut table, &columns);
     table.push_str("<tbody>\n");
@@ -138,8 +143,9 @@ fn cell(cell: &Cell) -> String {
 fn tagged(index: usize, name: &str) -> String {
     let series = Series(index);
     format!(
-        "<span class=\"tag {}\"><svg class=\"key\" viewBox=\"0 0 34 14\" aria-hidden=\"true\"><path class=\"curve\" stroke-dasharray=\"{}\" \
-         d=\"M1,7H33\"/><path class=\"marker\" d=\"{}\"/></svg>{}</span>",
+        "<span class=\"tag {}\"><svg class=\"key\" viewBox=\"0 0 34 14\" aria-hidden=\"true\">\
+         <path class=\"curve\" stroke-dasharray=\"{}\" \
+         d=\"M1,7H33\"/><path class=\"marker\" d=\"{}\"/></svg><span class=\"label\">{}</span></span>",
         series.class(),
         series.dash(),
         series.marker((17.0, 7.0)),
@@ -154,18 +160,18 @@ fn charts(comparison: &Comparison) -> String {
         .enumerate()
         .map(|(index, outcome)| format!("<li data-toggle=\"{index}\">{}</li>\n", tagged(index, &outcome.name)))
         .collect();
-    let band = "Line: mean over seeds. Band: least to greatest seed.";
+    let several = comparison.seeds() > 1;
+    let band = if several { "Line: mean over seeds. Band: least to greatest seed." } else { "One seed." };
+    let quality =
+        if several { "Lower left is better. Bars: 95% intervals." } else { "Lower left is better. One seed, so no intervals." };
+    let recall = if several { "Bars: mean, with its 95% interval. Dots: seeds." } else { "One seed, so no intervals." };
     let charts = [
         ("Loss while training", curves::whole(comparison), band),
         ("The last half, enlarged", curves::enlarged(comparison), band),
-        (
-            "Quality against cache",
-            quality::chart(comparison),
-            "Lower left is better. Bars: 95% intervals, where there are several seeds.",
-        ),
+        ("Quality against cache", quality::chart(comparison), quality),
         ("What one more token costs", bars::cache(comparison), "Bytes added to the cache of all layers together."),
         ("Decode speed", decode::chart(comparison), "Higher is better. Bars: slowest to fastest repetition."),
-        ("Recall", bars::recall(comparison), "Bars: mean, with its 95% interval. Dots: seeds."),
+        ("Recall", bars::recall(comparison), recall),
     ];
     let mut content = format!("<ul class=\"keys\" aria-label=\"Mechanisms\">\n{key}</ul>\n<div class=\"charts\">\n");
     for (heading, drawing, caption) in charts {

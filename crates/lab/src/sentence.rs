@@ -1,6 +1,6 @@
 //! What the data says, in plain sentences. A difference is claimed only where the intervals let one.
 
-use crate::comparison::{Comparison, DecodePoint, Hold, Measured, Outcome};
+use crate::comparison::{Comparison, DecodePoint, Hold, Outcome};
 use crate::number;
 
 /// Ratios nearer to one than this read as equal: they would print as `1.00×`.
@@ -9,16 +9,16 @@ const SAME_RATIO: f64 = 0.005;
 /// One sentence on an outcome of the comparison, relative to [`Comparison::reference`].
 #[must_use]
 pub fn sentence(comparison: &Comparison, outcome: &Outcome) -> String {
-    if let Some(failure) = &outcome.failure {
-        return format!("{} has no result: {}.", outcome.name, failure.trim_end_matches('.'));
-    }
-    match comparison.reference() {
-        Some(reference) if reference.name != outcome.name => relative(outcome, reference),
+    let text = match (&outcome.failure, comparison.reference()) {
+        (Some(failure), _) => format!("{} has no result: {}.", outcome.name, failure.trim_end_matches('.')),
+        (None, Some(reference)) if reference.name != outcome.name => relative(outcome, reference),
         _ => standing(comparison, outcome),
-    }
+    };
+    printable(&text)
 }
 
-/// The comparison's answer in one sentence: the smallest cache whose loss is not shown to be above the reference's.
+/// The comparison's answer in one sentence: the smallest cache with neither loss nor recall shown to be worse than the
+/// reference's; at equal state, the lowest loss.
 #[must_use]
 pub fn headline(comparison: &Comparison) -> String {
     let Some(reference) = comparison.reference() else {
@@ -29,49 +29,53 @@ pub fn headline(comparison: &Comparison) -> String {
     }
     let others: Vec<&Outcome> = sound_others(comparison, reference).collect();
     if others.is_empty() {
-        return format!("{}.", standing(comparison, reference).trim_end_matches('.'));
+        return printable(&standing(comparison, reference));
     }
-    let held = match comparison.held {
-        Hold::Params => "At equal parameters, ",
-        Hold::State => "At equal state, ",
-        Hold::None => "",
+    let text = match comparison.held {
+        Hold::Params => format!("At equal parameters, {}", least_harmful(&others, reference)),
+        Hold::State => format!("At equal state, {}", least_loss(&others, reference)),
+        Hold::None => capitalised(&least_harmful(&others, reference)),
     };
-    let smaller: Vec<&Outcome> =
-        others.into_iter().filter(|other| cache_ratio(other, reference).is_some_and(|r| r < 1.0)).collect();
-    let unharmed = smaller.iter().copied().filter(|other| !shown_worse(&other.loss, &reference.loss));
-    let text = match (least_cache(unharmed), least_cache(smaller.iter().copied())) {
-        (Some(best), _) => format!(
-            "{held}{} {}{}{}",
-            best.name,
-            cache_clause(best, reference),
-            speed_clause(best, reference),
-            quality_clause(best, reference)
-        ),
-        (None, Some(smallest)) => {
-            let mildest = smaller.iter().copied().min_by(|a, b| a.loss.mean.total_cmp(&b.loss.mean)).unwrap_or(smallest);
-            format!(
-                "{held}every smaller cache costs loss here; {} costs least, {} nats per token for {} of {}’s cache",
-                mildest.name,
-                number::nats(mildest.loss.mean - reference.loss.mean),
-                share(cache_ratio(mildest, reference)),
-                reference.name
-            )
+    printable(&text) + "."
+}
+
+/// At equal state the caches say nothing; the lowest loss does.
+fn least_loss(others: &[&Outcome], reference: &Outcome) -> String {
+    let best = others.iter().min_by(|a, b| a.loss.mean.total_cmp(&b.loss.mean));
+    best.map_or_else(String::new, |best| loss_against(best, reference))
+}
+
+fn least_harmful(others: &[&Outcome], reference: &Outcome) -> String {
+    let smaller = others.iter().copied().filter(|other| cache_ratio(other, reference).is_some_and(|ratio| ratio < 1.0));
+    let smaller: Vec<&Outcome> = smaller.collect();
+    let unharmed = smaller.iter().copied().filter(|other| !loses_loss(other, reference) && !loses_recall(other, reference));
+    let least_cache = unharmed.min_by(|a, b| a.cache_bytes_per_token.total_cmp(&b.cache_bytes_per_token));
+    let least_loss = smaller.iter().copied().min_by(|a, b| a.loss.mean.total_cmp(&b.loss.mean));
+    match (least_cache, least_loss) {
+        (Some(best), _) => {
+            let (cache, speed) = (cache_clause(best, reference), speed_clause(best, reference));
+            format!("{} {cache}{speed}{}", best.name, quality_clause(best, reference))
         }
-        (None, None) => format!("{held}nothing here keeps a smaller cache than {}", reference.name),
-    };
-    capitalised(&text) + "."
+        (None, Some(mildest)) => {
+            let price = if smaller.iter().all(|other| loses_loss(other, reference)) { "loss" } else { "loss or recall" };
+            let (cache, cost) = (cache_clause(mildest, reference), cost_clause(mildest, reference));
+            format!("every smaller cache costs {price} here; {} {cache}{cost}", mildest.name)
+        }
+        (None, None) => format!("nothing here keeps a smaller cache than {}", reference.name),
+    }
 }
 
 fn sound_others<'a>(comparison: &'a Comparison, reference: &'a Outcome) -> impl Iterator<Item = &'a Outcome> {
     comparison.mechanisms.iter().filter(|other| other.failure.is_none() && other.name != reference.name)
 }
 
-fn least_cache<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Option<&'a Outcome> {
-    outcomes.min_by(|a, b| a.cache_bytes_per_token.total_cmp(&b.cache_bytes_per_token))
+fn loses_loss(outcome: &Outcome, reference: &Outcome) -> bool {
+    outcome.loss.mean > reference.loss.mean && outcome.loss.separates_from(&reference.loss) == Some(true)
 }
 
-fn shown_worse(loss: &Measured, reference: &Measured) -> bool {
-    loss.mean > reference.mean && loss.separates_from(reference) == Some(true)
+fn loses_recall(outcome: &Outcome, reference: &Outcome) -> bool {
+    let both = outcome.recall.as_ref().zip(reference.recall.as_ref());
+    both.is_some_and(|(ours, theirs)| ours.mean < theirs.mean && ours.separates_from(theirs) == Some(true))
 }
 
 fn cache_clause(outcome: &Outcome, reference: &Outcome) -> String {
@@ -95,15 +99,29 @@ fn speed_clause(outcome: &Outcome, reference: &Outcome) -> String {
 }
 
 fn quality_clause(outcome: &Outcome, reference: &Outcome) -> String {
-    let seeds = outcome.loss.values.len().min(reference.loss.values.len());
+    let seeds = counted(outcome.loss.values.len().min(reference.loss.values.len()), "seed");
+    let recalls = outcome.recall.as_ref().zip(reference.recall.as_ref());
     match outcome.loss.separates_from(&reference.loss) {
         Some(true) => {
             let gain = number::nats(reference.loss.mean - outcome.loss.mean);
             format!(", and its loss is {gain} nats per token lower")
         }
-        Some(false) => format!(", and {} seeds show no difference in loss", number::word(seeds)),
-        None => format!(", and {} cannot say whether its loss differs", counted(seeds, "seed")),
+        Some(false) => {
+            let recall = recalls.is_some_and(|(ours, theirs)| ours.separates_from(theirs) == Some(false));
+            format!(", and {seeds} show no difference in loss{}", if recall { " or recall" } else { "" })
+        }
+        None => format!(", and {seeds} cannot say whether its loss differs"),
     }
+}
+
+/// What a smaller cache is paid for with.
+fn cost_clause(outcome: &Outcome, reference: &Outcome) -> String {
+    let difference = outcome.loss.mean - reference.loss.mean;
+    let loss = loses_loss(outcome, reference).then(|| format!("loses {} nats per token", number::nats(difference)));
+    let recalls = outcome.recall.as_ref().zip(reference.recall.as_ref()).filter(|_| loses_recall(outcome, reference));
+    let recall = recalls
+        .map(|(ours, theirs)| format!("recalls {}% against {}%", number::percent(ours.mean), number::percent(theirs.mean)));
+    [loss, recall].into_iter().flatten().map(|cost| format!(" and {cost}")).collect()
 }
 
 /// The figures of an outcome that is compared with nothing.
@@ -218,11 +236,16 @@ fn ranges_meet(a: &DecodePoint, b: &DecodePoint) -> bool {
 
 fn share(ratio: Option<f64>) -> String {
     match ratio {
-        Some(ratio) if ratio >= 0.01 && ratio < 1.0 => format!("{}%", number::percent(ratio).trim_end_matches(".0")),
+        Some(ratio) if (0.01..1.0).contains(&ratio) => format!("{}%", number::percent(ratio).trim_end_matches(".0")),
         Some(0.0) => "none".to_owned(),
         Some(ratio) => number::times(ratio),
         None => number::MISSING.to_owned(),
     }
+}
+
+/// Names come from a configuration and must not steer the terminal that a sentence is printed on.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
 }
 
 /// `one seed`, `three seeds`.

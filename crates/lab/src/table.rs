@@ -7,7 +7,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::comparison::{Comparison, Hold};
 use crate::grid::{self, Cell, Column, Tone};
-use crate::sentence::counted;
+use crate::sentence::{counted, printable};
 
 const GAP: &str = "  ";
 /// A name takes at most this many columns, so that one long name cannot push every figure out of sight.
@@ -188,11 +188,6 @@ impl Paint {
     fn red(self, text: &str) -> String {
         self.with("31", text)
     }
-}
-
-/// Text from a configuration must not steer the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
 }
 
 fn fitted(name: &str) -> String {

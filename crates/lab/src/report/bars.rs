@@ -64,7 +64,7 @@ fn draw(bars: &[Bar<'_>], scale: &Scale<'_>) -> Option<String> {
     }
     let notes = bars.iter().any(|bar| bar.note.is_some());
     let row = if notes { 48.0 } else { 34.0 };
-    let left = label_room(bars.iter().map(|bar| bar.name));
+    let left = label_room(bars.iter().map(|bar| bar.name)) + 8.0;
     let values = bars.iter().map(|bar| text_width(&bar.text)).fold(0.0, f64::max);
     let right = WIDTH - values - 14.0;
     let below = if scale.ticks.is_empty() { 4.0 } else { 42.0 };

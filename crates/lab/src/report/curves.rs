@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::axis::{Axis, decimals};
-use super::frame::{EndLabel, Frame, label_room};
+use super::frame::{EndLabel, Frame, LINE, label_room, short};
 use super::series::Series;
-use super::svg::Svg;
+use super::svg::{Anchor, Svg};
 use crate::comparison::{Comparison, Outcome};
 use crate::number;
 
@@ -50,7 +50,7 @@ fn draw(comparison: &Comparison, name: &str, title: &str, from_share: f64) -> Op
     let places = decimals(&ticks);
     let ticks: Vec<(f64, String)> = ticks.into_iter().map(|tick| (tick, format!("{tick:.places$}"))).collect();
     frame.vertical(&mut svg, &y, &ticks, "nats per token");
-    let ticks: Vec<(f64, String)> = x.ticks(4).into_iter().map(|tick| (tick, number::compact(tick))).collect();
+    let ticks: Vec<(f64, String)> = x.ticks(4).into_iter().map(|tick| (tick, number::round(tick))).collect();
     frame.horizontal(&mut svg, &x, &ticks, "training tokens");
 
     let (corner, size) = frame.rectangle();
@@ -71,12 +71,33 @@ fn draw(comparison: &Comparison, name: &str, title: &str, from_share: f64) -> Op
             }
         });
     }
-    let ends = lines.iter().enumerate().filter_map(|(index, line)| {
-        let end = line.last()?;
-        Some(EndLabel { index, name: &comparison.mechanisms[index].name, at: (x.at(end.tokens), y.at(end.mean)) })
-    });
-    frame.end_labels(&mut svg, &ends.collect::<Vec<_>>());
+    let names = comparison.mechanisms.iter().map(|outcome| outcome.name.as_str());
+    name_lines(&mut svg, &frame, &lines, &names.collect::<Vec<_>>(), &x, &y);
     Some(svg.finish())
+}
+
+/// Names stand at the right end of lines that reach it; one that stops or leaves the frame is named where it was last seen.
+fn name_lines(svg: &mut Svg, frame: &Frame, lines: &[Vec<Point>], names: &[&str], x: &Axis, y: &Axis) {
+    let mut reaching = Vec::new();
+    let mut broken_off = 0.0;
+    for (index, line) in lines.iter().enumerate() {
+        let at = |point: &Point| (x.at(point.tokens), y.at(point.mean));
+        let seen = line.iter().map(at).take_while(|(_, y)| (frame.top..=frame.bottom).contains(y)).last();
+        let Some(end) = line.last().map(at) else { continue };
+        match seen {
+            Some(seen) if seen.0 >= frame.right - 1.0 => reaching.push(EndLabel { index, name: names[index], at: end }),
+            seen => {
+                let from = seen.unwrap_or((end.0, frame.top));
+                let place =
+                    (from.0 + 10.0, (frame.top + 12.0).max(if seen == Some(end) { from.1 - 8.0 } else { 0.0 }) + broken_off);
+                broken_off += LINE;
+                svg.series(index, &Series(index).class(), |svg| {
+                    svg.text(place, Anchor::Start, "name", &format!("{} breaks off", short(names[index])));
+                });
+            }
+        }
+    }
+    frame.end_labels(svg, &reaching);
 }
 
 /// The losses the vertical axis must reach: a run that failed may leave the frame, lest it flatten all others.

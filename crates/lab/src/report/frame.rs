@@ -6,10 +6,10 @@ use super::series::Series;
 use super::svg::{Anchor, Svg, WIDTH};
 
 /// Average width of a letter of a label, in pixels of the drawing; the widest common system fonts need this much.
-const LETTER: f64 = 7.4;
+const LETTER: f64 = 8.0;
 /// Height of a line of labels.
 pub(super) const LINE: f64 = 15.0;
-const LONGEST_LABEL: usize = 14;
+const LONGEST_LABEL: usize = 15;
 
 /// The rectangle that the axes span.
 #[derive(Debug, Clone, Copy)]

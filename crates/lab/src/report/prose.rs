@@ -14,13 +14,15 @@ pub(super) fn held(comparison: &Comparison) -> String {
     let state =
         comparison.mechanisms.iter().filter(|outcome| outcome.failure.is_none()).map(|outcome| outcome.cache_bytes_per_token);
     match comparison.held {
-        Hold::Params => format!("parameters: {}", extent(parameters, number::compact)),
-        Hold::State => format!(
-            "state: {} bytes per token; parameters: {}",
-            extent(state, number::bytes),
-            extent(parameters, number::compact)
-        ),
-        Hold::None => format!("nothing; parameters: {}", extent(parameters, number::compact)),
+        Hold::Params => format!("parameters ({})", extent(parameters, number::compact)),
+        Hold::State => {
+            format!(
+                "state bytes per token ({}), not parameters ({})",
+                extent(state, number::bytes),
+                extent(parameters, number::compact)
+            )
+        }
+        Hold::None => format!("nothing (parameters {})", extent(parameters, number::compact)),
     }
 }
 
@@ -30,7 +32,7 @@ fn extent(values: impl Iterator<Item = f64>, show: fn(f64) -> String) -> String 
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (value.min(low), value.max(high)));
     match high - low {
         nothing if !nothing.is_finite() => number::MISSING.to_owned(),
-        same if same == 0.0 => format!("{} for all", show(low)),
+        0.0 => format!("{} for all", show(low)),
         _ => format!("{} to {}, {:.1}% apart", show(low), show(high), (high - low) / high * 100.0),
     }
 }
@@ -93,7 +95,8 @@ pub(super) fn cautions(comparison: &Comparison) -> String {
         let _ = writeln!(list, "<li>{}</li>", markup(&text));
     };
     caution(format!(
-        "This is a toy: {} parameters at most, where models in use have thousands of times as many. An ordering here is no law of size.",
+        "This is a toy: {} parameters at most, where models in use have thousands of times as many. \
+         An ordering here is no law of size.",
         number::compact(largest as f64)
     ));
     if seeds > 1 {

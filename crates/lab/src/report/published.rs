@@ -29,14 +29,11 @@ pub(super) fn section(comparison: &Comparison) -> Option<String> {
 
 fn sharing(section: &mut String, comparison: &Comparison, mha: &Outcome) {
     let context = comparison.contexts().last().map_or_else(|| number::MISSING.to_owned(), |&context| number::context(context));
-    let _ = writeln!(
-        section,
-        "<div class=\"scroll\" role=\"region\" aria-label=\"Shared key heads\" tabindex=\"0\"><table class=\"published\">\n\
-         <caption>Shared key heads: Ainslie et al. 2023, arXiv 2305.13245, T5-XXL, beside this comparison</caption>\n\
-         <thead><tr><th scope=\"col\">mechanism</th><th scope=\"col\">published, s per sample</th><th scope=\"col\">time, × MHA</th>\
-         <th scope=\"col\">average score</th><th scope=\"col\" class=\"ours\">here: time per token at {context}, × mha</th>\
-         <th scope=\"col\" class=\"ours\">here: loss, nats above mha</th></tr></thead><tbody>"
+    let caption = format!(
+        "Shared key heads: Ainslie et al. 2023, arXiv 2305.13245, T5-XXL. Times are relative to multi-head attention, here for \
+         one token after {context}; losses here are nats above mha’s."
     );
+    open_table(section, "Shared key heads", &caption, &["mechanism", "s per sample", "time", "score", "time here", "loss here"]);
     for (label, name, seconds, score) in SHARING {
         let ours = named(comparison, name);
         let time = ours
@@ -55,23 +52,34 @@ fn sharing(section: &mut String, comparison: &Comparison, mha: &Outcome) {
     section.push_str("</tbody></table></div>\n");
 }
 
+/// A table up to its first row; headings that end in “here” are of this comparison.
+fn open_table(section: &mut String, label: &str, caption: &str, heads: &[&str]) {
+    let _ = write!(
+        section,
+        "<div class=\"scroll\" role=\"region\" aria-label=\"{label}\" tabindex=\"0\">\n<table class=\"published\">\n\
+         <caption><span>{caption}</span></caption>\n<thead><tr>"
+    );
+    for head in heads {
+        let class = if head.ends_with("here") { " class=\"ours\"" } else { "" };
+        let _ = write!(section, "<th scope=\"col\"{class}>{head}</th>");
+    }
+    section.push_str("</tr></thead>\n<tbody>\n");
+}
+
 fn latent(section: &mut String, mla: &Outcome, mha: &Outcome) {
     let ours = cache_ratio(mla, mha).map_or_else(|| number::MISSING.to_owned(), number::times);
-    let _ = writeln!(
-        section,
-        "<div class=\"scroll\" role=\"region\" aria-label=\"Latent attention\" tabindex=\"0\"><table class=\"published\">\n\
-         <caption>Latent attention: DeepSeek-V2 2024, arXiv 2405.04434, cache elements per token, beside this comparison</caption>\n\
-         <thead><tr><th scope=\"col\">model</th><th scope=\"col\">MHA</th><th scope=\"col\">MLA</th><th scope=\"col\">MLA, × MHA</th></tr></thead><tbody>"
-    );
+    let caption = "Latent attention: DeepSeek-V2 2024, arXiv 2405.04434, cache elements per token, and bytes per token here.";
+    open_table(section, "Latent attention", caption, &["model", "MHA", "MLA", "share"]);
     for (label, many, few) in LATENT {
         let ratio = number::times(few / many);
         let _ = writeln!(section, "<tr><th scope=\"row\">{label}</th><td>{many}k</td><td>{few}k</td><td>{ratio}</td></tr>");
     }
     let _ = writeln!(
         section,
-        "<tr class=\"ours\"><th scope=\"row\">here: {}, bytes</th><td>{}</td><td>{}</td><td>{ours}</td></tr></tbody></table></div>\n\
-         <p>The paper’s often quoted saving of 93.3% is against a 67B model with eight key heads and counts a cache of six bits; by elements \
-         it is 34,560 against 243,200, a saving of 85.8%.</p>",
+        "<tr class=\"ours\"><th scope=\"row\">here: {}, bytes</th><td>{}</td><td>{}</td><td>{ours}</td></tr>\n\
+         </tbody></table></div>\n\
+         <p>The paper’s often quoted saving of 93.3% is against a 67B model with eight key heads and counts a cache of six bits; \
+         by elements it is 34,560 against 243,200, a saving of 85.8%.</p>",
         markup(&mla.name),
         number::bytes(mha.cache_bytes_per_token),
         number::bytes(mla.cache_bytes_per_token)

@@ -1,5 +1,7 @@
 //! How a mechanism is drawn everywhere in a report: a colour, a dash and a marker, each enough to tell it from its neighbours.
 
+use std::f64::consts::FRAC_1_SQRT_2;
+
 use super::svg::pixel;
 
 /// Colours of the style sheet, classes `s0` to `s7`. Chosen so that every pair stays apart for readers without red, green or
@@ -39,7 +41,7 @@ impl Series {
             3 => polygon(&[(0.0, -5.3), (5.3, 0.0), (0.0, 5.3), (-5.3, 0.0)]),
             4 => polygon(&[(0.0, 5.0), (4.7, -3.6), (-4.7, -3.6)]),
             5 => polygon(&cross([(1.0, 0.0), (0.0, 1.0)])),
-            6 => polygon(&cross([(0.7071, 0.7071), (-0.7071, 0.7071)])),
+            6 => polygon(&cross([(FRAC_1_SQRT_2, FRAC_1_SQRT_2), (-FRAC_1_SQRT_2, FRAC_1_SQRT_2)])),
             _ => polygon(&[(-2.6, -4.6), (2.6, -4.6), (5.2, 0.0), (2.6, 4.6), (-2.6, 4.6), (-5.2, 0.0)]),
         }
     }

@@ -126,7 +126,7 @@ pub(crate) fn alone() -> Comparison {
 
 /// One seed: no intervals; and no recall.
 pub(crate) fn one_seed() -> Comparison {
-    let mut comparison = Comparison { held: Hold::State, ..comparison(&[MHA, GQA, MQA, MLA], 1) };
+    let mut comparison = comparison(&[MHA, GQA, MQA, MLA], 1);
     comparison.mechanisms.iter_mut().for_each(|outcome| outcome.recall = None);
     comparison
 }
