@@ -7,7 +7,6 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::{env, fs};
 
-use attendant_lab::comparison::Comparison;
 use attendant_lab::report::html;
 use attendant_lab::sentence::sentence;
 use attendant_lab::table::{Terminal, table};
@@ -15,16 +14,7 @@ use attendant_lab::table::{Terminal, table};
 fn main() -> Result<(), Box<dyn Error>> {
     let directory = env::args_os().nth(1).map_or_else(|| env::temp_dir().join("attendant-report-preview"), PathBuf::from);
     fs::create_dir_all(&directory)?;
-    let cases: [(&str, fn() -> Comparison); 6] = [
-        ("four", synthetic::four),
-        ("eight", synthetic::eight),
-        ("alone", synthetic::alone),
-        ("one_seed", synthetic::one_seed),
-        ("failed", synthetic::failed),
-        ("hostile", synthetic::hostile),
-    ];
-    for (name, make) in cases {
-        let comparison = make();
+    for (name, comparison) in synthetic::all() {
         let path = directory.join(name).with_extension("html");
         fs::write(&path, html(&comparison)?)?;
         println!("{}\n\n{}", path.display(), table(&comparison, Terminal::stdout()));

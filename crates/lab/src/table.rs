@@ -89,21 +89,33 @@ impl Drawn {
 }
 
 /// Parts the columns so that each block, the names repeated, fits the width; a block has at least one column.
+///
+/// Columns of one group stay together unless the group alone is too wide.
 fn blocks(columns: &[Drawn], name_width: usize, width: usize) -> Vec<&[Drawn]> {
     let mut blocks = Vec::new();
-    let (mut start, mut used) = (0, name_width);
-    for (index, column) in columns.iter().enumerate() {
-        let more = GAP.len() + column.width;
-        if index > start && used + more > width {
-            blocks.push(&columns[start..index]);
-            (start, used) = (index, name_width);
+    let mut start = 0;
+    while start < columns.len() {
+        let mut end = fitting(&columns[start..], width.saturating_sub(name_width)) + start;
+        if end < columns.len() {
+            let group = columns[end].column.group;
+            let alone = columns[start..end].iter().rev().take_while(|column| column.column.group == group).count();
+            if alone < end - start && !group.is_empty() {
+                end -= alone;
+            }
         }
-        used += more;
-    }
-    if start < columns.len() {
-        blocks.push(&columns[start..]);
+        blocks.push(&columns[start..end]);
+        start = end;
     }
     blocks
+}
+
+/// How many of the columns fit; at least one.
+fn fitting(columns: &[Drawn], width: usize) -> usize {
+    let ends = columns.iter().scan(0, |end, column| {
+        *end += GAP.len() + column.width;
+        Some(*end)
+    });
+    ends.take_while(|end| *end <= width).count().max(1)
 }
 
 /// Two lines: the groups, each over all its columns, and the columns' own heads.

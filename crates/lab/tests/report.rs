@@ -8,19 +8,6 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 use serde_json::Value;
 
-fn every_case() -> [(&'static str, Comparison); 7] {
-    let nothing = Comparison { mechanisms: Vec::new(), ..synthetic::four() };
-    [
-        ("four", synthetic::four()),
-        ("eight", synthetic::eight()),
-        ("alone", synthetic::alone()),
-        ("one_seed", synthetic::one_seed()),
-        ("failed", synthetic::failed()),
-        ("hostile", synthetic::hostile()),
-        ("nothing", nothing),
-    ]
-}
-
 /// The page with what stands inside `<style>` and `<script>` taken out: html does not read that as markup, xml would.
 fn markup_of(page: &str) -> String {
     let mut markup = page.replacen("<!doctype html>", "", 1);
@@ -76,7 +63,7 @@ fn embedded(page: &str) -> Value {
 
 #[test]
 fn every_page_is_well_formed_with_unique_ids_that_references_meet() {
-    for (name, comparison) in every_case() {
+    for (name, comparison) in synthetic::all() {
         let page = html(&comparison).unwrap();
         let events = events(name, &markup_of(&page));
         let mut ids: Vec<String> = starts(&events).filter_map(|element| attribute(element, "id")).collect();
@@ -98,7 +85,7 @@ fn every_page_is_well_formed_with_unique_ids_that_references_meet() {
 
 #[test]
 fn no_drawing_holds_a_coordinate_that_is_no_number() {
-    for (name, comparison) in every_case() {
+    for (name, comparison) in synthetic::all() {
         let page = html(&comparison).unwrap();
         let markup = markup_of(&page);
         let events = events(name, &markup);
@@ -114,7 +101,7 @@ fn no_drawing_holds_a_coordinate_that_is_no_number() {
 
 #[test]
 fn the_page_asks_for_nothing_from_outside() {
-    for (name, comparison) in every_case() {
+    for (name, comparison) in synthetic::all() {
         let page = html(&comparison).unwrap();
         let events = events(name, &markup_of(&page));
         for element in starts(&events) {
@@ -150,7 +137,7 @@ fn hostile_names_stay_text() {
 
 #[test]
 fn the_embedded_json_is_the_comparison_and_makes_the_same_page() {
-    for (name, comparison) in every_case() {
+    for (name, comparison) in synthetic::all() {
         let page = html(&comparison).unwrap();
         let read = Comparison::from_json(&embedded(&page).to_string()).unwrap();
         assert_eq!(html(&read).unwrap(), page, "{name}");
@@ -197,7 +184,7 @@ fn figures(name: &str, page: &str) -> Vec<(Option<String>, String, Option<String
 
 #[test]
 fn every_figure_of_the_table_is_one_of_the_json() {
-    for (name, comparison) in every_case() {
+    for (name, comparison) in synthetic::all() {
         let page = html(&comparison).unwrap();
         let json = embedded(&page);
         let figures = figures(name, &page);
@@ -251,7 +238,7 @@ fn a_figure_changed_in_the_data_changes_in_the_table() {
 
 #[test]
 fn every_heading_cell_says_what_it_heads() {
-    for (name, comparison) in every_case() {
+    for (name, comparison) in synthetic::all() {
         let page = html(&comparison).unwrap();
         let events = events(name, &markup_of(&page));
         for heading in starts(&events).filter(|element| element.name().as_ref() == b"th") {
@@ -269,6 +256,6 @@ fn charts_that_have_no_data_are_left_out() {
     assert!(["curves", "ends", "quality", "cache", "decode", "recalled"].iter().all(|name| chart(&page, name)));
     let page = html(&synthetic::one_seed()).unwrap();
     assert!(!chart(&page, "recalled") && chart(&page, "decode"));
-    let page = html(&Comparison { mechanisms: Vec::new(), ..synthetic::four() }).unwrap();
+    let page = html(&synthetic::nothing()).unwrap();
     assert!(["curves", "ends", "quality", "cache", "decode", "recalled"].iter().all(|name| !chart(&page, name)));
 }

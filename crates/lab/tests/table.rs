@@ -18,7 +18,7 @@ fn four_mechanisms_fit_a_wide_terminal_in_one_block() {
 
 #[test]
 fn a_narrow_terminal_parts_the_table_and_loses_nothing() {
-    for comparison in [synthetic::four(), synthetic::eight(), synthetic::failed(), synthetic::hostile()] {
+    for (_, comparison) in synthetic::all() {
         let wide = table(&comparison, Terminal { width: 400, colour: false });
         let narrow = table(&comparison, Terminal { width: 80, colour: false });
         assert!(narrow.lines().all(|line| line.width() <= 80 || line.contains("failed:")), "{narrow}");
@@ -26,6 +26,16 @@ fn a_narrow_terminal_parts_the_table_and_loses_nothing() {
             assert!(narrow.contains(figure), "{figure} is lost:\n{narrow}");
         }
     }
+}
+
+#[test]
+fn decode_speeds_stay_together_where_they_fit() {
+    let text = table(&synthetic::four(), Terminal { width: 80, colour: false });
+    let heads = text.lines().find(|line| line.contains("256")).unwrap();
+    assert!(heads.contains("16k"), "{text}");
+    // Narrower than the four of them: they part, and each block has at least one.
+    let text = table(&synthetic::four(), Terminal { width: 24, colour: false });
+    assert_eq!(text.matches("16k").count(), 1, "{text}");
 }
 
 #[test]

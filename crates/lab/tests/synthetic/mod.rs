@@ -108,6 +108,19 @@ const MORE: [Made; 4] = [
     },
 ];
 
+/// Every comparison below, by name.
+pub(crate) fn all() -> Vec<(&'static str, Comparison)> {
+    vec![
+        ("four", four()),
+        ("eight", eight()),
+        ("alone", alone()),
+        ("one_seed", one_seed()),
+        ("failed", failed()),
+        ("hostile", hostile()),
+        ("nothing", nothing()),
+    ]
+}
+
 /// Four mechanisms at equal parameters, three seeds.
 pub(crate) fn four() -> Comparison {
     comparison(&[MHA, GQA, MQA, MLA], 3)
@@ -117,6 +130,11 @@ pub(crate) fn four() -> Comparison {
 pub(crate) fn eight() -> Comparison {
     let [a, b, c, d] = MORE;
     Comparison { held: Hold::None, ..comparison(&[MHA, GQA, MQA, MLA, a, b, c, d], 3) }
+}
+
+/// No mechanism at all.
+pub(crate) fn nothing() -> Comparison {
+    comparison(&[], 0)
 }
 
 /// One mechanism alone.
