@@ -103,7 +103,7 @@ fn draw_bar(svg: &mut Svg, bar: &Bar<'_>, x: &Axis, top: f64, (left, right): (f6
         if let Some(note) = &bar.note {
             svg.text((left + 2.0, y + THICK + 14.0), Anchor::Start, "note", &clipped(note, WIDTH - left));
         }
-        svg.value((f64::midpoint(left, end), middle), &hint(bar));
+        svg.value((end, middle), &hint(bar));
     });
 }
 
