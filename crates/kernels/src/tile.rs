@@ -5,6 +5,7 @@
 
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::{Kernel, Simd};
+use std::ops::Range;
 
 /// Rows of a register tile.
 pub(crate) const TILE_ROWS: usize = 6;
@@ -33,7 +34,17 @@ pub(crate) fn pack_panels<S: Simd>(simd: S, b: MatrixRef<'_>, panels: &mut [f32]
 /// If shapes do not agree or C is wider than a panel.
 #[inline(always)]
 pub(crate) fn multiply_panel<S: Simd>(simd: S, c: MatrixMut<'_>, a: MatrixRef<'_>, panel: &[f32], accumulate: Accumulate) {
-    simd.call(MultiplyPanel { c, a, panel, accumulate });
+    simd.call(MultiplyPanel { c, a, panel, accumulate, along: None });
+}
+
+/// C `[m, n]` += A `[m, k]` B `[k, n]`, with B a packed panel, of which each strip of [`TILE_ROWS`] rows takes only its own range
+/// `along` k: A is zero elsewhere, or not to be read.
+///
+/// # Panics
+/// As [`multiply_panel`]; if there are fewer ranges than strips, or a range leaves A.
+#[inline(always)]
+pub(crate) fn multiply_strips<S: Simd>(simd: S, c: MatrixMut<'_>, a: MatrixRef<'_>, panel: &[f32], along: &[Range<usize>]) {
+    simd.call(MultiplyPanel { c, a, panel, accumulate: Accumulate::Add, along: Some(along) });
 }
 
 struct PackPanels<'a> {
@@ -131,6 +142,7 @@ struct MultiplyPanel<'a> {
     a: MatrixRef<'a>,
     panel: &'a [f32],
     accumulate: Accumulate,
+    along: Option<&'a [Range<usize>]>,
 }
 
 impl Kernel for MultiplyPanel<'_> {
@@ -157,29 +169,36 @@ fn multiply_rows<S: Simd, const VECTORS: usize>(simd: S, mut product: MultiplyPa
     let mut row = 0;
     while row < m {
         let rows = (m - row).min(TILE_ROWS);
+        let k = product.along.map_or(0..product.a.cols(), |along| along[row / TILE_ROWS].clone());
+        assert!(k.start <= k.end && k.end <= product.a.cols(), "{k:?} along {} columns", product.a.cols());
         // SAFETY: `rows` rows are left from `row` on; C has VECTORS vectors (the caller's match); A agrees with C in rows and
-        // with the panel in `k` (asserted by `MultiplyPanel::run`).
+        // with the panel in `k` (asserted by `MultiplyPanel::run`), which has the range (asserted above).
         unsafe {
             match rows {
-                1 => multiply_tile::<S, 1, VECTORS>(simd, &mut product, row),
-                2 => multiply_tile::<S, 2, VECTORS>(simd, &mut product, row),
-                3 => multiply_tile::<S, 3, VECTORS>(simd, &mut product, row),
-                4 => multiply_tile::<S, 4, VECTORS>(simd, &mut product, row),
-                5 => multiply_tile::<S, 5, VECTORS>(simd, &mut product, row),
-                _ => multiply_tile::<S, TILE_ROWS, VECTORS>(simd, &mut product, row),
+                1 => multiply_tile::<S, 1, VECTORS>(simd, &mut product, row, k),
+                2 => multiply_tile::<S, 2, VECTORS>(simd, &mut product, row, k),
+                3 => multiply_tile::<S, 3, VECTORS>(simd, &mut product, row, k),
+                4 => multiply_tile::<S, 4, VECTORS>(simd, &mut product, row, k),
+                5 => multiply_tile::<S, 5, VECTORS>(simd, &mut product, row, k),
+                _ => multiply_tile::<S, TILE_ROWS, VECTORS>(simd, &mut product, row, k),
             }
         }
         row += rows;
     }
 }
 
-/// One tile: ROWS rows of C from `row` on.
+/// One tile: ROWS rows of C from `row` on, summed over `k`.
 ///
 /// # Safety
 /// A and C must have rows `row..row + ROWS`; C must have more than `(VECTORS - 1) * LANES` columns and at most
-/// `VECTORS * LANES`; the panel must have a row for each column of A.
+/// `VECTORS * LANES`; the panel must have a row for each column of A; `k` must be columns of A.
 #[inline(always)]
-unsafe fn multiply_tile<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, product: &mut MultiplyPanel<'_>, row: usize) {
+unsafe fn multiply_tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    product: &mut MultiplyPanel<'_>,
+    row: usize,
+    k: Range<usize>,
+) {
     let MultiplyPanel { a, panel, accumulate, .. } = *product;
     let (c_stride, tail) = (product.c.row_stride(), product.c.cols() - (VECTORS - 1) * S::LANES);
     // SAFETY: C has row `row`.
@@ -211,9 +230,9 @@ unsafe fn multiply_tile<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: 
         // SAFETY: A has this row.
         rows[i] = unsafe { a.as_ptr().add((row + i) * a.row_stride()) };
     }
-    let mut b = panel.as_ptr();
-    let mut at = 0;
-    for _ in 0..a.cols() {
+    let mut b = panel.as_ptr().wrapping_add(k.start * panel_width::<S>());
+    let mut at = k.start * a.col_stride();
+    for _ in k {
         let mut vectors = [simd.splat(0.0); VECTORS];
         for j in 0..VECTORS {
             // SAFETY: the panel has a row for each column of A, and VECTORS vectors fit in one.

@@ -46,15 +46,9 @@ impl Reach {
         first * TILE_ROWS..((last + 1) * TILE_ROWS).min(self.rows)
     }
 
-    /// Rows that see the same columns, together, with these columns; rows that see none are left out.
-    pub(super) fn segments(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
-        let strips = &self.strips[..self.rows.div_ceil(TILE_ROWS)];
-        let same = strips.chunk_by(|a, b| a == b).scan(0, |first, same| {
-            let start = *first;
-            *first += same.len();
-            Some((start * TILE_ROWS..(*first * TILE_ROWS).min(self.rows), same[0].clone()))
-        });
-        same.filter(|(_, columns)| !columns.is_empty())
+    /// The columns that each strip sees, counted from column `first`, which is not after any of them.
+    pub(super) fn strips_from(&self, first: usize) -> [Range<usize>; MAX_ROWS / TILE_ROWS] {
+        self.strips.clone().map(|strip| strip.start.saturating_sub(first)..strip.end.saturating_sub(first))
     }
 }
 
@@ -70,13 +64,13 @@ mod tests {
         assert_eq!(reach.rows_seeing(0..4), 0..15);
         assert_eq!(reach.rows_seeing(12..16), 12..15);
         assert_eq!(reach.rows_seeing(15..16), 0..0);
-        assert_eq!(reach.segments().collect::<Vec<_>>(), [(0..6, 0..6), (6..12, 0..12), (12..15, 0..15)]);
+        assert_eq!(reach.strips_from(0)[..4], [0..6, 0..12, 0..15, 0..0]);
     }
 
     #[test]
-    fn rows_that_see_the_same_stay_together_and_blind_ones_are_left_out() {
+    fn blind_rows_are_left_out() {
         let reach = Reach::new(30, |row| if row < 12 { 4..9 } else { 0..0 });
-        assert_eq!(reach.segments().collect::<Vec<_>>(), [(0..12, 4..9)]);
+        assert_eq!(reach.strips_from(3)[..4], [1..6, 1..6, 0..0, 0..0]);
         assert_eq!(reach.rows_seeing(0..4), 0..0);
         assert_eq!(reach.rows_seeing(8..20), 0..12);
     }

@@ -7,7 +7,7 @@ use crate::attention::softmax::{each_vector, hide, soft_cap};
 use crate::attention::{Attention, DistanceBias};
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::Simd;
-use crate::tile::{MAX_PANEL, multiply_panel, panel_width};
+use crate::tile::{MAX_PANEL, multiply_panel, multiply_strips, panel_width};
 use crate::vector::{load, store};
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
@@ -175,7 +175,7 @@ impl Block<'_> {
     /// C `[keys, d]` += A `[keys, queries]` times panels of `[queries, d]`.
     #[inline(always)]
     pub(super) fn add_along_queries<S: Simd>(&self, simd: S, reach: &Reach, c: MatrixMut<'_>, a: &[f32], panels: &[f32]) {
-        let a = MatrixRef::row_major(a, self.keys, QUERIES);
+        let a = MatrixRef::strided(a, self.keys, self.queries, QUERIES, 1);
         add_products(simd, reach, c, a, panels, self.queries);
     }
 
@@ -217,11 +217,9 @@ impl Block<'_> {
 fn add_products<S: Simd>(simd: S, reach: &Reach, c: MatrixMut<'_>, a: MatrixRef<'_>, panels: &[f32], depth: usize) {
     let width = panel_width::<S>();
     for (column, panel) in (0..c.cols()).step_by(width).zip(panels.chunks(width * depth)) {
-        for (rows, along) in reach.segments() {
-            // SAFETY: the only part of `c` in use.
-            let c = unsafe { c.part(0, rows.clone(), column..(column + width).min(c.cols())) };
-            multiply_panel(simd, c, a.part(rows, along.clone()), &panel[along.start * width..], Accumulate::Add);
-        }
+        // SAFETY: the only part of `c` in use.
+        let c = unsafe { c.part(0, 0..c.rows(), column..(column + width).min(c.cols())) };
+        multiply_strips(simd, c, a, panel, &reach.strips_from(0));
     }
 }
 

@@ -9,7 +9,7 @@ use crate::attention::softmax::{Row, each_vector, finish, hide, query_factor, so
 use crate::attention::{Attention, DistanceBias};
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::{Kernel, Simd};
-use crate::tile::{MAX_PANEL, multiply_panel, panel_width};
+use crate::tile::{MAX_PANEL, multiply_panel, multiply_strips, panel_width};
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
 
@@ -197,42 +197,38 @@ impl<'a> Work<'a> {
         let (d_v, depth) = (self.spec.d_v, needed.len());
         let values = Rows { runs: self.item.sequence.values, head: self.item.head, width: d_v };
         values.pack_as_rows(simd, start + needed.start..start + needed.end, self.value_panels);
+        let every_row = [(0..self.rows, &reach.strips_from(needed.start)[..])];
         if all_finite(simd, self.value_panels, depth, d_v) {
-            for column in (0..d_v).step_by(panel_width::<S>()) {
-                for (rows, columns) in reach.segments() {
-                    self.add_panel(simd, column, depth, needed.start, rows, columns);
-                }
-            }
-        } else {
-            // Zero times infinity is not zero: each row by itself, with no key that it does not see.
-            for i in 0..self.rows {
-                for columns in self.visible(i, start).into_iter().filter(|columns| !columns.is_empty()) {
-                    for column in (0..d_v).step_by(panel_width::<S>()) {
-                        self.add_panel(simd, column, depth, needed.start, i..i + 1, columns.clone());
-                    }
-                }
-            }
+            self.add_panels(simd, &needed, every_row.into_iter());
+            return;
+        }
+        // Zero times infinity is not zero: each row by itself, with no key that it does not see.
+        for i in 0..self.rows {
+            let visible = self
+                .visible(i, start)
+                .map(|range| range.start.max(needed.start) - needed.start..range.end.max(needed.start) - needed.start);
+            self.add_panels(simd, &needed, visible.iter().map(|range| (i..i + 1, std::slice::from_ref(range))));
         }
     }
 
-    /// Adds to `rows` of the output, from column `column` on, what the keys in `columns` give; panels begin at column `first`.
+    /// Adds what the values of the `needed` columns give, each item of `parts` to some rows, whose strips take ranges of them.
     #[inline(always)]
-    fn add_panel<S: Simd>(
+    fn add_panels<'b, S: Simd>(
         &mut self,
         simd: S,
-        column: usize,
-        depth: usize,
-        first: usize,
-        rows: Range<usize>,
-        columns: Range<usize>,
+        needed: &Range<usize>,
+        parts: impl Iterator<Item = (Range<usize>, &'b [Range<usize>])> + Clone,
     ) {
-        let width = panel_width::<S>();
-        let panel = &self.value_panels[column * depth + (columns.start - first) * width..];
-        let weights = MatrixRef::row_major(self.scores, self.rows, KEYS).part(rows.clone(), columns);
-        let out = MatrixMut::strided(self.out, self.rows, self.spec.d_v, self.out_stride);
-        // SAFETY: the only part of `out` in use.
-        let out = unsafe { out.part(0, rows, column..(column + width).min(self.spec.d_v)) };
-        multiply_panel(simd, out, weights, panel, Accumulate::Add);
+        let (width, d_v) = (panel_width::<S>(), self.spec.d_v);
+        let weights = MatrixRef::row_major(self.scores, self.rows, KEYS).part(0..self.rows, needed.clone());
+        let out = MatrixMut::strided(self.out, self.rows, d_v, self.out_stride);
+        for (column, panel) in (0..d_v).step_by(width).zip(self.value_panels.chunks(width * needed.len())) {
+            for (rows, along) in parts.clone() {
+                // SAFETY: the only part of `out` in use.
+                let out = unsafe { out.part(0, rows.clone(), column..(column + width).min(d_v)) };
+                multiply_strips(simd, out, weights.part(rows, 0..needed.len()), panel, along);
+            }
+        }
     }
 
     /// Writes the results, or the state to go on from.
