@@ -100,6 +100,11 @@ impl Tape {
         self.push(tensor.rows(), tensor.width(), Value::Shared(tensor.clone()), self.recording)
     }
 
+    /// Rows read in place that no gradient flows to.
+    pub fn shared(&mut self, tensor: &Arc<Tensor>) -> Var {
+        self.push(tensor.rows(), tensor.width(), Value::Shared(tensor.clone()), false)
+    }
+
     fn push(&mut self, rows: usize, width: usize, value: Value, tracked: bool) -> Var {
         self.nodes.push(Node { rows, width, value, gradient: None, op: None, tracked });
         Var(self.nodes.len() - 1)

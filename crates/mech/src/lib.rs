@@ -1,1 +1,26 @@
 //! Attention mechanisms, each one file: one forward for training, prefill and decode, and a plain oracle.
+//!
+//! A mechanism is a file in `mechanisms/` and a line in [`registry`]. Everything else (training, generation, paging, byte
+//! counts, a place in every comparison, a documentation row, the exam) follows from what it declares.
+
+#![forbid(unsafe_code)]
+
+pub mod batch;
+pub mod card;
+pub mod context;
+pub mod exam;
+pub mod mechanism;
+pub mod mechanisms;
+pub mod pattern;
+pub mod registry;
+pub mod rotary;
+
+pub use attendant_core as core;
+pub use attendant_state as state;
+pub use batch::{Batch, Sequence};
+pub use card::{Card, Order, Tier};
+pub use context::{Context, Memory};
+pub use mechanism::{Bound, Init, Mechanism, Oracle, Parameter, Parameters, Registered, Size};
+pub use pattern::{Bias, Pattern};
+pub use registry::{Kind, Preset, build, kinds, preset, presets};
+pub use rotary::Rotary;

@@ -50,6 +50,34 @@ impl Tape {
     }
 }
 
+impl Tape {
+    /// x `[N, width]` -> `[width, N]`.
+    pub fn transpose(&mut self, x: Var) -> Var {
+        let (rows, width) = (self.rows(x), self.width(x));
+        self.operation(&[x], width, rows, Transpose { x }, |tape, y, _| {
+            for (row, x) in tape.value(x).chunks_exact(width).enumerate() {
+                x.iter().enumerate().for_each(|(column, &x)| y[column * rows + row] = x);
+            }
+        })
+    }
+}
+
+struct Transpose {
+    x: Var,
+}
+
+impl Op for Transpose {
+    fn backward(&self, pass: &mut Backward<'_>, _output: Var, gradient: &[f32]) {
+        let (rows, width) = (pass.rows(self.x), pass.width(self.x));
+        if let Some(mut d) = pass.gradient(self.x) {
+            for (row, d_x) in d.values().chunks_exact_mut(width).enumerate() {
+                d_x.iter_mut().enumerate().for_each(|(column, d_x)| *d_x += gradient[column * rows + row]);
+            }
+            pass.put(d);
+        }
+    }
+}
+
 struct Columns {
     x: Var,
     start: usize,
