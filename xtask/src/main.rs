@@ -11,8 +11,9 @@ mod tidy;
 mod tree;
 
 use flags::Flags;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::OnceLock;
 
 const USAGE: &str = "\
 usage: cargo x CHORE
@@ -48,9 +49,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// The folder that holds the workspace.
+/// The folder that holds the workspace. Asked when running, not when compiling: two clones may share one target folder.
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        let manifest = manifest.expect("cargo sets CARGO_MANIFEST_DIR for what it runs; start this as `cargo x`");
+        manifest.parent().expect("xtask lies in the workspace").to_owned()
+    })
 }
 
 /// The cargo that runs this chore, in the workspace's folder. `ATTENDANT_ISA` is taken away: a chore that wants a certain
