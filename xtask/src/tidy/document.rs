@@ -2,20 +2,54 @@
 
 use super::Breach;
 use crate::tree::Tree;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 const DEPENDENCIES: &str = "docs/dependencies.md";
 
-/// Every direct dependency has a row, and every row has its dependency: a table that keeps the dead is not believed about the living.
+/// Every direct dependency has a row that says which crates use it, and every row has its dependency: a table that keeps the dead is
+/// not believed about the living.
 pub(super) fn dependencies(tree: &Tree) -> Vec<Breach> {
-    let members: BTreeSet<_> = tree.members().map(|package| package.name.as_str()).collect();
-    let used: BTreeSet<_> = tree.members().flat_map(|package| &package.dependencies).map(String::as_str).collect();
-    let used: BTreeSet<_> = used.difference(&members).copied().collect();
-    let rows: BTreeSet<_> =
-        tree.text(DEPENDENCIES).lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-    let missing = used.difference(&rows).map(|name| format!("has no row `{name}`"));
-    let dead = rows.difference(&used).map(|name| format!("has a row `{name}`, on which nothing depends"));
-    missing.chain(dead).map(|what| Breach::new(DEPENDENCIES, what)).collect()
+    let used = users(tree);
+    let rows = rows(tree.text(DEPENDENCIES));
+    let mut whats = Vec::new();
+    for (name, users) in &used {
+        let users = users.join(", ");
+        match rows.get(name) {
+            None => whats.push(format!("has no row `{name}` (used in {users})")),
+            Some(listed) if *listed != users => {
+                whats.push(format!("says that `{name}` is used in {listed}; the manifests say {users}"))
+            }
+            Some(_) => (),
+        }
+    }
+    let dead = rows.keys().filter(|name| !used.contains_key(*name));
+    whats.extend(dead.map(|name| format!("has a row `{name}`, on which nothing depends")));
+    whats.into_iter().map(|what| Breach::new(DEPENDENCIES, what)).collect()
+}
+
+/// Every dependency from outside, with the folders of the members that name it, sorted.
+fn users(tree: &Tree) -> BTreeMap<&str, Vec<&str>> {
+    let mut users: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for package in tree.members() {
+        let folder = package.manifest.rsplit('/').nth(1).unwrap_or(&package.name);
+        for name in package.dependencies.iter().filter(|name| !tree.members().any(|member| member.name == **name)) {
+            let folders = users.entry(name).or_default();
+            if !folders.contains(&folder) {
+                folders.push(folder);
+            }
+        }
+    }
+    users.values_mut().for_each(|folders| folders.sort_unstable());
+    users
+}
+
+/// The rows "| `name` | where | ...": where, by name.
+fn rows(document: &str) -> BTreeMap<&str, &str> {
+    fn row(line: &str) -> Option<(&str, &str)> {
+        let (name, rest) = line.strip_prefix("| `")?.split_once("` | ")?;
+        Some((name, rest.split_once(" |")?.0))
+    }
+    document.lines().filter_map(row).collect()
 }
 
 pub(super) fn changelog(tree: &Tree) -> Vec<Breach> {
@@ -32,17 +66,24 @@ mod tests {
 
     #[test]
     fn dependencies_and_rows_match_both_ways() {
-        let mut all = tree(&[(DEPENDENCIES, "| name | why |\n| --- | --- |\n| `serde` | json |\n| `gone` | once |\n")]);
+        let rows = "| name | where | why |\n| --- | --- | --- |\n| `serde` | a, b | json |\n| `gone` | a | once |\n| `log` | a | to see |\n";
+        let mut all = tree(&[(DEPENDENCIES, rows)]);
         let member = |name: &str, dependencies: &[&str]| Package {
-            name: name.into(),
+            name: format!("attendant-{name}"),
             member: true,
+            manifest: format!("crates/{name}/Cargo.toml"),
             dependencies: dependencies.iter().map(|name| name.to_string()).collect(),
             ..Package::default()
         };
         let serde = Package { name: "serde".into(), dependencies: vec!["serde_derive".into()], ..Package::default() };
-        all.packages = vec![member("a", &["serde"]), member("b", &["a", "rand"]), serde];
+        all.packages = vec![member("b", &["attendant-a", "serde", "serde", "rand", "log"]), member("a", &["serde"]), serde];
         let found: Vec<_> = dependencies(&all).into_iter().map(|breach| breach.what).collect();
-        assert_eq!(found, ["has no row `rand`", "has a row `gone`, on which nothing depends"]);
+        let want = [
+            "says that `log` is used in a; the manifests say b",
+            "has no row `rand` (used in b)",
+            "has a row `gone`, on which nothing depends",
+        ];
+        assert_eq!(found, want);
     }
 
     #[test]
