@@ -38,6 +38,7 @@ const RULES: &[Rule] = &[
         why: "imports go down only, so a floor can be read, tested and replaced without the floors above it",
         check: edge::floors,
     },
+    Rule { name: "unused", why: "a dependency costs every build and every reader, used or not", check: edge::unused },
     Rule {
         name: "lints",
         why: "a crate that does not take the workspace's lints escapes all of them",

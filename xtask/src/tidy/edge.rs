@@ -1,7 +1,9 @@
 //! What a crate may depend on.
 
 use super::Breach;
+use crate::source::{code, has_word};
 use crate::tree::Tree;
+use std::collections::BTreeSet;
 
 /// The floor of every crate of the workspace but `xtask`, which stands outside. A crate uses lower floors only.
 const FLOORS: &[(&str, u32)] = &[
@@ -56,6 +58,21 @@ pub(super) fn lints_inherited(tree: &Tree) -> Vec<Breach> {
         .collect()
 }
 
+/// Looks for the name in the code of the crate, its tests and examples included.
+pub(super) fn unused(tree: &Tree) -> Vec<Breach> {
+    let mut breaches = Vec::new();
+    for package in tree.members() {
+        let folder = package.manifest.trim_end_matches("Cargo.toml");
+        let code: Vec<_> = tree.rust().filter(|(path, _)| path.starts_with(folder)).map(|(_, text)| code(text)).collect();
+        let names: BTreeSet<_> = package.dependencies.iter().collect();
+        let idle = names.into_iter().filter(|name| !code.iter().any(|code| has_word(code, &name.replace('-', "_"))));
+        breaches.extend(
+            idle.map(|name| Breach::new(&package.manifest, format_args!("depends on {name}, which its code never names"))),
+        );
+    }
+    breaches
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::tree;
@@ -107,5 +124,17 @@ mod tests {
             tree(&[("a/Cargo.toml", "[lints]\nworkspace = true\n"), ("b/Cargo.toml", "[lib]\n[lints.rust]\nworkspace = true\n")])
                 .files;
         assert_eq!(super::super::tests::places(lints_inherited, &all), ["b/Cargo.toml"]);
+    }
+
+    #[test]
+    fn a_dependency_that_no_code_names_is_found() {
+        let mut all = workspace(&[("a", &["quick-xml", "rand", "serde"])]);
+        all.files = tree(&[
+            ("a/src/lib.rs", "// rand\nuse serde::Serialize;"),
+            ("a/tests/t.rs", "quick_xml::Reader::new();"),
+            ("ab/src/lib.rs", "use rand;"),
+        ])
+        .files;
+        assert_eq!(unused(&all), [Breach::new("a/Cargo.toml", "depends on rand, which its code never names")]);
     }
 }
