@@ -1,5 +1,7 @@
 //! Training and fair comparison of attention mechanisms.
 
+#![forbid(unsafe_code)]
+
 pub mod comparison;
 mod grid;
 mod number;
