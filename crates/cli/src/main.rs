@@ -1,3 +1,26 @@
-//! The `attendant` command.
+//! The `attendant` command. stdout is data, stderr is talk.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod command;
+mod failure;
+mod progress;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        Command::Compare(options) => command::compare::run(&options),
+        Command::Train(options) => command::train::run(&options),
+        Command::Generate(options) => command::generate::run(&options),
+        Command::Mechanisms(options) => command::mechanisms::run(&options),
+        Command::Bench(options) => command::bench::run(&options),
+        Command::Sweep(options) => command::sweep::run(&options),
+        Command::Docs(options) => command::docs::run(&options),
+    };
+    failure::exit(done)
+}

@@ -138,6 +138,16 @@ impl Tape {
         self.nodes[var.0].gradient.as_deref()
     }
 
+    /// Takes the gradient of a leaf or parameter out of the tape. Hand it back with [`Tape::give`] when done.
+    pub fn take_gradient(&mut self, var: Var) -> Option<Buffer> {
+        self.nodes[var.0].gradient.take()
+    }
+
+    /// Takes back a buffer for reuse.
+    pub fn give(&mut self, buffer: Buffer) {
+        self.buffers.give(buffer);
+    }
+
     /// Whether a gradient flows to these rows.
     pub fn tracked(&self, var: Var) -> bool {
         self.nodes[var.0].tracked

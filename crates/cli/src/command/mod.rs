@@ -1,0 +1,23 @@
+//! One file for each command.
+
+pub(crate) mod bench;
+pub(crate) mod compare;
+pub(crate) mod docs;
+pub(crate) mod generate;
+pub(crate) mod mechanisms;
+pub(crate) mod sweep;
+pub(crate) mod train;
+
+use attendant_core::Processor;
+use attendant_core::kernels::Isa;
+use crate::failure::Failure;
+
+/// The threads and instruction set to use.
+fn processor(threads: Option<usize>) -> Result<Processor, Failure> {
+    Isa::from_environment().map_err(Failure::Refused)?;
+    match threads {
+        Some(0) => Err(Failure::Refused("--threads: got 0, wanted at least 1".into())),
+        Some(threads) => Ok(Processor::new(threads)),
+        None => Ok(Processor::all()),
+    }
+}

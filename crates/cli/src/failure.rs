@@ -1,0 +1,58 @@
+//! How the command ends: 0 fine, 1 failed, 2 usage or bad input, 3 numerical failure, 130 interrupted.
+
+use attendant_lab::LabError;
+use std::fmt;
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+/// Why the command did not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Something in the surroundings: a disk, a pipe.
+    Failed(String),
+    /// What it was given cannot be used.
+    Refused(String),
+    /// Training left the finite numbers.
+    Numeric(String),
+    /// It was asked to stop, and saved.
+    Interrupted(String),
+}
+
+/// The result of a command.
+pub(crate) type Done = Result<(), Failure>;
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Failure::Failed(why) | Failure::Refused(why) | Failure::Numeric(why) | Failure::Interrupted(why)) = self;
+        f.write_str(why)
+    }
+}
+
+impl From<LabError> for Failure {
+    fn from(error: LabError) -> Failure {
+        let line = error.to_string();
+        match error {
+            LabError::Numeric { .. } => Failure::Numeric(line),
+            LabError::Io { source, .. } if source.kind() != ErrorKind::NotFound => Failure::Failed(line),
+            _ => Failure::Refused(line),
+        }
+    }
+}
+
+impl From<attendant_core::Error> for Failure {
+    fn from(error: attendant_core::Error) -> Failure {
+        Failure::Refused(error.to_string())
+    }
+}
+
+/// Says why on stderr and gives the exit code.
+pub(crate) fn exit(done: Done) -> ExitCode {
+    let Err(failure) = done else { return ExitCode::SUCCESS };
+    anstream::eprintln!("attendant: {failure}");
+    ExitCode::from(match failure {
+        Failure::Failed(_) => 1,
+        Failure::Refused(_) => 2,
+        Failure::Numeric(_) => 3,
+        Failure::Interrupted(_) => 130,
+    })
+}

@@ -1,0 +1,279 @@
+//! The comparison: the same model with each mechanism, trained on the same data from the same seeds, then timed.
+
+use crate::comparison::{Comparison, Curve, CurvePoint, Hold, Machine, Measured, Outcome};
+use crate::config::{Config, DataConfig, TaskKind, TrainingConfig};
+use crate::decode::{self, DecodeCost};
+use crate::environment;
+use crate::error::{LabError, Result};
+use crate::hold::adjust;
+use crate::task::Task;
+use crate::trainer::{Ending, Judgement, Trainer};
+use attendant_core::Processor;
+use attendant_mech::preset;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+/// Learning rates found by `attendant sweep` and recorded here: preset -> task -> rate.
+const LEARNING_RATES: &str = include_str!("../assets/learning_rates.json");
+
+/// What to compare.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Presets, in the order to show.
+    pub mechanisms: Vec<String>,
+    /// How many seeds, from 1.
+    pub seeds: u64,
+    /// The configuration of every text run but for mechanism, seed and rate.
+    pub text: Config,
+    /// The same for recall; none to leave it out.
+    pub recall: Option<Config>,
+    /// Contexts to time decoding at.
+    pub contexts: Vec<usize>,
+    /// What is held equal.
+    pub hold: Hold,
+}
+
+/// What is being done, and how much of everything is done.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    /// A few words.
+    pub doing: String,
+    /// Share of the whole, 0 to 1.
+    pub done: f64,
+}
+
+impl Settings {
+    /// The default: minutes on two cores. With `quick`, one minute.
+    pub fn new(quick: bool) -> Settings {
+        let text = Config {
+            training: TrainingConfig { tokens: if quick { 24_576 } else { 262_144 }, validate_every: 32, ..TrainingConfig::default() },
+            ..Config::default()
+        };
+        let recall = Config {
+            data: DataConfig { task: TaskKind::Recall, context: 64, batch: 32, pairs: 8, ..DataConfig::default() },
+            training: TrainingConfig {
+                tokens: if quick { 16_384 } else { 327_680 },
+                weight_decay: 0.0,
+                validate_every: 1_000_000,
+                ..TrainingConfig::default()
+            },
+            model: crate::config::ModelConfig { layers: 2, ..text.model.clone() },
+            ..text.clone()
+        };
+        Settings {
+            mechanisms: ["mha", "mqa", "gqa", "mla"].map(String::from).into(),
+            seeds: if quick { 2 } else { 3 },
+            text,
+            recall: Some(recall),
+            contexts: if quick { vec![256, 1024, 4096] } else { vec![256, 1024, 4096, 16_384] },
+            hold: Hold::None,
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let refuse = |field: &str, why: &str| Err(LabError::from(attendant_core::Error::config(field, why)));
+        if self.mechanisms.is_empty() {
+            return refuse("--mechanisms", "got none, wanted at least one");
+        }
+        if self.mechanisms.iter().enumerate().any(|(i, name)| self.mechanisms[..i].contains(name)) {
+            return refuse("--mechanisms", "got one twice, wanted each once");
+        }
+        if self.seeds == 0 {
+            return refuse("--seeds", "got 0, wanted at least 1");
+        }
+        Ok(())
+    }
+}
+
+/// The learning rate recorded for a preset and task, or the configured one if none is.
+pub fn recorded_rate(mechanism: &str, task: TaskKind, otherwise: f64) -> f64 {
+    let rates: Value = serde_json::from_str(LEARNING_RATES).expect("the recorded rates are JSON");
+    let task = if task == TaskKind::Text { "text" } else { "recall" };
+    rates[mechanism][task].as_f64().unwrap_or(otherwise)
+}
+
+/// Runs the comparison in `folder`. Run again there after an interruption it continues where it was: runs that are done are
+/// read, the one that was cut off resumes with the same bits. Gives nothing if `stop` was set.
+///
+/// # Errors
+/// If settings cannot be used, or something cannot be read or written. A mechanism whose training fails numerically is part
+/// of the result.
+pub fn compare(
+    settings: &Settings,
+    processor: &Processor,
+    folder: &Path,
+    stop: &AtomicBool,
+    watch: &mut dyn FnMut(Moment),
+) -> Result<Option<Comparison>> {
+    settings.check()?;
+    let work = Work::new(settings);
+    let mut done = 0.0;
+    let mut parts: BTreeMap<String, Parts> = BTreeMap::new();
+    let vocabulary = Task::new(&settings.text)?.vocab_size();
+    for seed in 1..=settings.seeds {
+        for (index, config) in work.runs.iter().enumerate() {
+            let config = configured(settings, config, seed)?;
+            let text = config.data.task == TaskKind::Text;
+            let name = format!("{}-{}-seed{seed}", config.mechanism, if text { "text" } else { "recall" });
+            let share = config.training.tokens as f64;
+            let mut report = |fraction: f64| {
+                watch(Moment { doing: name.clone(), done: (done + fraction * share) / work.total });
+            };
+            report(0.0);
+            let Some(result) = train(config, processor, &folder.join("runs").join(&name), stop, &mut report)? else {
+                return Ok(None);
+            };
+            done += share;
+            let part = parts.entry(work.runs[index].mechanism.clone()).or_default();
+            if text { part.text.push(result) } else { part.recall.push(result) }
+        }
+    }
+    let mut outcomes = Vec::new();
+    for mechanism in &settings.mechanisms {
+        watch(Moment { doing: format!("{mechanism}: decoding"), done: done / work.total });
+        let part = parts.remove(mechanism).unwrap_or_default();
+        let cost = match part.text.first().and_then(|run| run.model.as_ref()) {
+            Some(decoder) => decode::measure(decoder, processor, &settings.contexts, |_| {})?,
+            None => DecodeCost { points: Vec::new(), bytes_per_token: f64::NAN, constant_bytes: 0 },
+        };
+        done += work.decode;
+        outcomes.push(outcome(settings, mechanism, part, cost)?);
+    }
+    Ok(Some(Comparison {
+        version: env!("CARGO_PKG_VERSION").into(),
+        created: environment::now(),
+        machine: Machine { cpu: environment::cpu_name(), threads: processor.threads(), isa: processor.isa().name().into() },
+        configuration: serde_json::json!({
+            "seeds": settings.seeds, "text": settings.text, "recall": settings.recall, "contexts": settings.contexts,
+        }),
+        text: settings.text.data.text.clone(),
+        held: settings.hold,
+        vocabulary,
+        mechanisms: outcomes,
+    }))
+}
+
+/// What there is to do, in training tokens; the decoding counts as so many.
+struct Work {
+    runs: Vec<Config>,
+    decode: f64,
+    total: f64,
+}
+
+impl Work {
+    fn new(settings: &Settings) -> Work {
+        let of = |config: &Config| settings.mechanisms.iter().map(|mechanism| Config { mechanism: mechanism.clone(), ..config.clone() }).collect::<Vec<_>>();
+        let mut runs = of(&settings.text);
+        runs.extend(settings.recall.iter().flat_map(of));
+        let tokens: u64 = runs.iter().map(|config| config.training.tokens).sum();
+        // Filling a cache is forward only, a third of the work of training, over a much longer past.
+        let decode = settings.contexts.last().copied().unwrap_or(0) as f64 * 2.0;
+        let total = tokens as f64 * settings.seeds as f64 + decode * settings.mechanisms.len() as f64;
+        Work { runs, decode, total }
+    }
+}
+
+fn configured(settings: &Settings, config: &Config, seed: u64) -> Result<Config> {
+    let rate = recorded_rate(&config.mechanism, config.data.task, config.training.learning_rate);
+    let training = TrainingConfig { learning_rate: rate, ..config.training.clone() };
+    let config = Config { seed, training, ..config.clone() };
+    let reference = Config { mechanism: settings.mechanisms[0].clone(), ..config.clone() };
+    adjust(&config, &reference, config.data.vocabulary_size, settings.hold)
+}
+
+#[derive(Default)]
+struct Parts {
+    text: Vec<RunResult>,
+    recall: Vec<RunResult>,
+}
+
+struct RunResult {
+    seed: u64,
+    rate: f64,
+    judgement: Option<Judgement>,
+    failure: Option<String>,
+    model: Option<attendant_model::Decoder>,
+    parameters: usize,
+    tokens_per_second: f64,
+    cpu_seconds: f64,
+    points: Vec<CurvePoint>,
+}
+
+fn train(config: Config, processor: &Processor, folder: &Path, stop: &AtomicBool, report: &mut dyn FnMut(f64)) -> Result<Option<RunResult>> {
+    let before = environment::cpu_seconds().unwrap_or(0.0);
+    let mut trainer = if folder.join("run.json").exists() {
+        Trainer::resume(processor.clone(), folder)?
+    } else {
+        Trainer::create(config.clone(), processor.clone(), folder)?
+    };
+    let comparable = Config { seed: trainer.config().seed, ..config.clone() };
+    if *trainer.config() != comparable {
+        let why = "holds a run of another configuration; choose another --out or remove it";
+        return Err(attendant_core::Error::config(folder.display().to_string(), why).into());
+    }
+    let ended = trainer.run(stop, |step| report(step.step as f64 / step.steps as f64));
+    let (judgement, failure) = match ended {
+        Ok(Ending::Finished(judgement)) => (Some(judgement), None),
+        Ok(Ending::Interrupted { .. }) => return Ok(None),
+        Err(why @ LabError::Numeric { .. }) => (None, Some(why.to_string())),
+        Err(why) => return Err(why),
+    };
+    let points = read_points(&folder.join("metrics.jsonl"))?;
+    Ok(Some(RunResult {
+        seed: config.seed,
+        rate: config.training.learning_rate,
+        judgement,
+        failure,
+        parameters: trainer.decoder().parameter_count(),
+        tokens_per_second: config.tokens_per_step() as f64 / median(points.iter().map(|point| point.1).collect()),
+        cpu_seconds: environment::cpu_seconds().unwrap_or(0.0) - before,
+        points: points.into_iter().map(|point| point.0).collect(),
+        model: (config.data.task == TaskKind::Text).then(|| trainer.into_decoder()),
+    }))
+}
+
+/// The curve of a run, and the seconds of each step.
+fn read_points(path: &PathBuf) -> Result<Vec<(CurvePoint, f64)>> {
+    let text = fs::read_to_string(path).map_err(|why| LabError::io(path, why))?;
+    let point = |line: &str| {
+        let record: Value = serde_json::from_str(line).ok()?;
+        let (train, validation) = (record["loss"].as_f64(), record["validation_loss"].as_f64());
+        Some((CurvePoint { tokens: record["tokens"].as_u64()?, train, validation }, record["seconds"].as_f64()?))
+    };
+    Ok(text.lines().filter_map(point).collect())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn outcome(settings: &Settings, mechanism: &str, parts: Parts, cost: DecodeCost) -> Result<Outcome> {
+    let made = preset(mechanism, settings.text.size())?;
+    let card = made.mechanism.card();
+    let failure = parts.text.iter().chain(&parts.recall).find_map(|run| run.failure.clone());
+    let losses = parts.text.iter().filter_map(|run| run.judgement).map(|judgement| judgement.loss).collect();
+    let recalls: Vec<f64> = parts.recall.iter().filter_map(|run| run.judgement).map(|judgement| judgement.accuracy).collect();
+    let layers = settings.text.model.layers;
+    Ok(Outcome {
+        name: mechanism.into(),
+        kind: made.configuration["kind"].as_str().unwrap_or_default().into(),
+        card: card.sentence.into(),
+        paper: card.paper.into(),
+        parameters: parts.text.first().map_or(0, |run| run.parameters) as u64,
+        loss: Measured::over_seeds(losses),
+        recall: (!recalls.is_empty()).then(|| Measured::over_seeds(recalls)),
+        cache_bytes_per_token: cost.bytes_per_token,
+        cache_formula: format!("{} = {} values x {layers} layers x 4 B", card.cache, cost.bytes_per_token / (4 * layers) as f64),
+        constant_bytes: cost.constant_bytes as u64,
+        decode: cost.points,
+        training_tokens_per_second: median(parts.text.iter().map(|run| run.tokens_per_second).collect()),
+        cpu_seconds: parts.text.iter().chain(&parts.recall).map(|run| run.cpu_seconds).sum(),
+        learning_rate: parts.text.first().map_or(f64::NAN, |run| run.rate),
+        curves: parts.text.into_iter().map(|run| Curve { seed: run.seed, points: run.points }).collect(),
+        failure,
+    })
+}

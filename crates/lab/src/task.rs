@@ -1,0 +1,98 @@
+//! What a run learns: a text or recall, as batches that are functions of the seed and the step alone.
+
+use crate::batches::{text_batch, validation_windows};
+use crate::config::{Config, TaskKind, VocabularyKind};
+use crate::corpus::Corpus;
+use crate::error::Result;
+use crate::recall::{Recall, Split};
+use crate::vocabulary::Vocabulary;
+use attendant_core::Error;
+use std::path::Path;
+
+/// A batch: token ids, and what should follow each.
+pub type Pair = (Vec<u32>, Vec<u32>);
+
+/// What a run learns.
+pub enum Task {
+    /// The next token of a text.
+    Text {
+        /// How text becomes tokens.
+        vocabulary: Vocabulary,
+        /// Name of the text.
+        name: String,
+        /// Tokens to learn from.
+        train: Vec<u32>,
+        /// Tokens to judge by.
+        validation: Vec<u32>,
+    },
+    /// Values by their keys.
+    Recall(Recall),
+}
+
+/// Test batches of recall: enough that one answer is worth less than a tenth of a percent.
+const RECALL_TEST_BATCHES: u64 = 16;
+
+impl Task {
+    /// The task that a configuration names.
+    ///
+    /// # Errors
+    /// If the text cannot be read, or is shorter than one context.
+    pub fn new(config: &Config) -> Result<Task> {
+        if config.data.task == TaskKind::Recall {
+            return Ok(Task::Recall(Recall::new(config.data.pairs, config.data.context)));
+        }
+        let austen = config.data.text == "austen";
+        let corpus = if austen { Corpus::austen() } else { Corpus::from_file(Path::new(&config.data.text))? };
+        let vocabulary = match config.data.vocabulary {
+            VocabularyKind::Bytes => Vocabulary::bytes(),
+            VocabularyKind::Bpe if austen && config.data.vocabulary_size == Vocabulary::AUSTEN_SIZE => Vocabulary::austen(),
+            VocabularyKind::Bpe => Vocabulary::train_bpe(&corpus.train, config.data.vocabulary_size)?,
+        };
+        let train = vocabulary.encode(&corpus.train)?;
+        let validation = vocabulary.encode(&corpus.validation)?;
+        for (part, tokens) in [("training", &train), ("validation", &validation)] {
+            if tokens.len() <= config.data.context {
+                let why = format!("{part} part has {} tokens, wanted more than one context ({})", tokens.len(), config.data.context);
+                return Err(Error::config(format!("text {}", corpus.name), why).into());
+            }
+        }
+        Ok(Task::Text { vocabulary, name: corpus.name, train, validation })
+    }
+
+    /// Tokens of the vocabulary.
+    pub fn vocab_size(&self) -> usize {
+        match self {
+            Task::Text { vocabulary, .. } => vocabulary.size(),
+            Task::Recall(recall) => recall.vocab_size(),
+        }
+    }
+
+    /// The vocabulary, where there is text.
+    pub fn vocabulary(&self) -> Option<&Vocabulary> {
+        match self {
+            Task::Text { vocabulary, .. } => Some(vocabulary),
+            Task::Recall(_) => None,
+        }
+    }
+
+    /// The training batch of a step.
+    pub fn batch(&self, config: &Config, step: u64) -> Pair {
+        let data = &config.data;
+        match self {
+            Task::Text { train, .. } => text_batch(train, config.seed, step, data.batch, data.context),
+            Task::Recall(recall) => recall.batch(config.seed, step, data.batch, Split::Train),
+        }
+    }
+
+    /// The batches to judge by: the same for every seed.
+    pub fn validation(&self, config: &Config) -> Vec<Pair> {
+        let data = &config.data;
+        match self {
+            Task::Text { validation, .. } => {
+                let windows = validation_windows(validation, data.context, config.training.validation_tokens / data.context);
+                windows.chunks(data.batch).map(|group| (group.iter().flat_map(|w| w.0.clone()).collect(), group.iter().flat_map(|w| w.1.clone()).collect())).collect()
+            }
+            Task::Recall(recall) => (0..RECALL_TEST_BATCHES).map(|index| recall.batch(0, index, data.batch, Split::Test)).collect(),
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! One training run: its steps, its folder, and how it continues after any interruption with the same bits.
+
+use crate::checkpoint;
+use crate::config::{Config, learning_rate};
+use crate::error::{LabError, Result};
+use crate::events::EventWriter;
+use crate::optimizer::Optimizer;
+use crate::run::Run;
+use crate::task::Task;
+use attendant_core::ops::IGNORE;
+use attendant_core::{Processor, Tape};
+use attendant_mech::Batch;
+use attendant_model::decoder::LogitRows;
+use attendant_model::{Decoder, checkpoint as model_checkpoint};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Checkpoints that stay: the latest, and the one before it should the latest be damaged.
+const KEEP: usize = 2;
+
+/// What one step did.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// Steps done so far.
+    pub step: u64,
+    /// Steps in all.
+    pub steps: u64,
+    /// Loss on the batch, nats per token.
+    pub loss: f64,
+    /// Loss and accuracy on the validation data, if this step took them.
+    pub validation: Option<Judgement>,
+    /// Seconds the step took, validation and saving not counted.
+    pub seconds: f64,
+}
+
+/// How well the model does on the validation data.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// Nats per token.
+    pub loss: f64,
+    /// Share of the tokens that are the model's first choice.
+    pub accuracy: f64,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub enum Ending {
+    /// All steps are done.
+    Finished(Judgement),
+    /// It was asked to stop; a checkpoint is saved.
+    Interrupted {
+        /// Steps done so far.
+        step: u64,
+    },
+}
+
+/// A run under way.
+pub struct Trainer {
+    config: Config,
+    task: Task,
+    decoder: Decoder,
+    optimizer: Optimizer,
+    tape: Tape,
+    step: u64,
+    folder: Option<Folder>,
+}
+
+struct Folder {
+    run: Run,
+    events: EventWriter,
+}
+
+/// What a checkpoint holds beside the model and the moments.
+#[derive(Serialize, Deserialize)]
+struct Progress {
+    step: u64,
+    config: Config,
+}
+
+impl Trainer {
+    /// A run that keeps nothing on disk.
+    ///
+    /// # Errors
+    /// If the configuration or its text cannot be used.
+    pub fn in_memory(config: Config, processor: Processor) -> Result<Trainer> {
+        let task = Task::new(&config)?;
+        Trainer::with_task(config, task, processor)
+    }
+
+    /// The same, with the task made before.
+    ///
+    /// # Errors
+    /// If the configuration cannot be used.
+    pub fn with_task(config: Config, task: Task, processor: Processor) -> Result<Trainer> {
+        config.check()?;
+        let decoder = Decoder::new(config.plan(task.vocab_size())?, config.seed)?;
+        let optimizer = Optimizer::new(&decoder);
+        Ok(Trainer { config, task, decoder, optimizer, tape: Tape::new(processor), step: 0, folder: None })
+    }
+
+    /// A run in a new folder.
+    ///
+    /// # Errors
+    /// If the configuration cannot be used, or the folder exists and holds something.
+    pub fn create(config: Config, processor: Processor, folder: &Path) -> Result<Trainer> {
+        let mut trainer = Trainer::in_memory(config, processor)?;
+        trainer.place(folder)?;
+        Ok(trainer)
+    }
+
+    /// Gives a run without a folder a new one.
+    ///
+    /// # Errors
+    /// If the folder exists and holds something.
+    pub fn place(&mut self, folder: &Path) -> Result<()> {
+        let configuration = serde_json::to_value(&self.config).map_err(|why| LabError::json(folder, why))?;
+        let run = Run::create(folder, &configuration)?;
+        self.folder = Some(Folder { run, events: EventWriter::create(folder, 0)? });
+        Ok(())
+    }
+
+    /// Continues the run in a folder from its latest intact checkpoint, or from the start if it has none.
+    ///
+    /// # Errors
+    /// If the folder is no run, is in use, or its checkpoint cannot be read.
+    pub fn resume(processor: Processor, folder: &Path) -> Result<Trainer> {
+        let mut run = Run::open(folder)?;
+        let config: Config = serde_json::from_value(run.configuration().clone()).map_err(|why| LabError::json(folder, why))?;
+        let mut trainer = Trainer::in_memory(config, processor)?;
+        if let Some((step, path)) = checkpoint::latest(folder)? {
+            trainer.decoder = model_checkpoint::load(&path)?;
+            trainer.optimizer = Optimizer::load(&trainer.decoder, &path.join("optimizer.safetensors"))?;
+            trainer.step = step;
+        }
+        run.resume_at(trainer.step)?;
+        trainer.folder = Some(Folder { run, events: EventWriter::create(folder, trainer.step)? });
+        Ok(trainer)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The model as it is now.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// The model, without the rest.
+    pub fn into_decoder(self) -> Decoder {
+        self.decoder
+    }
+
+    /// What it learns.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+
+    /// Steps done so far.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Trains until done, or until `stop` is set; then it saves a checkpoint first. `watch` sees every step.
+    ///
+    /// # Errors
+    /// If a loss or gradient is not finite ([`LabError::Numeric`]: the last good checkpoint stays), or something cannot be
+    /// written.
+    pub fn run(&mut self, stop: &AtomicBool, mut watch: impl FnMut(&Step)) -> Result<Ending> {
+        let steps = self.config.steps();
+        let validation = self.task.validation(&self.config);
+        let mut last = None;
+        while self.step < steps {
+            if stop.load(Ordering::Relaxed) {
+                self.save()?;
+                return Ok(Ending::Interrupted { step: self.step });
+            }
+            let start = Instant::now();
+            let (loss, norm) = self.train_step()?;
+            let seconds = start.elapsed().as_secs_f64();
+            let done = self.step == steps;
+            let judge = done || self.step.is_multiple_of(self.config.training.validate_every);
+            last = if judge { Some(self.judge(&validation)?) } else { None };
+            self.record(loss, norm, seconds, last)?;
+            if done || self.step.is_multiple_of(self.config.training.checkpoint_every) {
+                self.save()?;
+            }
+            watch(&Step { step: self.step, steps, loss, validation: last, seconds });
+        }
+        let judgement = match last {
+            Some(judgement) => judgement,
+            None => self.judge(&validation)?,
+        };
+        Ok(Ending::Finished(judgement))
+    }
+
+    /// Forward, backward, update. Gives the loss and the norm of the gradients.
+    fn train_step(&mut self) -> Result<(f64, f64)> {
+        let (inputs, targets) = self.task.batch(&self.config, self.step);
+        let batch = Batch::even(self.config.data.batch, self.config.data.context);
+        self.tape.clear();
+        let bound = self.decoder.bind(&mut self.tape);
+        let logits = self.decoder.forward(&mut self.tape, &bound, &batch, &inputs, &mut [], LogitRows::All)?;
+        let loss = self.tape.cross_entropy(logits, &targets);
+        let value = f64::from(self.tape.value(loss)[0]);
+        if !value.is_finite() {
+            return Err(LabError::Numeric { step: self.step + 1, what: "loss".into(), value });
+        }
+        self.tape.backward(loss);
+        let gradients: Vec<_> = bound.vars().iter().map(|&var| self.tape.take_gradient(var)).collect();
+        self.tape.clear();
+        let rate = learning_rate(&self.config.training, self.step, self.config.steps());
+        let processor = self.tape.processor().clone();
+        let training = &self.config.training;
+        let norm = self.optimizer.step(processor.machine(), &mut self.decoder, &gradients, self.step + 1, rate, training);
+        gradients.into_iter().flatten().for_each(|gradient| self.tape.give(gradient));
+        if !norm.is_finite() {
+            return Err(LabError::Numeric { step: self.step + 1, what: "gradient norm".into(), value: norm });
+        }
+        self.step += 1;
+        Ok((value, norm))
+    }
+
+    fn judge(&mut self, validation: &[(Vec<u32>, Vec<u32>)]) -> Result<Judgement> {
+        judge(&self.decoder, self.tape.processor().clone(), validation, self.config.data.context)
+    }
+
+    fn record(&mut self, loss: f64, norm: f64, seconds: f64, validation: Option<Judgement>) -> Result<()> {
+        let Some(folder) = &mut self.folder else { return Ok(()) };
+        let rate = learning_rate(&self.config.training, self.step - 1, self.config.steps());
+        let tokens = self.step * self.config.tokens_per_step();
+        let mut record = serde_json::json!({
+            "step": self.step, "tokens": tokens, "loss": loss, "gradient_norm": norm, "learning_rate": rate, "seconds": seconds,
+        });
+        let mut scalars = vec![("train/loss", loss), ("train/gradient_norm", norm), ("train/learning_rate", rate)];
+        if let Some(Judgement { loss, accuracy }) = validation {
+            record["validation_loss"] = loss.into();
+            record["validation_accuracy"] = accuracy.into();
+            scalars.extend([("validation/loss", loss), ("validation/accuracy", accuracy)]);
+        }
+        folder.run.record(&record)?;
+        folder.events.scalars(self.step, &scalars)
+    }
+
+    fn save(&self) -> Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        checkpoint::write(folder.run.path(), self.step, KEEP, |path| self.fill(path)).map(|_| ())
+    }
+
+    fn fill(&self, path: &Path) -> Result<()> {
+        model_checkpoint::save(&self.decoder, path)?;
+        if let Some(vocabulary) = self.task.vocabulary() {
+            vocabulary.save(&path.join("tokenizer.json"))?;
+        }
+        self.optimizer.save(&self.decoder, &path.join("optimizer.safetensors"))?;
+        let progress = Progress { step: self.step, config: self.config.clone() };
+        let place: PathBuf = path.join("progress.json");
+        let text = serde_json::to_string_pretty(&progress).map_err(|why| LabError::json(&place, why))?;
+        fs::write(&place, text).map_err(|why| LabError::io(&place, why))
+    }
+}
+
+/// Loss and accuracy of a model on batches of sequences of `context` tokens.
+///
+/// # Errors
+/// If the model refuses a batch.
+pub fn judge(decoder: &Decoder, processor: Processor, batches: &[(Vec<u32>, Vec<u32>)], context: usize) -> Result<Judgement> {
+    let mut tape = Tape::inference(processor);
+    let (mut loss, mut right, mut counted) = (0.0, 0, 0);
+    for (inputs, targets) in batches {
+        tape.clear();
+        let bound = decoder.bind(&mut tape);
+        let batch = Batch::even(inputs.len() / context, context);
+        let logits = decoder.forward(&mut tape, &bound, &batch, inputs, &mut [], LogitRows::All)?;
+        let count = targets.iter().filter(|&&target| target != IGNORE).count();
+        let mean = tape.cross_entropy(logits, targets);
+        loss += f64::from(tape.value(mean)[0]) * count as f64;
+        let width = tape.width(logits);
+        let rows = tape.value(logits).chunks_exact(width).zip(targets).filter(|(_, target)| **target != IGNORE);
+        right += rows.filter(|(row, target)| first_choice(row) == **target).count();
+        counted += count;
+    }
+    Ok(Judgement { loss: loss / counted as f64, accuracy: right as f64 / counted as f64 })
+}
+
+fn first_choice(logits: &[f32]) -> u32 {
+    let best = logits.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (i, &x)| if x > best.1 { (i, x) } else { best });
+    best.0 as u32
+}
