@@ -1,9 +1,8 @@
 //! The declaration: planes, how they grow, and how many bytes that is.
 
+use crate::retention::Retention;
+use crate::storage::{Dtype, Storage};
 use attendant_core::{Error, Result};
-
-/// Bytes of one stored value.
-pub(crate) const VALUE_BYTES: usize = size_of::<f32>();
 
 /// Rows that a mechanism keeps between calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,20 +24,23 @@ pub struct Plane {
 pub enum Growth {
     /// A row per token: keys, values, an MLA latent.
     PerToken,
-    /// A row per block of tokens: compressed keys, summaries.
+    /// A row per block of tokens: compressed keys, summaries. Row `b` is made once token `(b + 1) * tokens - 1` is there and
+    /// must not depend on later ones. It may look back beyond its own block, which is how overlapping blocks are declared.
     PerBlock {
         /// Tokens of a block.
         tokens: usize,
     },
     /// A row per token, of which the first `keep` and the last `window` stay. A layer whose queries see `w` keys, their own
-    /// among them, needs `window = w - 1`: their own rows come from the call itself.
+    /// among them, needs `window = w - 1`, since new rows come from the call itself. That is only enough if a call commits
+    /// after it has read: the first query of a chunk needs old rows that the rows of the chunk's other queries overwrite.
     Ring {
         /// Latest rows that stay.
         window: usize,
         /// First rows that stay (attention sinks).
         keep: usize,
     },
-    /// One row, replaced: recurrent state, convolution tail, fast weights. Zeros at first.
+    /// One row, replaced: recurrent state, convolution tail, fast weights. Zeros at first, and f32 in every store: it is made
+    /// from its predecessor, so that rounding would add up.
     Constant,
     /// Rows of the source, written once: cross attention.
     PerSource,
@@ -51,67 +53,6 @@ pub enum Precision {
     Cache,
     /// f32 always.
     Exact,
-}
-
-/// How a store lays rows out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Storage {
-    /// One stretch of memory, or pages.
-    pub paging: Paging,
-    /// Whether planes that may forget rows do.
-    pub rings: Rings,
-}
-
-/// One stretch of memory, or pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Paging {
-    /// Room for this many rows at once, doubled when full.
-    Contiguous {
-        /// Rows to make room for at first, at least 1.
-        rows: usize,
-    },
-    /// Pages of this many rows, shared between forks until written.
-    Paged {
-        /// Rows of a page, at least 1.
-        rows: usize,
-    },
-}
-
-/// Whether planes of [`Growth::Ring`] forget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rings {
-    /// They keep what they declare and overwrite the rest.
-    Overwrite,
-    /// They keep every row, so that any position can be rewound to.
-    KeepAll,
-}
-
-impl Storage {
-    /// Contiguous, with rings.
-    pub fn contiguous(rows: usize) -> Storage {
-        Storage { paging: Paging::Contiguous { rows: rows.max(1) }, rings: Rings::Overwrite }
-    }
-
-    /// Paged, with rings.
-    pub fn paged(rows: usize) -> Storage {
-        Storage { paging: Paging::Paged { rows: rows.max(1) }, rings: Rings::Overwrite }
-    }
-}
-
-impl Paging {
-    /// Rows that are allocated once `rows` were appended one call after the other.
-    pub(crate) fn allocated_rows(self, rows: usize) -> usize {
-        match self {
-            Paging::Contiguous { rows: first } => {
-                let mut room = first;
-                while room < rows {
-                    room *= 2;
-                }
-                room
-            }
-            Paging::Paged { rows: page } => rows.div_ceil(page) * page,
-        }
-    }
 }
 
 impl Plane {
@@ -130,9 +71,22 @@ impl Plane {
         Plane { precision: Precision::Exact, ..self }
     }
 
+    /// The type that a store of `dtype` keeps it in.
+    pub fn dtype(&self, dtype: Dtype) -> Dtype {
+        match (self.precision, self.growth) {
+            (Precision::Exact, _) | (_, Growth::Constant) => Dtype::F32,
+            (Precision::Cache, _) => dtype,
+        }
+    }
+
+    /// Bytes of one row in a store of `dtype`.
+    pub fn row_bytes(&self, dtype: Dtype) -> usize {
+        self.dtype(dtype).row_bytes(self.heads, self.width)
+    }
+
     /// Bytes that one more token adds before a ring is full; 0 for planes that do not grow with tokens.
-    pub fn bytes_per_token(&self) -> f64 {
-        let row = (self.width * VALUE_BYTES) as f64;
+    pub fn bytes_per_token(&self, dtype: Dtype) -> f64 {
+        let row = self.row_bytes(dtype) as f64;
         match self.growth {
             Growth::PerToken | Growth::Ring { .. } => row,
             Growth::PerBlock { tokens } => row / tokens as f64,
@@ -140,16 +94,25 @@ impl Plane {
         }
     }
 
-    /// Bytes that a store has allocated for this plane after `tokens` tokens and `source` source rows.
+    /// Bytes that a store has allocated for this plane after `tokens` tokens and `source` source rows, in whatever chunks
+    /// they came. A contiguous store keeps its room when it is truncated, a paged one gives back whole pages.
     pub fn bytes(&self, tokens: usize, source: usize, storage: Storage) -> usize {
-        let rows = match (self.growth, storage.rings) {
-            (Growth::PerToken, _) | (Growth::Ring { .. }, Rings::KeepAll) => storage.paging.allocated_rows(tokens),
-            (Growth::PerBlock { tokens: block }, _) => storage.paging.allocated_rows(tokens / block),
-            (Growth::Ring { window, keep }, Rings::Overwrite) => window + keep,
-            (Growth::Constant, _) => 1,
-            (Growth::PerSource, _) => storage.paging.allocated_rows(source),
+        let rows = match self.growth {
+            Growth::PerToken | Growth::Ring { .. } => tokens,
+            Growth::PerBlock { tokens: block } => tokens / block,
+            Growth::PerSource => source,
+            Growth::Constant => 1,
         };
-        rows * self.width * VALUE_BYTES
+        self.allocated_rows(rows, storage) * self.row_bytes(storage.dtype)
+    }
+
+    /// Rows that a store has room for once `rows` were appended.
+    pub(crate) fn allocated_rows(&self, rows: usize, storage: Storage) -> usize {
+        let retention = Retention::new(self.growth, storage.rings);
+        match self.growth {
+            Growth::Constant => 1,
+            _ => storage.paging.allocated_rows(retention.used(rows), retention.slots()),
+        }
     }
 }
 
@@ -163,12 +126,14 @@ impl StateLayout {
     /// The given planes.
     ///
     /// # Panics
-    /// If two have the same name, or heads do not divide a width.
+    /// If two have the same name, a width or a block is 0, or heads do not divide a width.
     pub fn new(planes: impl Into<Vec<Plane>>) -> StateLayout {
         let planes = planes.into();
         for (i, plane) in planes.iter().enumerate() {
             assert!(planes[..i].iter().all(|other| other.name != plane.name), "two planes named {}", plane.name);
-            assert!(plane.heads > 0 && plane.width % plane.heads == 0, "plane {}: {} heads", plane.name, plane.heads);
+            let Plane { name, heads, width, growth, .. } = *plane;
+            assert!(width > 0 && heads > 0 && width % heads == 0, "plane {name}: {heads} heads of a row of {width}");
+            assert!(growth != Growth::PerBlock { tokens: 0 }, "plane {name}: blocks of no tokens");
         }
         StateLayout { planes }
     }
@@ -189,12 +154,18 @@ impl StateLayout {
         })
     }
 
-    /// Bytes that one more token adds.
-    pub fn bytes_per_token(&self) -> f64 {
-        self.planes.iter().map(Plane::bytes_per_token).sum()
+    /// Bytes that one more token adds before its rings are full.
+    pub fn bytes_per_token(&self, dtype: Dtype) -> f64 {
+        self.planes.iter().map(|plane| plane.bytes_per_token(dtype)).sum()
     }
 
-    /// Bytes allocated after `tokens` tokens and `source` source rows.
+    /// Bytes of the planes that do not grow.
+    pub fn constant_bytes(&self) -> usize {
+        let constant = self.planes.iter().filter(|plane| plane.growth == Growth::Constant);
+        constant.map(|plane| plane.row_bytes(Dtype::F32)).sum()
+    }
+
+    /// Bytes allocated after `tokens` tokens and `source` source rows: the sum of [`Plane::bytes`].
     pub fn bytes(&self, tokens: usize, source: usize, storage: Storage) -> usize {
         self.planes.iter().map(|plane| plane.bytes(tokens, source, storage)).sum()
     }

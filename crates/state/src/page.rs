@@ -1,53 +1,178 @@
-//! Rows in pages. Contiguous memory is one page that grows.
+//! Rows in memory, encoded, a head's rows one after another so that an attention streams through them.
 
+use crate::layout::Plane;
+use crate::storage::Dtype;
 use attendant_core::kernels::attention::Run;
-use std::sync::Arc;
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use std::ops::Range;
 
-/// Rows of `heads` parts, head-major inside a page: a head's rows follow one another.
+/// Room for rows of `heads` parts of `part` values.
 #[derive(Clone, Debug)]
 pub(crate) struct Page {
-    values: Arc<Vec<f32>>,
+    heads: usize,
+    part: usize,
     rows: usize,
+    cells: Cells,
+}
+
+/// Values `[heads, rows, part]`; scales `[heads, rows]`.
+#[derive(Clone, Debug)]
+enum Cells {
+    F32(Box<[f32]>),
+    Bf16(Box<[bf16]>),
+    F16(Box<[f16]>),
+    Int8 { values: Box<[i8]>, scales: Box<[f32]> },
+}
+
+/// One head of one row.
+struct Part {
+    /// Where its values lie in the page.
+    cells: Range<usize>,
+    /// Where its scale lies in the page.
+    scale: usize,
+    /// Where its values lie among token-major rows.
+    values: Range<usize>,
 }
 
 impl Page {
-    pub(crate) fn new(rows: usize, width: usize) -> Page {
-        Page { values: Arc::new(vec![0.0; rows * width]), rows }
-    }
-
-    pub(crate) fn bytes(&self) -> usize {
-        self.values.len() * size_of::<f32>()
+    pub(crate) fn new(plane: &Plane, dtype: Dtype, rows: usize) -> Page {
+        let cells = match dtype {
+            Dtype::F32 => Cells::F32(zeros(rows * plane.width)),
+            Dtype::Bf16 => Cells::Bf16(zeros(rows * plane.width)),
+            Dtype::F16 => Cells::F16(zeros(rows * plane.width)),
+            Dtype::Int8 => Cells::Int8 { values: zeros(rows * plane.width), scales: zeros(rows * plane.heads) },
+        };
+        Page { heads: plane.heads, part: plane.width / plane.heads, rows, cells }
     }
 
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Writes one token-major row; a page shared with a fork is copied first.
-    pub(crate) fn write(&mut self, at: usize, row: &[f32], heads: usize) {
-        let part = row.len() / heads;
-        let values = Arc::make_mut(&mut self.values);
-        for (head, row) in row.chunks_exact(part).enumerate() {
-            let start = (head * self.rows + at) * part;
-            values[start..start + part].copy_from_slice(row);
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.cells {
+            Cells::F32(values) => size_of_val(&**values),
+            Cells::Bf16(values) => size_of_val(&**values),
+            Cells::F16(values) => size_of_val(&**values),
+            Cells::Int8 { values, scales } => size_of_val(&**values) + size_of_val(&**scales),
+        }
+    }
+
+    fn parts(&self, at: usize, count: usize) -> impl Iterator<Item = Part> + use<> {
+        let &Page { heads, part, rows, .. } = self;
+        (0..count * heads).map(move |i| {
+            let scale = i % heads * rows + at + i / heads;
+            Part { cells: scale * part..(scale + 1) * part, scale, values: i * part..(i + 1) * part }
+        })
+    }
+
+    /// Encodes token-major rows into rows `at ..`.
+    pub(crate) fn encode(&mut self, at: usize, rows: &[f32]) {
+        for Part { cells, scale, values } in self.parts(at, rows.len() / (self.heads * self.part)) {
+            let from = &rows[values];
+            match &mut self.cells {
+                Cells::F32(to) => to[cells].copy_from_slice(from),
+                Cells::Bf16(to) => to[cells].convert_from_f32_slice(from),
+                Cells::F16(to) => to[cells].convert_from_f32_slice(from),
+                Cells::Int8 { values, scales } => scales[scale] = quantise(from, &mut values[cells]),
+            }
+        }
+    }
+
+    /// Decodes rows `at ..` into token-major rows.
+    pub(crate) fn decode(&self, at: usize, rows: &mut [f32]) {
+        for Part { cells, scale, values } in self.parts(at, rows.len() / (self.heads * self.part)) {
+            let to = &mut rows[values];
+            match &self.cells {
+                Cells::F32(from) => to.copy_from_slice(&from[cells]),
+                Cells::Bf16(from) => from[cells].convert_to_f32_slice(to),
+                Cells::F16(from) => from[cells].convert_to_f32_slice(to),
+                Cells::Int8 { values, scales } => {
+                    to.iter_mut().zip(&values[cells]).for_each(|(to, &from)| *to = f32::from(from) * scales[scale]);
+                }
+            }
+        }
+    }
+
+    /// Appends `count` rows from `at` on to `bytes` as they are stored, little-endian, token-major: for each head its scale
+    /// if there are scales, then its values.
+    pub(crate) fn save(&self, at: usize, count: usize, bytes: &mut Vec<u8>) {
+        for Part { cells, scale, .. } in self.parts(at, count) {
+            match &self.cells {
+                Cells::F32(from) => bytes.extend(from[cells].iter().flat_map(|x| x.to_le_bytes())),
+                Cells::Bf16(from) => bytes.extend(from[cells].iter().flat_map(|x| x.to_le_bytes())),
+                Cells::F16(from) => bytes.extend(from[cells].iter().flat_map(|x| x.to_le_bytes())),
+                Cells::Int8 { values, scales } => {
+                    bytes.extend(scales[scale].to_le_bytes());
+                    bytes.extend(values[cells].iter().flat_map(|x| x.to_le_bytes()));
+                }
+            }
+        }
+    }
+
+    /// The opposite of [`Page::save`]: takes whole rows.
+    pub(crate) fn load(&mut self, at: usize, count: usize, mut bytes: &[u8]) {
+        for Part { cells, scale, .. } in self.parts(at, count) {
+            match &mut self.cells {
+                Cells::F32(to) => to[cells].iter_mut().for_each(|x| *x = f32::from_le_bytes(take(&mut bytes))),
+                Cells::Bf16(to) => to[cells].iter_mut().for_each(|x| *x = bf16::from_le_bytes(take(&mut bytes))),
+                Cells::F16(to) => to[cells].iter_mut().for_each(|x| *x = f16::from_le_bytes(take(&mut bytes))),
+                Cells::Int8 { values, scales } => {
+                    scales[scale] = f32::from_le_bytes(take(&mut bytes));
+                    values[cells].iter_mut().for_each(|x| *x = i8::from_le_bytes(take(&mut bytes)));
+                }
+            }
         }
     }
 
     /// The same rows with room for `rows`.
-    pub(crate) fn grown(&self, rows: usize, heads: usize) -> Page {
-        let part = self.values.len() / (self.rows * heads);
-        let mut page = Page::new(rows, part * heads);
-        let values = Arc::make_mut(&mut page.values);
-        for head in 0..heads {
-            let from = &self.values[head * self.rows * part..(head + 1) * self.rows * part];
-            values[head * rows * part..head * rows * part + from.len()].copy_from_slice(from);
-        }
-        page
+    pub(crate) fn grown(&self, rows: usize) -> Page {
+        let (heads, width) = (self.heads, self.heads * self.part);
+        let cells = match &self.cells {
+            Cells::F32(values) => Cells::F32(spread(values, heads, rows * width)),
+            Cells::Bf16(values) => Cells::Bf16(spread(values, heads, rows * width)),
+            Cells::F16(values) => Cells::F16(spread(values, heads, rows * width)),
+            Cells::Int8 { values, scales } => {
+                Cells::Int8 { values: spread(values, heads, rows * width), scales: spread(scales, heads, rows * heads) }
+            }
+        };
+        Page { rows, cells, ..*self }
     }
 
-    /// Rows `at .. at + count`, the first of them at position `first`.
-    pub(crate) fn run(&self, at: usize, count: usize, first: usize, heads: usize) -> Run<'_> {
-        let part = self.values.len() / (self.rows * heads);
-        Run { first, rows: count, data: &self.values[at * part..], row_stride: part, head_stride: self.rows * part }
+    /// Rows `at .. at + count`, the first of them at position `first`, in place; none unless they are f32.
+    pub(crate) fn run(&self, at: usize, count: usize, first: usize) -> Option<Run<'_>> {
+        let Cells::F32(values) = &self.cells else { return None };
+        let (row_stride, head_stride) = (self.part, self.rows * self.part);
+        Some(Run { first, rows: count, data: &values[at * row_stride..], row_stride, head_stride })
     }
+}
+
+fn zeros<T: Clone + Default>(count: usize) -> Box<[T]> {
+    vec![T::default(); count].into_boxed_slice()
+}
+
+/// `heads` equal stretches, each with more room after it.
+fn spread<T: Copy + Default>(from: &[T], heads: usize, count: usize) -> Box<[T]> {
+    let mut to = zeros(count);
+    let (old, new) = (from.len() / heads, count / heads);
+    for head in 0..heads {
+        to[head * new..][..old].copy_from_slice(&from[head * old..][..old]);
+    }
+    to
+}
+
+/// Symmetric, to the nearest of 255 steps; gives the step. With a step of 0 quotients mean nothing, but then all reads back
+/// as 0, and so do the values that are too small to have a step.
+fn quantise(from: &[f32], to: &mut [i8]) -> f32 {
+    let largest = from.iter().fold(0f32, |largest, x| largest.max(x.abs()));
+    let step = if from.iter().all(|x| x.is_finite()) { largest / 127.0 } else { f32::NAN };
+    to.iter_mut().zip(from).for_each(|(to, x)| *to = (x / step).round_ties_even().clamp(-127.0, 127.0) as i8);
+    step
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
+    let (head, rest) = bytes.split_first_chunk().expect("the caller gives whole rows");
+    *bytes = rest;
+    *head
 }

@@ -1,33 +1,51 @@
 //! The store of one plane of one sequence.
 
-use crate::layout::{Growth, Paging, Plane, Rings, Storage};
+use crate::layout::{Growth, Plane};
 use crate::page::Page;
+use crate::retention::Retention;
+use crate::storage::{Dtype, Paging, Storage};
 use attendant_core::kernels::attention::Run;
 use attendant_core::{Error, Result};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Rows of one plane of one sequence.
+///
+/// A clone shares the pages; whoever writes to a shared page first makes its own copy of it.
 #[derive(Clone, Debug)]
 pub struct PlaneStore {
     plane: Plane,
     storage: Storage,
-    pages: Vec<Page>,
+    retention: Retention,
+    pages: Vec<Arc<Page>>,
     /// Rows appended so far, forgotten ones among them.
     appended: usize,
+    /// The rows that the room was made for.
+    room_for: usize,
+    /// A constant row was replaced since the sequence last advanced.
+    pub(crate) replaced: bool,
+}
+
+/// Rows at consecutive positions and in consecutive slots of one page.
+struct Piece {
+    page: usize,
+    at: usize,
+    first: usize,
+    rows: usize,
 }
 
 impl PlaneStore {
     /// An empty plane; a constant one holds zeros.
+    ///
+    /// # Panics
+    /// If the storage has pages of no rows, or room for none at first.
     pub fn new(plane: Plane, storage: Storage) -> PlaneStore {
-        let pages = match (plane.growth, storage.rings, storage.paging) {
-            (Growth::Constant, ..) => vec![Page::new(1, plane.width)],
-            (Growth::Ring { window, keep }, Rings::Overwrite, _) => {
-                [keep, window].into_iter().map(|rows| Page::new(rows, plane.width)).collect()
-            }
-            (_, _, Paging::Contiguous { rows }) => vec![Page::new(rows, plane.width)],
-            (_, _, Paging::Paged { .. }) => Vec::new(),
-        };
-        PlaneStore { plane, storage, pages, appended: 0 }
+        let (Paging::Contiguous { rows } | Paging::Paged { rows }) = storage.paging;
+        assert!(rows > 0, "storage of {rows} rows");
+        let retention = Retention::new(plane.growth, storage.rings);
+        let mut store = PlaneStore { plane, storage, retention, pages: Vec::new(), appended: 0, room_for: 0, replaced: false };
+        store.make_room(0);
+        store
     }
 
     /// The declaration.
@@ -35,102 +53,167 @@ impl PlaneStore {
         &self.plane
     }
 
-    /// Rows appended so far, forgotten ones among them.
+    /// How it is stored.
+    pub fn storage(&self) -> Storage {
+        self.storage
+    }
+
+    /// The type that it is stored in.
+    pub fn dtype(&self) -> Dtype {
+        self.plane.dtype(self.storage.dtype)
+    }
+
+    /// Rows appended so far, forgotten ones among them: the position of the next one.
     pub fn appended(&self) -> usize {
         self.appended
     }
 
-    /// Bytes of the memory that holds the rows, free room included.
-    pub fn allocated_bytes(&self) -> usize {
-        self.pages.iter().map(Page::bytes).sum()
-    }
-
-    fn ring(&self) -> Option<(usize, usize)> {
-        match (self.plane.growth, self.storage.rings) {
-            (Growth::Ring { window, keep }, Rings::Overwrite) => Some((window, keep)),
-            _ => None,
-        }
-    }
-
-    /// Positions that are held, as two ascending ranges of which either may be empty.
+    /// Positions that are held, as two ascending ranges of which either may be empty. The first is empty unless rows
+    /// between the two are missing.
     pub fn held(&self) -> [Range<usize>; 2] {
-        match self.ring() {
-            Some((window, keep)) => {
-                let start = self.appended.saturating_sub(window).max(keep).min(self.appended);
-                [0..keep.min(self.appended), start..self.appended]
-            }
-            None => [0..0, 0..self.appended],
+        match self.plane.growth {
+            Growth::Constant => [0..0, 0..0],
+            _ => self.retention.held(self.appended),
         }
     }
 
-    /// Where a position lies: page, and row in the page.
-    fn place(&self, position: usize) -> (usize, usize) {
-        match (self.ring(), self.storage.paging) {
-            (Some((_, keep)), _) if position < keep => (0, position),
-            (Some((window, keep)), _) => (1, (position - keep) % window),
-            (None, Paging::Contiguous { .. }) => (0, position),
-            (None, Paging::Paged { rows }) => (position / rows, position % rows),
+    /// Bytes of the memory that holds the rows, free room and pages shared with forks included.
+    pub fn allocated_bytes(&self) -> usize {
+        self.pages.iter().map(|page| page.bytes()).sum()
+    }
+
+    /// The same by the declaration: [`Plane::bytes`] of the rows that the room was made for.
+    pub fn declared_bytes(&self) -> usize {
+        self.plane.allocated_rows(self.room_for, self.storage) * self.plane.row_bytes(self.storage.dtype)
+    }
+
+    pub(crate) fn pages(&self) -> &[Arc<Page>] {
+        &self.pages
+    }
+
+    /// Makes room for `rows` rows in all, so that a contiguous store need not be moved before. Pages are never moved, and a
+    /// paged store makes them as rows come.
+    pub fn reserve(&mut self, rows: usize) {
+        if let Paging::Contiguous { .. } = self.storage.paging {
+            self.make_room(rows);
         }
     }
 
-    /// Appends rows `[n, width]`.
-    ///
-    /// # Panics
-    /// If the values are not whole rows, or the plane is constant.
-    pub fn append(&mut self, rows: &[f32]) {
-        assert!(rows.len() % self.plane.width == 0, "plane {}: rows of {}", self.plane.name, self.plane.width);
-        assert!(self.plane.growth != Growth::Constant, "plane {} is constant: set it", self.plane.name);
-        for row in rows.chunks_exact(self.plane.width) {
-            self.make_room();
-            let forgotten = self.ring().is_some_and(|(window, keep)| window == 0 && self.appended >= keep);
-            if !forgotten {
-                let (page, at) = self.place(self.appended);
-                self.pages[page].write(at, row, self.plane.heads);
+    fn make_room(&mut self, rows: usize) {
+        self.room_for = self.room_for.max(rows);
+        let wanted = self.plane.allocated_rows(self.room_for, self.storage);
+        let page = |rows| Arc::new(Page::new(&self.plane, self.plane.dtype(self.storage.dtype), rows));
+        match (self.storage.paging, self.pages.first_mut()) {
+            (Paging::Paged { rows }, _) if self.plane.growth != Growth::Constant => {
+                let missing = wanted / rows - self.pages.len();
+                self.pages.extend((0..missing).map(|_| page(rows)));
             }
-            self.appended += 1;
-        }
-    }
-
-    fn make_room(&mut self) {
-        if self.ring().is_some() {
-            return;
-        }
-        match self.storage.paging {
-            Paging::Contiguous { .. } if self.appended == self.pages[0].rows() => {
-                self.pages[0] = self.pages[0].grown(2 * self.appended, self.plane.heads);
-            }
-            Paging::Paged { rows } if self.appended == self.pages.len() * rows => {
-                self.pages.push(Page::new(rows, self.plane.width));
-            }
+            (_, None) => self.pages.push(page(wanted)),
+            (_, Some(first)) if first.rows() < wanted => *first = Arc::new(first.grown(wanted)),
             _ => {}
         }
     }
 
-    /// Every row held, in ascending position, in place.
-    pub fn runs(&self) -> Vec<Run<'_>> {
-        let mut runs = Vec::new();
-        for range in self.held() {
-            let mut position = range.start;
-            while position < range.end {
-                let (page, at) = self.place(position);
-                let count = (self.pages[page].rows() - at).min(range.end - position);
-                runs.push(self.pages[page].run(at, count, position, self.plane.heads));
-                position += count;
-            }
-        }
-        runs
+    /// The pieces that hold a range of positions, all of which must be held.
+    fn pieces(&self, mut range: Range<usize>) -> impl Iterator<Item = Piece> + use<> {
+        let &PlaneStore { retention, storage, .. } = self;
+        std::iter::from_fn(move || {
+            let slot = (!range.is_empty()).then(|| retention.slot(range.start))?;
+            let (page, at) = storage.paging.place(slot);
+            let rows = range.len().min(retention.slots() - slot).min(storage.paging.rows_left(at));
+            let piece = Piece { page, at, first: range.start, rows };
+            range.start += rows;
+            Some(piece)
+        })
     }
 
-    /// Appends every row held to `out`, token-major, in ascending position.
-    pub fn read(&self, out: &mut Vec<f32>) {
-        let part = self.plane.width / self.plane.heads;
-        for run in self.runs() {
-            for row in 0..run.rows {
-                for head in 0..self.plane.heads {
-                    let start = head * run.head_stride + row * run.row_stride;
-                    out.extend_from_slice(&run.data[start..start + part]);
-                }
+    fn pieces_held(&self) -> impl Iterator<Item = Piece> + use<> {
+        let [kept, window] = self.held();
+        self.pieces(kept).chain(self.pieces(window))
+    }
+
+    /// Appends rows `[n, width]`. Call it after the call's queries have read: a ring overwrites.
+    ///
+    /// # Panics
+    /// If the values are not whole rows, or the plane is constant.
+    pub fn append(&mut self, rows: &[f32]) {
+        let Plane { name, width, growth, .. } = self.plane;
+        assert!(rows.len().is_multiple_of(width), "plane {name}: {} values are not rows of {width}", rows.len());
+        assert!(growth != Growth::Constant, "plane {name} is constant: set it");
+        let first = self.appended;
+        self.appended += rows.len() / width;
+        self.make_room(self.appended);
+        for held in self.held() {
+            for piece in self.pieces(held.start.max(first)..held.end) {
+                let new = &rows[(piece.first - first) * width..][..piece.rows * width];
+                Arc::make_mut(&mut self.pages[piece.page]).encode(piece.at, new);
             }
+        }
+    }
+
+    /// Every row held, in ascending position, in place: a run for each page, and one more where a ring wraps around.
+    ///
+    /// # Panics
+    /// If the rows are not stored in f32. [`PlaneStore::runs_with`] reads every type.
+    pub fn runs(&self) -> Vec<Run<'_>> {
+        let run = |piece: Piece| self.pages[piece.page].run(piece.at, piece.rows, piece.first);
+        let runs: Option<Vec<_>> = self.pieces_held().map(run).collect();
+        runs.unwrap_or_else(|| panic!("plane {}: rows of {:?} cannot be read in place", self.plane.name, self.dtype()))
+    }
+
+    /// Every row held, in ascending position: in place if stored in f32, else decoded into `scratch`.
+    pub fn runs_with<'a>(&'a self, scratch: &'a mut Vec<f32>) -> Vec<Run<'a>> {
+        if self.dtype() == Dtype::F32 {
+            return self.runs();
+        }
+        scratch.clear();
+        self.read(scratch);
+        let Plane { width, heads, .. } = self.plane;
+        let [kept, window] = self.held();
+        let (kept_data, window_data) = scratch.split_at(kept.len() * width);
+        let runs = [(kept, kept_data), (window, window_data)].map(|(held, data)| Run {
+            first: held.start,
+            rows: held.len(),
+            data,
+            row_stride: width,
+            head_stride: width / heads,
+        });
+        runs.into_iter().filter(|run| run.rows > 0).collect()
+    }
+
+    /// Appends every row held to `out`, token-major, decoded, in ascending position.
+    pub fn read(&self, out: &mut Vec<f32>) {
+        for held in self.held() {
+            let start = out.len();
+            out.resize(start + held.len() * self.plane.width, 0.0);
+            self.decode(held, &mut out[start..]);
+        }
+    }
+
+    /// Reads the rows of some positions into `out` `[n, width]`, decoded.
+    ///
+    /// # Errors
+    /// If one of the positions is not held.
+    ///
+    /// # Panics
+    /// If `out` has another size.
+    pub fn read_range(&self, positions: Range<usize>, out: &mut [f32]) -> Result<()> {
+        assert_eq!(out.len(), positions.len() * self.plane.width, "plane {}: room for {positions:?}", self.plane.name);
+        let held = self.held();
+        if !positions.is_empty() && !held.iter().any(|held| held.start <= positions.start && positions.end <= held.end) {
+            return Err(Error::State {
+                plane: self.plane.name.into(),
+                why: format!("wanted positions {positions:?}, holds {:?} and {:?}", held[0], held[1]),
+            });
+        }
+        self.decode(positions, out);
+        Ok(())
+    }
+
+    fn decode(&self, positions: Range<usize>, mut out: &mut [f32]) {
+        for piece in self.pieces(positions) {
+            let rows = out.split_off_mut(..piece.rows * self.plane.width).expect("out has room for the positions");
+            self.pages[piece.page].decode(piece.at, rows);
         }
     }
 
@@ -140,7 +223,7 @@ impl PlaneStore {
     /// If the plane is not constant.
     pub fn constant(&self) -> &[f32] {
         assert!(self.plane.growth == Growth::Constant, "plane {} is not constant", self.plane.name);
-        self.pages[0].run(0, 1, 0, 1).data
+        self.pages[0].run(0, 1, 0).expect("constant planes are f32").data
     }
 
     /// Replaces the row of a constant plane.
@@ -148,37 +231,75 @@ impl PlaneStore {
     /// # Panics
     /// If the plane is not constant, or the row has another width.
     pub fn set_constant(&mut self, row: &[f32]) {
-        assert!(self.plane.growth == Growth::Constant, "plane {} is not constant", self.plane.name);
-        assert_eq!(row.len(), self.plane.width, "plane {}", self.plane.name);
-        self.pages[0].write(0, row, 1);
+        let Plane { name, width, growth, .. } = self.plane;
+        assert!(growth == Growth::Constant, "plane {name} is not constant");
+        assert_eq!(row.len(), width, "plane {name}: width of the row");
+        Arc::make_mut(&mut self.pages[0]).encode(0, row);
+        self.replaced = true;
     }
 
-    /// Forgets the rows of tokens from `position` on. `before` is how many tokens the sequence has.
-    ///
-    /// # Errors
-    /// If the plane no longer holds what it held at `position`: a ring that has overwritten rows, a constant. A snapshot
-    /// taken there can be rewound to.
-    pub fn truncate(&mut self, position: usize, before: usize) -> Result<()> {
+    /// Rows that the first `position` tokens give, or why the plane cannot go back to them from `before` tokens.
+    pub(crate) fn rows_at(&self, position: usize, before: usize) -> Result<usize> {
         let lost = |why: &str| {
             let plane = self.plane.name.into();
             Error::State { plane, why: format!("cannot go back to position {position} of {before}: {why}; rewind to a snapshot") }
         };
         let rows = match self.plane.growth {
-            Growth::Constant => return if position == before { Ok(()) } else { Err(lost("it holds the latest state only")) },
-            Growth::PerSource => return Ok(()),
-            Growth::PerBlock { tokens } => position / tokens,
-            Growth::PerToken | Growth::Ring { .. } => position,
+            Growth::Constant if position > 0 && (position < before || self.replaced) => {
+                return Err(lost("it holds the latest state only"));
+            }
+            Growth::Constant | Growth::PerSource => self.appended,
+            Growth::PerBlock { tokens } => self.appended.min(position / tokens),
+            Growth::PerToken | Growth::Ring { .. } => self.appended.min(position),
         };
-        if let Some((window, keep)) = self.ring()
-            && self.appended > window + keep
-            && rows < self.appended
-        {
-            return Err(lost("the ring has overwritten rows that it would see"));
+        if !self.retention.reaches_back(self.appended, rows) {
+            return Err(lost("the ring has overwritten rows that it held there"));
         }
-        self.appended = self.appended.min(rows);
-        if let (None, Paging::Paged { rows: page }) = (self.ring(), self.storage.paging) {
-            self.pages.truncate(self.appended.div_ceil(page));
+        Ok(rows)
+    }
+
+    /// Goes back to what `position` tokens gave; only after [`PlaneStore::rows_at`] has allowed it.
+    pub(crate) fn truncate(&mut self, position: usize, rows: usize) {
+        self.appended = rows;
+        match (self.plane.growth, self.storage.paging) {
+            (Growth::Constant, _) if position == 0 => *self = PlaneStore::new(self.plane, self.storage),
+            (Growth::Constant, _) | (_, Paging::Contiguous { .. }) => {}
+            (_, Paging::Paged { rows: page }) => {
+                self.room_for = rows;
+                self.pages.truncate(self.plane.allocated_rows(rows, self.storage) / page);
+            }
         }
-        Ok(())
+    }
+
+    /// Rows that a plane which was given `appended` holds.
+    pub(crate) fn rows_held(&self, appended: usize) -> usize {
+        match self.plane.growth {
+            Growth::Constant => 1,
+            _ => self.retention.used(appended),
+        }
+    }
+
+    /// Appends the rows held to `bytes`, as they are stored, in ascending position.
+    pub(crate) fn save(&self, bytes: &mut Vec<u8>) {
+        if self.plane.growth == Growth::Constant {
+            return self.pages[0].save(0, 1, bytes);
+        }
+        for piece in self.pieces_held() {
+            self.pages[piece.page].save(piece.at, piece.rows, bytes);
+        }
+    }
+
+    /// Fills an empty store with what [`PlaneStore::save`] gave after `appended` rows.
+    pub(crate) fn load(&mut self, appended: usize, mut bytes: &[u8]) {
+        if self.plane.growth == Growth::Constant {
+            return Arc::make_mut(&mut self.pages[0]).load(0, 1, bytes);
+        }
+        self.appended = appended;
+        self.make_room(appended);
+        let row_bytes = self.plane.row_bytes(self.storage.dtype);
+        for piece in self.pieces_held() {
+            let rows = bytes.split_off(..piece.rows * row_bytes).expect("the caller gives every row held");
+            Arc::make_mut(&mut self.pages[piece.page]).load(piece.at, piece.rows, rows);
+        }
     }
 }
