@@ -104,6 +104,11 @@ pub trait Registered: Oracle + Serialize + DeserializeOwned + Clone + 'static {
 pub struct Bound(Vec<(&'static str, Var)>);
 
 impl Bound {
+    /// Parameters that are on a tape already.
+    pub fn new(vars: impl IntoIterator<Item = (&'static str, Var)>) -> Bound {
+        Bound(vars.into_iter().collect())
+    }
+
     /// Puts every parameter on the tape.
     pub fn bind<'a>(tape: &mut Tape, tensors: impl IntoIterator<Item = (&'static str, &'a Arc<Tensor>)>) -> Bound {
         Bound(tensors.into_iter().map(|(name, tensor)| (name, tape.parameter(tensor))).collect())
