@@ -20,9 +20,6 @@ use tile::Tile;
 /// Keys of a tile.
 const KEYS: usize = 128;
 
-/// The most lanes of any instruction set.
-const MAX_LANES: usize = 16;
-
 /// Where results go.
 #[derive(Clone, Copy)]
 struct Target<'a> {

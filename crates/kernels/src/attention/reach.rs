@@ -5,7 +5,7 @@ use crate::tile::TILE_ROWS;
 use std::ops::Range;
 
 /// Rows of a tile, at most.
-pub(super) const MAX_ROWS: usize = 192;
+pub(super) const MAX_ROWS: usize = 258;
 
 /// For each strip of [`TILE_ROWS`] rows of a tile, the columns that its rows see: the smallest range that holds them all.
 pub(super) struct Reach {

@@ -4,47 +4,65 @@
 use super::Attention;
 use crate::activation::tanh;
 use crate::simd::Simd;
+use crate::tile::TILE_ROWS;
+use crate::vector::{self, load, store};
 use std::f32::consts::{LN_2, LOG2_E};
 use std::ops::Range;
+
+/// The most lanes of any instruction set.
+pub(super) const MAX_LANES: usize = 16;
 
 /// What queries are multiplied by, so that their dot products with keys are scores in base 2, or are ready for [`soft_cap`].
 pub(super) fn query_factor(spec: &Attention<'_>) -> f32 {
     spec.softcap.map_or(spec.scale * LOG2_E, |cap| spec.scale / cap)
 }
 
-/// One row's state: the largest score so far, the sum of weights by lanes, and the weighted sum of values, both relative to it.
-pub(super) struct Row<'a> {
-    pub(super) max: &'a mut f32,
+/// States of some rows: the largest score so far, and relative to it the sum of weights by lanes and the weighted sum of values.
+pub(super) struct States<'a> {
+    pub(super) max: &'a mut [f32],
+    /// `[rows, MAX_LANES]`
     pub(super) sums: &'a mut [f32],
+    /// `[rows, out_stride]`
     pub(super) out: &'a mut [f32],
+    pub(super) out_stride: usize,
 }
 
-impl Row<'_> {
-    /// Turns `scores`, whole vectors, into weights, and makes the state relative to the new maximum. A score of minus infinity
-    /// has weight zero.
+impl States<'_> {
+    /// Turns the scores of every row, whole vectors in `columns` of rows `stride` apart, into weights, and makes the states
+    /// relative to the new maxima. A score of minus infinity has weight zero.
+    ///
+    /// Rows go through each step together, at most [`TILE_ROWS`] of them: a row alone would wait for its own results.
     #[inline(always)]
-    pub(super) fn absorb<S: Simd>(self, simd: S, scores: &mut [f32]) {
-        let mut top = simd.splat(*self.max);
-        each_vector(simd, scores, |score| {
-            top = simd.max(score, top);
-            score
-        });
-        let max = simd.reduce_max(top);
-        if max != *self.max {
-            let shrink = simd.exp2(simd.splat(*self.max - max));
-            each_vector(simd, self.sums, |sum| simd.mul(sum, shrink));
-            each_vector(simd, self.out, |out| simd.mul(out, shrink));
-            *self.max = max;
+    pub(super) fn absorb<S: Simd>(self, simd: S, scores: &mut [f32], stride: usize, columns: Range<usize>) {
+        let rows = self.max.len();
+        let mut tops = [f32::NEG_INFINITY; TILE_ROWS];
+        for i in 0..rows {
+            tops[i] = vector::max(simd, &scores[i * stride..][columns.clone()]).max(self.max[i]);
         }
-        // Before the first visible key there is nothing to be relative to.
-        let shift = simd.splat(if max == f32::NEG_INFINITY { 0.0 } else { max });
-        let mut sum = simd.splat(0.0);
-        each_vector(simd, scores, |score| {
-            let weight = simd.exp2(simd.sub(score, shift));
-            sum = simd.add(sum, weight);
-            weight
-        });
-        each_vector(simd, &mut self.sums[..S::LANES], |old| simd.add(old, sum));
+        let mut shrink = [1.0; MAX_LANES];
+        let gap = simd.sub(load(simd, self.max), load(simd, &tops[..rows]));
+        store(simd, &mut shrink[..rows], simd.exp2(gap));
+        for i in 0..rows {
+            // A row that saw nothing before has nothing to make smaller.
+            if tops[i] != self.max[i] && self.max[i] != f32::NEG_INFINITY {
+                let shrink = simd.splat(shrink[i]);
+                each_vector(simd, &mut self.sums[i * MAX_LANES..][..S::LANES], |sum| simd.mul(sum, shrink));
+                each_vector(simd, &mut self.out[i * self.out_stride..][..self.out_stride], |out| simd.mul(out, shrink));
+            }
+            self.max[i] = tops[i];
+        }
+        for i in 0..rows {
+            // Before the first visible key there is nothing to be relative to.
+            let shift = simd.splat(if tops[i] == f32::NEG_INFINITY { 0.0 } else { tops[i] });
+            let sums = &mut self.sums[i * MAX_LANES..][..S::LANES];
+            let mut sum = load(simd, sums);
+            each_vector(simd, &mut scores[i * stride..][columns.clone()], |score| {
+                let weight = simd.exp2(simd.sub(score, shift));
+                sum = simd.add(sum, weight);
+                weight
+            });
+            store(simd, sums, sum);
+        }
     }
 }
 

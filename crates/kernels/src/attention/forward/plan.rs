@@ -1,9 +1,10 @@
 //! How a call is cut into items, from its shapes alone.
 
-use super::{KEYS, MAX_LANES};
+use super::KEYS;
 use crate::attention::reach::MAX_ROWS;
+use crate::attention::softmax::MAX_LANES;
 use crate::attention::{Attention, Sequence};
-use crate::tile::MAX_PANEL;
+use crate::tile::{MAX_PANEL, TILE_ROWS};
 use std::ops::Range;
 
 /// Sequences of at most this many rows are cut along their keys.
@@ -12,10 +13,15 @@ const FEW_ROWS: usize = 8;
 /// Keys of a part, where keys are cut.
 const PART: usize = 16 * KEYS;
 
+/// Values that a tile and its operands may take: seven eighths of a second-level cache of 512 KiB.
+const CACHED: usize = 7 << 14;
+
 /// How one call is cut.
 pub(super) struct Plan<'a> {
     spec: &'a Attention<'a>,
     sequences: &'a [Sequence<'a>],
+    /// Rows of a tile.
+    tile: usize,
 }
 
 /// A tile of queries with keys to attend to.
@@ -28,6 +34,8 @@ pub(super) struct Item<'a> {
     pub(super) rows: Range<usize>,
     /// Positions of keys.
     pub(super) keys: Range<usize>,
+    /// Rows that scratch has room for.
+    pub(super) tile: usize,
     /// Where the state of the first row goes if these are not all keys, and how far the next row's is.
     pub(super) part: Option<(usize, usize)>,
 }
@@ -43,7 +51,10 @@ pub(super) struct Joined<'a> {
 
 impl<'a> Plan<'a> {
     pub(super) fn new(spec: &'a Attention<'a>, sequences: &'a [Sequence<'a>]) -> Plan<'a> {
-        Plan { spec, sequences }
+        let width = spec.d_qk + spec.d_v;
+        // Many rows, since each tile packs its keys and values anew.
+        let rows = CACHED.saturating_sub(KEYS * width) / (width + KEYS);
+        Plan { spec, sequences, tile: (rows / TILE_ROWS * TILE_ROWS).clamp(8 * TILE_ROWS, MAX_ROWS) }
     }
 
     /// Queries that read one key head.
@@ -63,7 +74,7 @@ impl<'a> Plan<'a> {
 
     /// Items of one sequence.
     fn items_of(&self, sequence: &Sequence<'_>) -> usize {
-        self.rows(sequence).div_ceil(MAX_ROWS) * self.spec.kv_heads * self.parts(sequence)
+        self.rows(sequence).div_ceil(self.tile) * self.spec.kv_heads * self.parts(sequence)
     }
 
     pub(super) fn items(&self) -> usize {
@@ -79,7 +90,7 @@ impl<'a> Plan<'a> {
                 let heads = self.spec.kv_heads;
                 let tile = (items - 1 - index) / (heads * parts);
                 let (head, part) = (index / parts % heads, index % parts);
-                let rows_of_tile = tile * MAX_ROWS..((tile + 1) * MAX_ROWS).min(rows);
+                let rows_of_tile = tile * self.tile..((tile + 1) * self.tile).min(rows);
                 let place = ((head * rows + rows_of_tile.start) * parts + part) * self.state();
                 let cut = parts > 1;
                 return Item {
@@ -87,6 +98,7 @@ impl<'a> Plan<'a> {
                     head,
                     rows: rows_of_tile,
                     keys: if cut { part * PART..(part + 1) * PART } else { 0..sequence.k_end },
+                    tile: self.tile,
                     part: cut.then_some((first_part + place, parts * self.state())),
                 };
             }
@@ -128,7 +140,7 @@ impl<'a> Plan<'a> {
     /// Values of scratch for one tile; [`super::tile`] divides them.
     pub(super) fn tile_scratch(&self) -> usize {
         let Attention { d_qk, d_v, .. } = *self.spec;
-        let queries = MAX_ROWS * (d_qk + KEYS + 1 + MAX_LANES + d_v.next_multiple_of(MAX_LANES));
+        let queries = self.tile * (d_qk + KEYS + 1 + MAX_LANES + d_v.next_multiple_of(MAX_LANES));
         queries + KEYS * (d_qk + d_v.next_multiple_of(MAX_PANEL)) + MAX_PANEL * d_qk
     }
 }

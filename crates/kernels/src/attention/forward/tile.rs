@@ -1,15 +1,15 @@
 //! One item: a tile of queries goes over its keys, a tile of keys at a time.
 
 use super::plan::Item;
-use super::{KEYS, MAX_LANES, Target};
+use super::{KEYS, Target};
 use crate::attention::check::{hull, union};
 use crate::attention::reach::{MAX_ROWS, Reach};
 use crate::attention::rows::Rows;
-use crate::attention::softmax::{Row, each_vector, finish, hide, query_factor, soft_cap};
+use crate::attention::softmax::{MAX_LANES, States, each_vector, finish, hide, query_factor, soft_cap};
 use crate::attention::{Attention, DistanceBias};
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::{Kernel, Simd};
-use crate::tile::{MAX_PANEL, multiply_panel, multiply_strips, panel_width};
+use crate::tile::{MAX_PANEL, TILE_ROWS, multiply_panel, multiply_strips, panel_width};
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
 
@@ -64,6 +64,8 @@ struct Work<'a> {
     key_panels: &'a mut [f32],
     value_panels: &'a mut [f32],
     gathered: &'a mut [f32],
+    /// Columns of the tile of keys at hand that each row sees.
+    seen: [[Range<usize>; 2]; MAX_ROWS],
 }
 
 impl<'a> Work<'a> {
@@ -76,15 +78,16 @@ impl<'a> Work<'a> {
             item,
             group: spec.heads / spec.kv_heads,
             rows: item.rows.len(),
-            queries: take(MAX_ROWS * d_qk),
-            scores: take(MAX_ROWS * KEYS),
-            max: take(MAX_ROWS),
-            sums: take(MAX_ROWS * MAX_LANES),
-            out: take(MAX_ROWS * out_stride),
+            queries: take(item.tile * d_qk),
+            scores: take(item.tile * KEYS),
+            max: take(item.tile),
+            sums: take(item.tile * MAX_LANES),
+            out: take(item.tile * out_stride),
             out_stride,
             key_panels: take(KEYS * d_qk),
             value_panels: take(KEYS * d_v.next_multiple_of(MAX_PANEL)),
             gathered: take(MAX_PANEL * d_qk),
+            seen: [const { [0..0, 0..0] }; MAX_ROWS],
         };
         work.max.fill(f32::NEG_INFINITY);
         work.sums[..work.rows * MAX_LANES].fill(0.0);
@@ -115,20 +118,27 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Columns of the tile at `start` that row `i` of this tile sees.
-    fn visible(&self, i: usize, start: usize) -> [Range<usize>; 2] {
-        let spans = self.spec.visible.spans(self.position(self.item.rows.start + i), self.item.sequence.k_end);
-        spans.map(|span| {
-            let end = span.end.clamp(start, start + KEYS) - start;
-            span.start.clamp(start, start + end) - start..end
-        })
+    /// Finds the columns of the tile at position `start` that each row sees.
+    fn look(&mut self, start: usize) {
+        for (i, row) in self.item.rows.clone().enumerate() {
+            // Heads of one position see the same.
+            self.seen[i] = if i > 0 && row % self.group != 0 {
+                self.seen[i - 1].clone()
+            } else {
+                self.spec.visible.spans(self.position(row), self.item.sequence.k_end).map(|span| {
+                    let end = span.end.clamp(start, start + KEYS) - start;
+                    span.start.clamp(start, start + end) - start..end
+                })
+            };
+        }
     }
 
     /// Attends to the keys of the tile at position `start`.
     #[inline(always)]
     fn attend<S: Simd>(&mut self, simd: S, start: usize) {
+        self.look(start);
         let reach = Reach::new(self.rows, |i| {
-            let [first, second] = self.visible(i, start);
+            let [first, second] = self.seen[i].clone();
             hull(first, second)
         });
         let needed = reach.columns();
@@ -136,10 +146,11 @@ impl<'a> Work<'a> {
             return;
         }
         self.score(simd, start, &reach, needed.clone());
-        for i in 0..self.rows {
-            let columns = reach.of(i);
+        for first in (0..self.rows).step_by(TILE_ROWS) {
+            let columns = reach.of(first);
             if !columns.is_empty() {
-                self.weigh(simd, start, i, columns);
+                let columns = columns.start / S::LANES * S::LANES..columns.end.next_multiple_of(S::LANES);
+                self.weigh(simd, start, first..(first + TILE_ROWS).min(self.rows), columns);
             }
         }
         self.add_values(simd, start, &reach, needed);
@@ -165,30 +176,31 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Turns the scores of row `i` in `columns` into weights.
+    /// Turns the scores of a strip of rows in `columns`, whole vectors, into weights.
     #[inline(always)]
-    fn weigh<S: Simd>(&mut self, simd: S, start: usize, i: usize, columns: Range<usize>) {
-        let columns = columns.start / S::LANES * S::LANES..columns.end.next_multiple_of(S::LANES);
-        let visible = self.visible(i, start);
-        let row = self.item.rows.start + i;
-        let (q_pos, head) = (self.position(row), self.place(row).0);
-        let scores = &mut self.scores[i * KEYS..][..KEYS];
-        if let Some(cap) = self.spec.softcap {
-            let cap = simd.splat(cap * LOG2_E);
-            each_vector(simd, &mut scores[columns.clone()], |score| soft_cap(simd, cap, score));
-        }
-        if let Some(bias) = self.spec.bias {
-            for range in visible.clone() {
-                add_bias(&mut scores[range.clone()], &bias, head, start + range.start, q_pos);
+    fn weigh<S: Simd>(&mut self, simd: S, start: usize, rows: Range<usize>, columns: Range<usize>) {
+        for i in rows.clone() {
+            let row = self.item.rows.start + i;
+            let (q_pos, head) = (self.position(row), self.place(row).0);
+            let scores = &mut self.scores[i * KEYS..][..KEYS];
+            if let Some(cap) = self.spec.softcap {
+                let cap = simd.splat(cap * LOG2_E);
+                each_vector(simd, &mut scores[columns.clone()], |score| soft_cap(simd, cap, score));
             }
+            if let Some(bias) = self.spec.bias {
+                for range in self.seen[i].clone() {
+                    add_bias(&mut scores[range.clone()], &bias, head, start + range.start, q_pos);
+                }
+            }
+            hide(scores, columns.clone(), &self.seen[i], f32::NEG_INFINITY);
         }
-        hide(scores, columns.clone(), &visible, f32::NEG_INFINITY);
-        let row = Row {
-            max: &mut self.max[i],
-            sums: &mut self.sums[i * MAX_LANES..][..S::LANES],
-            out: &mut self.out[i * self.out_stride..][..self.out_stride],
+        let states = States {
+            max: &mut self.max[rows.clone()],
+            sums: &mut self.sums[rows.start * MAX_LANES..rows.end * MAX_LANES],
+            out: &mut self.out[rows.start * self.out_stride..rows.end * self.out_stride],
+            out_stride: self.out_stride,
         };
-        row.absorb(simd, &mut scores[columns]);
+        states.absorb(simd, &mut self.scores[rows.start * KEYS..rows.end * KEYS], KEYS, columns);
     }
 
     /// Adds the weighted values.
@@ -204,9 +216,8 @@ impl<'a> Work<'a> {
         }
         // Zero times infinity is not zero: each row by itself, with no key that it does not see.
         for i in 0..self.rows {
-            let visible = self
-                .visible(i, start)
-                .map(|range| range.start.max(needed.start) - needed.start..range.end.max(needed.start) - needed.start);
+            let counted = |column: usize| column.saturating_sub(needed.start);
+            let visible = self.seen[i].clone().map(|range| counted(range.start)..counted(range.end));
             self.add_panels(simd, &needed, visible.iter().map(|range| (i..i + 1, std::slice::from_ref(range))));
         }
     }
