@@ -1,12 +1,12 @@
 //! Checkpoints: model.safetensors and config.json in the published layouts.
 
 use crate::decoder::Decoder;
-use crate::export::configuration;
-use crate::plan::Plan;
-use attendant_core::Error;
+use crate::family::{self, configuration};
+use attendant_core::{Error, Tensor};
+use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -52,48 +52,62 @@ pub fn save(decoder: &Decoder, folder: &Path) -> Result<()> {
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
     let file = safetensors::serialize(views, Some(metadata)).map_err(|why| content(&path, why))?;
     write(&path, &file)?;
-    let config = serde_json::to_vec_pretty(&configuration(decoder.plan())).map_err(|why| content(&path, why))?;
-    write(&folder.join("config.json"), &config)
+    let path = folder.join("config.json");
+    let config = configuration(decoder.plan()).and_then(|config| serde_json::to_vec_pretty(&config));
+    write(&path, &config.map_err(|why| content(&path, why))?)
 }
 
-/// Reads a model that [`save`] wrote.
+/// Reads a model: one that [`save`] wrote, a Llama, or a DeepSeek V3 without experts, with weights in F32, F16 or BF16.
 ///
 /// # Errors
-/// If a file is missing or damaged, or a tensor is missing, unknown or of another shape than the configuration says.
+/// If a file is missing or damaged, the configuration asks for what is not there, or a tensor is missing, unknown or of
+/// another shape than the configuration says.
 pub fn load(folder: &Path) -> Result<Decoder> {
     let path = folder.join("config.json");
     let config: Value = serde_json::from_slice(&read(&path)?).map_err(|why| content(&path, why))?;
-    let plan = config
-        .get("attendant")
-        .cloned()
-        .ok_or_else(|| content(&path, "key \"attendant\" is missing, wanted the plan of the model"))?;
-    let plan: Plan = serde_json::from_value(plan).map_err(|why| content(&path, format!("attendant: {why}")))?;
-    let mut decoder = Decoder::new(plan, 0).map_err(|why| content(&path, why))?;
+    let plan = family::plan(&config).map_err(|why| content(&path, why))?;
+    let mechanisms = plan.mechanisms().map_err(|why| content(&path, why))?;
 
     let path = folder.join("model.safetensors");
     let bytes = read(&path)?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|why| content(&path, why))?;
-    let known: Vec<String> = decoder.parameters().iter().map(|parameter| parameter.name.clone()).collect();
-    if let Some(name) = tensors.names().into_iter().find(|name| !known.iter().any(|known| known == name)) {
-        return Err(content(&path, format!("tensor {name:?} is not part of the model that config.json describes")));
+    // The shape is compared before memory is taken: a configuration alone cannot ask for more than the file holds.
+    let decoder = Decoder::assemble(plan, mechanisms, |name, shape, _| {
+        tensor(&tensors, name, shape).map_err(|why| content(&path, format!("tensor {name}: {why}")))
+    })?;
+    let known: HashSet<&str> = decoder.parameters().iter().map(|parameter| parameter.name.as_str()).collect();
+    let mut unknown: Vec<&str> = tensors.names().into_iter().filter(|&name| !known.contains(name) && !computed(name)).collect();
+    unknown.sort_unstable();
+    match unknown.first() {
+        Some(name) => Err(content(&path, format!("tensor {name}: not part of the model that config.json describes"))),
+        None => Ok(decoder),
     }
-    for (name, tensor) in known.iter().zip(decoder.parameters_mut()) {
-        let view = tensors.tensor(name).map_err(|why| content(&path, format!("tensor {name}: {why}")))?;
-        if view.shape() != tensor.shape() {
-            return Err(content(&path, format!("tensor {name}: wanted shape {:?}, got {:?}", tensor.shape(), view.shape())));
-        }
-        let to = tensor.data_mut().iter_mut();
-        let data = view.data();
-        match view.dtype() {
-            Dtype::F32 => to.zip(data.chunks_exact(4)).for_each(|(to, b)| *to = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
-            Dtype::F16 => to.zip(data.chunks_exact(2)).for_each(|(to, b)| *to = half::f16::from_le_bytes([b[0], b[1]]).to_f32()),
-            Dtype::BF16 => {
-                to.zip(data.chunks_exact(2)).for_each(|(to, b)| *to = half::bf16::from_le_bytes([b[0], b[1]]).to_f32())
-            }
-            other => return Err(content(&path, format!("tensor {name}: wanted F32, F16 or BF16, got {other:?}"))),
-        }
+}
+
+/// Whether a tensor follows from the configuration: early Llama files carry the frequencies of the rotation.
+fn computed(name: &str) -> bool {
+    name.ends_with(".rotary_emb.inv_freq")
+}
+
+fn tensor(tensors: &SafeTensors<'_>, name: &str, shape: &[usize]) -> std::result::Result<Tensor, String> {
+    let view = tensors.tensor(name).map_err(|_| "missing")?;
+    if view.shape() != shape {
+        return Err(format!("wanted shape {shape:?}, got {:?}", view.shape()));
     }
-    Ok(decoder)
+    let mut tensor = Tensor::zeros(shape);
+    let (values, data) = (tensor.data_mut(), view.data());
+    match view.dtype() {
+        Dtype::F32 => decode(values, data, f32::from_le_bytes),
+        Dtype::F16 => decode(values, data, |bytes| f16::from_le_bytes(bytes).to_f32()),
+        Dtype::BF16 => decode(values, data, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+        other => return Err(format!("wanted F32, F16 or BF16, got {other:?}")),
+    }
+    Ok(tensor)
+}
+
+fn decode<const N: usize>(values: &mut [f32], data: &[u8], one: impl Fn([u8; N]) -> f32) {
+    let (data, _) = data.as_chunks::<N>();
+    values.iter_mut().zip(data).for_each(|(value, &bytes)| *value = one(bytes));
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

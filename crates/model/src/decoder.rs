@@ -1,49 +1,19 @@
 //! A decoder: embedding, layers of mechanism and feed-forward, head.
 
-use crate::plan::{FeedForward, Norm, Plan, Positions};
+use crate::assembly::{Layer, NamedTensor, NormPlace, Parts, drawn};
+use crate::plan::{Norm, Plan, Positions};
 use attendant_core::ops::Gelu;
-use attendant_core::{Error, Random, Result, Tape, Tensor, Var};
+use attendant_core::{Error, Result, Tape, Tensor, Var};
 use attendant_mech::{Batch, Bound, Context, Init, Mechanism};
-use attendant_state::{SequenceState, StateLayout, Storage};
+use attendant_state::{Dtype, SequenceState, StateLayout, Storage};
 use std::sync::Arc;
-
-/// A parameter and its published name.
-#[derive(Clone, Debug)]
-pub struct NamedTensor {
-    /// Its name in a checkpoint.
-    pub name: String,
-    /// Its values.
-    pub tensor: Arc<Tensor>,
-}
 
 /// A decoder.
 #[derive(Debug)]
 pub struct Decoder {
     plan: Plan,
-    layers: Vec<Layer>,
+    parts: Parts,
     parameters: Vec<NamedTensor>,
-    embedding: usize,
-    positions: Option<usize>,
-    norm: NormPlace,
-    head: usize,
-}
-
-/// Where the parameters of a layer stand among the model's.
-#[derive(Debug)]
-struct Layer {
-    mechanism: Box<dyn Mechanism>,
-    mixer: Vec<(&'static str, usize)>,
-    before_mixer: NormPlace,
-    before_feed_forward: NormPlace,
-    gate: Option<usize>,
-    up: usize,
-    down: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct NormPlace {
-    weight: usize,
-    bias: Option<usize>,
 }
 
 /// Which rows get logits.
@@ -68,37 +38,6 @@ impl BoundModel {
     }
 }
 
-/// Deviation of the embeddings before training (GPT-2).
-const EMBEDDING_DEVIATION: f64 = 0.02;
-
-/// Makes parameters in order, each from its own random stream.
-struct Builder {
-    seed: u64,
-    parameters: Vec<NamedTensor>,
-}
-
-impl Builder {
-    fn add(&mut self, name: String, shape: &[usize], init: Init) -> usize {
-        let mut tensor = Tensor::zeros(shape);
-        match init {
-            Init::Constant(value) => tensor.data_mut().fill(value),
-            Init::Normal(deviation) => Random::new(self.seed, &name).fill_normal(tensor.data_mut(), deviation),
-        }
-        self.parameters.push(NamedTensor { name, tensor: Arc::new(tensor) });
-        self.parameters.len() - 1
-    }
-
-    fn norm(&mut self, name: &str, plan: &Plan) -> NormPlace {
-        let weight = self.add(format!("{name}.weight"), &[plan.d_model], Init::Constant(1.0));
-        let bias = (plan.norm == Norm::Layer).then(|| self.add(format!("{name}.bias"), &[plan.d_model], Init::Constant(0.0)));
-        NormPlace { weight, bias }
-    }
-
-    fn product(&mut self, name: String, outer: usize, inner: usize, factor: f64) -> usize {
-        self.add(name, &[outer, inner], Init::Normal(factor / (inner as f64).sqrt()))
-    }
-}
-
 impl Decoder {
     /// A decoder with the parameters that `seed` gives. Products that add to the residual stream start smaller by the root
     /// of their number (GPT-2).
@@ -107,44 +46,17 @@ impl Decoder {
     /// If the plan cannot be built.
     pub fn new(plan: Plan, seed: u64) -> Result<Decoder> {
         let mechanisms = plan.mechanisms()?;
-        let residual = (2.0 * mechanisms.len() as f64).powf(-0.5);
-        let mut builder = Builder { seed, parameters: Vec::new() };
-        let table = [plan.vocab_size, plan.d_model];
-        let embedding = builder.add("model.embed_tokens.weight".into(), &table, Init::Normal(EMBEDDING_DEVIATION));
-        let positions = match plan.positions {
-            Positions::None => None,
-            Positions::Learned { context } => {
-                let table = [context, plan.d_model];
-                Some(builder.add("model.embed_positions.weight".into(), &table, Init::Normal(EMBEDDING_DEVIATION)))
-            }
-        };
-        let mut layers = Vec::with_capacity(mechanisms.len());
-        for (i, mechanism) in mechanisms.into_iter().enumerate() {
-            let prefix = format!("model.layers.{i}");
-            let before_mixer = builder.norm(&format!("{prefix}.input_layernorm"), &plan);
-            let mut mixer = Vec::new();
-            for parameter in mechanism.params() {
-                let init = match parameter.init {
-                    Init::Normal(deviation) if parameter.name == "o_proj" => Init::Normal(deviation * residual),
-                    init => init,
-                };
-                let name = format!("{prefix}.self_attn.{}", published(parameter.name));
-                mixer.push((parameter.name, builder.add(name, &parameter.shape, init)));
-            }
-            let before_feed_forward = builder.norm(&format!("{prefix}.post_attention_layernorm"), &plan);
-            let gate = (plan.feed_forward == FeedForward::SwiGlu)
-                .then(|| builder.product(format!("{prefix}.mlp.gate_proj.weight"), plan.d_ff, plan.d_model, 1.0));
-            let up = builder.product(format!("{prefix}.mlp.up_proj.weight"), plan.d_ff, plan.d_model, 1.0);
-            let down = builder.product(format!("{prefix}.mlp.down_proj.weight"), plan.d_model, plan.d_ff, residual);
-            layers.push(Layer { mechanism, mixer, before_mixer, before_feed_forward, gate, up, down });
-        }
-        let norm = builder.norm("model.norm", &plan);
-        let head = if plan.tie_embeddings {
-            embedding
-        } else {
-            builder.product("lm_head.weight".into(), plan.vocab_size, plan.d_model, 1.0)
-        };
-        Ok(Decoder { plan, layers, parameters: builder.parameters, embedding, positions, norm, head })
+        Decoder::assemble(plan, mechanisms, |name, shape, init| drawn(seed, name, shape, init))
+    }
+
+    /// A decoder of `mechanisms`, those of the plan, whose parameters `fill` gives by name and shape.
+    pub(crate) fn assemble<E>(
+        plan: Plan,
+        mechanisms: Vec<Box<dyn Mechanism>>,
+        fill: impl FnMut(&str, &[usize], Init) -> std::result::Result<Tensor, E>,
+    ) -> std::result::Result<Decoder, E> {
+        let (parts, parameters) = Parts::assemble(&plan, mechanisms, fill)?;
+        Ok(Decoder { plan, parts, parameters })
     }
 
     /// The plan it was built from.
@@ -169,7 +81,12 @@ impl Decoder {
 
     /// What each layer keeps between calls.
     pub fn layouts(&self) -> Vec<StateLayout> {
-        self.layers.iter().map(|layer| layer.mechanism.state()).collect()
+        self.parts.layers.iter().map(|layer| layer.mechanism.state()).collect()
+    }
+
+    /// Bytes that one more token adds to the state of a sequence, in a store of `dtype`, before rings are full.
+    pub fn cache_bytes_per_token(&self, dtype: Dtype) -> f64 {
+        self.layouts().iter().map(|layout| layout.bytes_per_token(dtype)).sum()
     }
 
     /// An empty state for one sequence.
@@ -177,7 +94,8 @@ impl Decoder {
         SequenceState::new(&self.layouts(), storage)
     }
 
-    /// Puts the parameters on a tape, to be read in place.
+    /// Puts the parameters on a tape, to be read in place. Clear the tape before [`Decoder::parameters_mut`], or every
+    /// parameter is copied.
     pub fn bind(&self, tape: &mut Tape) -> BoundModel {
         BoundModel { vars: self.parameters.iter().map(|parameter| tape.parameter(&parameter.tensor)).collect() }
     }
@@ -186,7 +104,8 @@ impl Decoder {
     /// in training.
     ///
     /// # Errors
-    /// If ids are missing or not below the vocabulary, a position is past the learned ones, or states do not fit the batch.
+    /// If ids are missing or not below the vocabulary, a position is past the learned ones, or states do not fit the batch or
+    /// this model. No state has changed then.
     pub fn forward(
         &self,
         tape: &mut Tape,
@@ -196,25 +115,45 @@ impl Decoder {
         states: &mut [&mut SequenceState],
         rows: LogitRows,
     ) -> Result<Var> {
-        self.check(batch, ids)?;
-        let mut x = tape.embedding(bound.vars[self.embedding], ids);
-        if let Some(positions) = self.positions {
+        self.check(batch, ids, states)?;
+        let x = self.hidden(tape, bound, batch, ids, states).inspect_err(|_| {
+            // What the layers before the one that failed have appended is forgotten. A constant row stays replaced; but the
+            // checks have passed, so only a mechanism that is at fault itself comes here.
+            states.iter_mut().for_each(|state| drop(state.truncate(state.position())));
+        })?;
+        for (state, sequence) in states.iter_mut().zip(batch.sequences()) {
+            state.advance(sequence.rows.len());
+        }
+        let x = match rows {
+            LogitRows::All => x,
+            LogitRows::Last => {
+                let last: Vec<u32> = batch.sequences().iter().map(|sequence| sequence.rows.end as u32 - 1).collect();
+                tape.embedding(x, &last)
+            }
+        };
+        let x = self.normed(tape, bound, self.parts.norm, x);
+        Ok(tape.linear(x, bound.vars[self.parts.head], None))
+    }
+
+    /// What leaves the last layer `[N, d_model]`.
+    fn hidden(
+        &self,
+        tape: &mut Tape,
+        bound: &BoundModel,
+        batch: &Batch,
+        ids: &[u32],
+        states: &mut [&mut SequenceState],
+    ) -> Result<Var> {
+        let mut x = tape.embedding(bound.vars[self.parts.embedding], ids);
+        if let Some(positions) = self.parts.positions {
             let at: Vec<u32> = batch.positions().map(|position| position as u32).collect();
             let learned = tape.embedding(bound.vars[positions], &at);
             x = tape.add(x, learned);
         }
-        for (index, layer) in self.layers.iter().enumerate() {
+        for (index, layer) in self.parts.layers.iter().enumerate() {
             x = tape.scope(|tape| self.layer(tape, bound, batch, states, (index, layer), x))?;
         }
-        for (state, sequence) in states.iter_mut().zip(batch.sequences()) {
-            state.advance(sequence.rows.len());
-        }
-        if rows == LogitRows::Last {
-            let last: Vec<u32> = batch.sequences().iter().map(|sequence| sequence.rows.end as u32 - 1).collect();
-            x = tape.embedding(x, &last);
-        }
-        let x = self.normed(tape, bound, self.norm, x);
-        Ok(tape.linear(x, bound.vars[self.head], None))
+        Ok(x)
     }
 
     fn layer(
@@ -254,7 +193,7 @@ impl Decoder {
         }
     }
 
-    fn check(&self, batch: &Batch, ids: &[u32]) -> Result<()> {
+    fn check(&self, batch: &Batch, ids: &[u32], states: &[&mut SequenceState]) -> Result<()> {
         if ids.len() != batch.rows() || ids.is_empty() {
             return Err(Error::shape("ids", format!("[{}] with at least one", batch.rows()), format!("[{}]", ids.len())));
         }
@@ -264,6 +203,9 @@ impl Decoder {
         if batch.sequences().iter().any(|sequence| sequence.rows.is_empty()) {
             return Err(Error::config("batch", "got a sequence without new rows, wanted at least one each"));
         }
+        if states.iter().any(|state| !self.keeps(state)) {
+            return Err(Error::State { plane: "layers".into(), why: "got the state of another model, wanted this one's".into() });
+        }
         if let (Positions::Learned { context }, Some(last)) = (self.plan.positions, batch.positions().max())
             && last >= context
         {
@@ -271,15 +213,12 @@ impl Decoder {
         }
         Ok(())
     }
-}
 
-/// The published name of a mechanism's parameter: biases and weights hang under their product's name.
-fn published(name: &str) -> String {
-    match name {
-        "sinks" | "relative_bias" | "weight_ih" | "weight_hh" | "bias_ih" | "bias_hh" => name.into(),
-        _ => match name.strip_suffix("_bias") {
-            Some(product) => format!("{product}_proj.bias"),
-            None => format!("{name}.weight"),
-        },
+    /// Whether a state has this model's planes.
+    fn keeps(&self, state: &SequenceState) -> bool {
+        let layouts = self.layouts();
+        let same =
+            |(i, layout): (usize, &StateLayout)| state.layer(i).planes().iter().map(|store| store.plane()).eq(layout.planes());
+        state.layers() == layouts.len() && layouts.iter().enumerate().all(same)
     }
 }

@@ -22,10 +22,10 @@ impl<'a> Session<'a> {
         Session { decoder, tape: Tape::inference(processor), state: decoder.new_state(storage), logits: Vec::new() }
     }
 
-    /// Reads tokens.
+    /// Reads tokens, a prompt or more of it, in chunks.
     ///
     /// # Errors
-    /// If there are none, or the model refuses them.
+    /// If there are none, or the model refuses them. Chunks before the one refused were read.
     pub fn read(&mut self, ids: &[u32]) -> Result<()> {
         if ids.is_empty() {
             return Err(Error::config("prompt", "got no tokens, wanted at least one"));
@@ -97,10 +97,18 @@ impl Sampler {
     /// The token to follow position `position - 1`.
     ///
     /// # Errors
-    /// If there are no logits, or one is NaN.
+    /// If there are no logits, one is NaN or infinite upwards, or none is a number that can be chosen; or if the sampler
+    /// cannot be used.
     pub fn choose(&self, logits: &[f32], position: usize) -> Result<u32> {
-        if logits.is_empty() || logits.iter().any(|logit| logit.is_nan()) {
-            return Err(Error::config("logits", format!("got {} of which some may be NaN, wanted numbers", logits.len())));
+        self.check()?;
+        if let Some(id) = logits.iter().position(|&logit| logit.is_nan() || logit == f32::INFINITY) {
+            return Err(Error::config("logits", format!("got {} for token {id}, wanted numbers", logits[id])));
+        }
+        if logits.iter().all(|&logit| logit == f32::NEG_INFINITY) {
+            return Err(Error::config(
+                "logits",
+                format!("got {} that allow no token, wanted at least one that does", logits.len()),
+            ));
         }
         let mut order: Vec<u32> = (0..logits.len() as u32).collect();
         let logit = |id: u32| f64::from(logits[id as usize]);
@@ -155,6 +163,9 @@ mod tests {
     #[test]
     fn not_a_number_is_refused() {
         let sampler = Sampler { temperature: 1.0, top_k: None, top_p: None, seed: 3 };
-        assert!(sampler.choose(&[f32::NAN, 1.0], 0).is_err() && sampler.choose(&[], 0).is_err());
+        for logits in [&[f32::NAN, 1.0][..], &[1.0, f32::INFINITY], &[f32::NEG_INFINITY; 2], &[]] {
+            assert!(sampler.choose(logits, 0).is_err(), "{logits:?}");
+        }
+        assert!(Sampler { temperature: f64::NAN, ..sampler }.choose(&LOGITS, 0).is_err());
     }
 }

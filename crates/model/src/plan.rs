@@ -1,7 +1,7 @@
 //! A model as data: one tagged value for each layer, and what stands around them.
 
-use attendant_core::Result;
 use attendant_core::error::require;
+use attendant_core::{Error, Result};
 use attendant_mech::{Mechanism, Order, build};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -71,26 +71,37 @@ impl Plan {
     /// # Errors
     /// The field that cannot be used, what it holds and what would do.
     pub fn mechanisms(&self) -> Result<Vec<Box<dyn Mechanism>>> {
-        let sizes =
-            [("vocab_size", self.vocab_size), ("d_model", self.d_model), ("d_ff", self.d_ff), ("layers", self.layers.len())];
-        for (field, size) in sizes {
-            require(size > 0, field, || "got 0, wanted at least 1".into())?;
+        let learned = match self.positions {
+            Positions::None => None,
+            Positions::Learned { context } => Some(("positions.learned.context", context)),
+        };
+        let sizes = [
+            ("vocab_size", self.vocab_size),
+            ("d_model", self.d_model),
+            ("d_ff", self.d_ff),
+            ("context", self.context),
+            ("layers", self.layers.len()),
+        ];
+        for (field, size) in sizes.into_iter().chain(learned) {
+            require((1..=LARGEST).contains(&size), field, || format!("got {size}, wanted 1 to {LARGEST}"))?;
         }
-        require(self.eps >= 0.0, "eps", || format!("got {}, wanted 0 or more", self.eps))?;
-        let mut mechanisms = Vec::with_capacity(self.layers.len());
-        for (i, layer) in self.layers.iter().enumerate() {
-            let mechanism = build(layer)?;
-            let width = mechanism.d_model();
-            require(width == self.d_model, &format!("layers[{i}].d_model"), || {
-                format!("got {width}, wanted the model's {}", self.d_model)
-            })?;
-            let causal = mechanism.order() == Order::Causal;
-            require(causal, &format!("layers[{i}]"), || {
-                format!("got {:?} attention, wanted causal in a decoder", mechanism.order())
-            })?;
-            mechanisms.push(mechanism);
+        let eps = self.eps;
+        require(eps.is_finite() && eps >= 0.0, "eps", || format!("got {eps}, wanted 0 or more"))?;
+        self.layers.iter().enumerate().map(|(i, layer)| self.mechanism(&format!("layers[{i}]"), layer)).collect()
+    }
+
+    fn mechanism(&self, place: &str, layer: &Value) -> Result<Box<dyn Mechanism>> {
+        if let Some(size) = oversized(layer) {
+            return Err(Error::config(place, format!("got {size}, wanted sizes up to {LARGEST}")));
         }
-        Ok(mechanisms)
+        let mechanism = build(layer).map_err(|why| Error::config(place, why.to_string()))?;
+        let width = mechanism.d_model();
+        require(width == self.d_model, &format!("{place}.d_model"), || {
+            format!("got {width}, wanted the model's {}", self.d_model)
+        })?;
+        let order = mechanism.order();
+        require(order == Order::Causal, place, || format!("got {order:?} attention, wanted causal in a decoder"))?;
+        Ok(mechanism)
     }
 
     /// Whether it can be built.
@@ -99,5 +110,18 @@ impl Plan {
     /// As [`Plan::mechanisms`].
     pub fn check(&self) -> Result<()> {
         self.mechanisms().map(|_| ())
+    }
+}
+
+/// The largest size a plan may name. Products of two sizes then fit, whoever wrote the configuration.
+const LARGEST: usize = i32::MAX as usize;
+
+/// A whole number in a configuration that is larger than any size may be.
+fn oversized(value: &Value) -> Option<u64> {
+    match value {
+        Value::Number(number) => number.as_u64().filter(|&size| size > LARGEST as u64),
+        Value::Array(values) => values.iter().find_map(oversized),
+        Value::Object(fields) => fields.values().find_map(oversized),
+        _ => None,
     }
 }

@@ -1,0 +1,148 @@
+//! Checkpoints of others: what transformers computes with them in float64 is what comes out here.
+
+use attendant_core::{Processor, Tape};
+use attendant_mech::Batch;
+use attendant_model::{Decoder, LogitRows, Sampler, Session, checkpoint};
+use attendant_state::Storage;
+use safetensors::{Dtype, SafeTensors};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Rows and tokens of `plain.input_ids`.
+const SEQUENCES: usize = 2;
+const TOKENS: usize = 24;
+
+fn folder(model: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(model)
+}
+
+/// One tensor of a file as f64, exact for the ids too.
+fn tensor(model: &str, file: &str, name: &str) -> Vec<f64> {
+    let bytes = fs::read(folder(model).join(file)).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let view = tensors.tensor(name).unwrap();
+    match view.dtype() {
+        Dtype::F32 => view.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes).into()).collect(),
+        Dtype::I64 => view.data().as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes) as f64).collect(),
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+fn ids(model: &str, name: &str) -> Vec<u32> {
+    tensor(model, "expected.safetensors", name).into_iter().map(|id| id as u32).collect()
+}
+
+/// RMS of the difference over RMS of what is wanted.
+fn difference(got: &[f32], want: &[f64]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let square = |sum: f64, x: f64| sum + x * x;
+    let apart = got.iter().zip(want).map(|(&got, want)| f64::from(got) - want).fold(0.0, square);
+    (apart / want.iter().copied().fold(0.0, square)).sqrt()
+}
+
+fn deviation(values: &[f64]) -> f64 {
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    (values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
+}
+
+fn check(model: &str) {
+    let decoder = checkpoint::load(&folder(model)).unwrap();
+    let prompt = ids(model, "plain.input_ids");
+    let want = tensor(model, "expected.safetensors", "plain.logits");
+    logits_agree(&decoder, &prompt, &want);
+    greedy_agrees(&decoder, &prompt, &ids(model, "greedy.ids"));
+}
+
+/// Whole, recording as in training, and in chunks through states.
+fn logits_agree(decoder: &Decoder, prompt: &[u32], want: &[f64]) {
+    let bound = 1e-4 * deviation(want);
+    let near = |form: &str, got: &[f32], want: &[f64]| {
+        assert_eq!(got.len(), want.len());
+        for (i, (&got, want)) in got.iter().zip(want).enumerate() {
+            assert!((f64::from(got) - want).abs() < bound, "{form}, logit {i}: got {got}, wanted {want} within {bound:.1e}");
+        }
+    };
+    for tape in [Tape::inference(Processor::new(2)), Tape::new(Processor::new(1))] {
+        let mut tape = tape.poisoned();
+        let bound = decoder.bind(&mut tape);
+        let batch = Batch::even(SEQUENCES, TOKENS);
+        let logits = decoder.forward(&mut tape, &bound, &batch, prompt, &mut [], LogitRows::All).unwrap();
+        near(if tape.recording() { "recording" } else { "whole" }, tape.value(logits), want);
+    }
+    let vocab = decoder.plan().vocab_size;
+    for (prompt, want) in prompt.chunks_exact(TOKENS).zip(want.chunks_exact(TOKENS * vocab)) {
+        let mut tape = Tape::inference(Processor::new(1)).poisoned();
+        let mut state = decoder.new_state(Storage::paged(3));
+        let mut first = 0;
+        // The chunk of 17 rows expands the latents of a past that chunks of few rows absorbed.
+        for rows in [1, 3, 17, 1, 2] {
+            tape.clear();
+            let bound = decoder.bind(&mut tape);
+            let batch = Batch::new([(rows, first)]);
+            let chunk = &prompt[first..first + rows];
+            let logits = decoder.forward(&mut tape, &bound, &batch, chunk, &mut [&mut state], LogitRows::All).unwrap();
+            near("chunks", tape.value(logits), &want[first * vocab..(first + rows) * vocab]);
+            first += rows;
+        }
+        assert_eq!(state.position(), TOKENS);
+    }
+}
+
+fn greedy_agrees(decoder: &Decoder, prompt: &[u32], want: &[u32]) {
+    let greedy = Sampler { temperature: 0.0, top_k: None, top_p: None, seed: 0 };
+    let count = want.len() / SEQUENCES;
+    for (prompt, want) in prompt.chunks_exact(TOKENS).zip(want.chunks_exact(count)) {
+        let mut session = Session::new(decoder, Processor::new(1), Storage::contiguous(1));
+        session.read(prompt).unwrap();
+        let got: Vec<u32> = want.iter().map(|_| session.next(&greedy).unwrap()).collect();
+        assert_eq!(got, want);
+    }
+}
+
+#[test]
+fn llama_with_grouped_heads() {
+    check("llama_gqa");
+}
+
+#[test]
+fn llama_with_as_many_key_heads() {
+    check("llama_mha");
+}
+
+#[test]
+fn deepseek_v3_without_experts() {
+    check("deepseek_v3_noq");
+}
+
+#[test]
+fn older_keys_describe_the_same_model() {
+    for model in ["llama_mha", "deepseek_v3_noq"] {
+        let copy = tempfile::tempdir().unwrap();
+        fs::copy(folder(model).join("config.hub.json"), copy.path().join("config.json")).unwrap();
+        fs::copy(folder(model).join("model.safetensors"), copy.path().join("model.safetensors")).unwrap();
+        let (older, newer) = (checkpoint::load(copy.path()).unwrap(), checkpoint::load(&folder(model)).unwrap());
+        assert_eq!(older.plan(), newer.plan());
+    }
+}
+
+#[test]
+fn loss_and_every_gradient() {
+    let decoder = checkpoint::load(&folder("llama_gqa")).unwrap();
+    let expected = |name: &str| tensor("llama_gqa", "grads.safetensors", name);
+    let tokens = ids("llama_gqa", "plain.input_ids");
+    let pick = |range: std::ops::Range<usize>| -> Vec<u32> {
+        tokens.chunks_exact(TOKENS).flat_map(|row| row[range.clone()].iter().copied()).collect()
+    };
+    let mut tape = Tape::new(Processor::new(2)).poisoned();
+    let bound = decoder.bind(&mut tape);
+    let batch = Batch::even(SEQUENCES, TOKENS - 1);
+    let logits =
+        decoder.forward(&mut tape, &bound, &batch, &pick(0..TOKENS - 1), &mut [], LogitRows::All).unwrap();
+    let loss = tape.cross_entropy(logits, &pick(1..TOKENS));
+    assert!(difference(tape.value(loss), &expected("loss")) < 1e-6);
+    tape.backward(loss);
+    for (parameter, &var) in decoder.parameters().iter().zip(bound.vars()) {
+        let apart = difference(tape.gradient(var).unwrap(), &expected(&format!("grad.{}", parameter.name)));
+        assert!(apart < 1e-5, "{}: off by {apart:.1e}", parameter.name);
+    }
+}
