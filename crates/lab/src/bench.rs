@@ -66,7 +66,14 @@ pub fn training_step(processor: &Processor, steps: usize) -> Result<TrainingRate
     seconds.sort_by(f64::total_cmp);
     let (median, tokens, params) = (seconds[seconds.len() / 2], BATCH * CONTEXT, decoder.parameter_count());
     let operations = (6 * params + 6 * LAYERS * CONTEXT * D_MODEL) as f64 * tokens as f64;
-    Ok(TrainingRate { params, tokens, median, minimum: seconds[0], tok_s: tokens as f64 / median, gflops: operations / median / 1e9 })
+    Ok(TrainingRate {
+        params,
+        tokens,
+        median,
+        minimum: seconds[0],
+        tok_s: tokens as f64 / median,
+        gflops: operations / median / 1e9,
+    })
 }
 
 fn plan() -> Plan {

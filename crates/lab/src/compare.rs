@@ -49,7 +49,11 @@ impl Settings {
     /// The default: minutes on two cores. With `quick`, one minute.
     pub fn new(quick: bool) -> Settings {
         let text = Config {
-            training: TrainingConfig { tokens: if quick { 24_576 } else { 262_144 }, validate_every: 32, ..TrainingConfig::default() },
+            training: TrainingConfig {
+                tokens: if quick { 24_576 } else { 262_144 },
+                validate_every: 32,
+                ..TrainingConfig::default()
+            },
             ..Config::default()
         };
         let recall = Config {
@@ -165,7 +169,13 @@ struct Work {
 
 impl Work {
     fn new(settings: &Settings) -> Work {
-        let of = |config: &Config| settings.mechanisms.iter().map(|mechanism| Config { mechanism: mechanism.clone(), ..config.clone() }).collect::<Vec<_>>();
+        let of = |config: &Config| {
+            settings
+                .mechanisms
+                .iter()
+                .map(|mechanism| Config { mechanism: mechanism.clone(), ..config.clone() })
+                .collect::<Vec<_>>()
+        };
         let mut runs = of(&settings.text);
         runs.extend(settings.recall.iter().flat_map(of));
         let tokens: u64 = runs.iter().map(|config| config.training.tokens).sum();
@@ -202,7 +212,13 @@ struct RunResult {
     points: Vec<CurvePoint>,
 }
 
-fn train(config: Config, processor: &Processor, folder: &Path, stop: &AtomicBool, report: &mut dyn FnMut(f64)) -> Result<Option<RunResult>> {
+fn train(
+    config: Config,
+    processor: &Processor,
+    folder: &Path,
+    stop: &AtomicBool,
+    report: &mut dyn FnMut(f64),
+) -> Result<Option<RunResult>> {
     let before = environment::cpu_seconds().unwrap_or(0.0);
     let mut trainer = if folder.join("run.json").exists() {
         Trainer::resume(processor.clone(), folder)?

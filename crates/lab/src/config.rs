@@ -181,7 +181,8 @@ impl Config {
             return Err(invalid(field, "got 0, wanted at least 1"));
         }
         if self.data.vocabulary == VocabularyKind::Bpe && self.data.vocabulary_size < 258 {
-            let why = format!("got {}, wanted at least 258: every byte, one merge and the end of text", self.data.vocabulary_size);
+            let why =
+                format!("got {}, wanted at least 258: every byte, one merge and the end of text", self.data.vocabulary_size);
             return Err(invalid("data.vocabulary_size", why));
         }
         if self.data.task == TaskKind::Recall && (self.data.pairs == 0 || self.data.context < 4 * self.data.pairs) {
@@ -190,7 +191,11 @@ impl Config {
         }
         let training = &self.training;
         let positive = |field: &str, value: f64| {
-            if value.is_finite() && value > 0.0 { Ok(()) } else { Err(invalid(field, format!("got {value}, wanted a number above 0"))) }
+            if value.is_finite() && value > 0.0 {
+                Ok(())
+            } else {
+                Err(invalid(field, format!("got {value}, wanted a number above 0")))
+            }
         };
         positive("training.learning_rate", training.learning_rate)?;
         positive("training.clip", training.clip)?;
@@ -253,7 +258,8 @@ pub fn learning_rate(training: &TrainingConfig, step: u64, steps: u64) -> f64 {
 }
 
 fn set(table: &mut toml::Table, change: &str) -> Result<()> {
-    let (path, value) = change.split_once('=').ok_or_else(|| invalid("--set", format!("got {change:?}, wanted key.path=value")))?;
+    let (path, value) =
+        change.split_once('=').ok_or_else(|| invalid("--set", format!("got {change:?}, wanted key.path=value")))?;
     let value = value.parse::<toml::Value>().unwrap_or_else(|_| toml::Value::String(value.into()));
     let mut keys: Vec<&str> = path.split('.').map(str::trim).collect();
     let last = keys.pop().unwrap_or_default();
@@ -280,7 +286,8 @@ mod tests {
 
     #[test]
     fn a_change_reaches_the_field_it_names() {
-        let config = Config::parse("mechanism = \"mla\"", &["training.learning_rate=0.01".into(), "data.text=x.txt".into()]).unwrap();
+        let config =
+            Config::parse("mechanism = \"mla\"", &["training.learning_rate=0.01".into(), "data.text=x.txt".into()]).unwrap();
         assert_eq!((config.training.learning_rate, config.data.text.as_str()), (0.01, "x.txt"));
     }
 

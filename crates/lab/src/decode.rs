@@ -75,5 +75,10 @@ fn point(decoder: &Decoder, tape: &mut Tape, state: &SequenceState, random: &mut
     }
     seconds.sort_by(f64::total_cmp);
     let rate = |at: usize| 1.0 / seconds[at];
-    Ok(DecodePoint { context: state.position(), tokens_per_second: rate(seconds.len() / 2), min: rate(seconds.len() - 1), max: rate(0) })
+    Ok(DecodePoint {
+        context: state.position(),
+        tokens_per_second: rate(seconds.len() / 2),
+        min: rate(seconds.len() - 1),
+        max: rate(0),
+    })
 }

@@ -5,6 +5,7 @@ use crate::config::{Config, ModelConfig};
 use crate::error::Result;
 use attendant_mech::{Size, preset};
 use attendant_model::Decoder;
+use attendant_state::{Dtype, Storage};
 
 /// The configuration of every mechanism, adjusted so that what is held is equal to what `reference` has.
 ///
@@ -36,8 +37,8 @@ const STATE_TOKENS: usize = 1024;
 
 fn state_bytes(mechanism: &str, size: Size) -> Result<f64> {
     let layout = preset(mechanism, size)?.mechanism.state();
-    let constant = layout.bytes(0, 0, attendant_state::Storage::paged(1));
-    Ok(layout.bytes_per_token() + constant as f64 / STATE_TOKENS as f64)
+    let constant = layout.bytes(0, 0, Storage::paged(1));
+    Ok(layout.bytes_per_token(Dtype::F32) + constant as f64 / STATE_TOKENS as f64)
 }
 
 /// Finds the heads and head width whose state comes nearest; of equal ones the one nearest to the configured width.
@@ -50,7 +51,8 @@ fn equal_state(config: &Config, want: f64) -> Result<Config> {
             let candidate = Config { model, ..config.clone() };
             let miss = (state_bytes(&config.mechanism, candidate.size())? / want).ln().abs();
             let distance = (heads * d_head).abs_diff(width);
-            let better = best.as_ref().is_none_or(|(least, near, _)| miss < least - 1e-9 || miss < least + 1e-9 && distance < *near);
+            let better =
+                best.as_ref().is_none_or(|(least, near, _)| miss < least - 1e-9 || miss < least + 1e-9 && distance < *near);
             if better {
                 best = Some((miss, distance, candidate));
             }

@@ -52,7 +52,8 @@ impl Task {
         let validation = vocabulary.encode(&corpus.validation)?;
         for (part, tokens) in [("training", &train), ("validation", &validation)] {
             if tokens.len() <= config.data.context {
-                let why = format!("{part} part has {} tokens, wanted more than one context ({})", tokens.len(), config.data.context);
+                let why =
+                    format!("{part} part has {} tokens, wanted more than one context ({})", tokens.len(), config.data.context);
                 return Err(Error::config(format!("text {}", corpus.name), why).into());
             }
         }
@@ -90,9 +91,16 @@ impl Task {
         match self {
             Task::Text { validation, .. } => {
                 let windows = validation_windows(validation, data.context, config.training.validation_tokens / data.context);
-                windows.chunks(data.batch).map(|group| (group.iter().flat_map(|w| w.0.clone()).collect(), group.iter().flat_map(|w| w.1.clone()).collect())).collect()
+                windows
+                    .chunks(data.batch)
+                    .map(|group| {
+                        (group.iter().flat_map(|w| w.0.clone()).collect(), group.iter().flat_map(|w| w.1.clone()).collect())
+                    })
+                    .collect()
             }
-            Task::Recall(recall) => (0..RECALL_TEST_BATCHES).map(|index| recall.batch(0, index, data.batch, Split::Test)).collect(),
+            Task::Recall(recall) => {
+                (0..RECALL_TEST_BATCHES).map(|index| recall.batch(0, index, data.batch, Split::Test)).collect()
+            }
         }
     }
 }

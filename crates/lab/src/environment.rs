@@ -1,0 +1,53 @@
+//! Where and when something ran.
+
+use std::fs;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The processor's name, as the system gives it.
+pub fn cpu_name() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name =
+        info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim().to_string()));
+    name.unwrap_or_else(|| std::env::consts::ARCH.into())
+}
+
+/// Processor seconds that this process has used, all threads together, where the system tells.
+pub fn cpu_seconds() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    // The name, in parentheses, may hold spaces; user and system ticks are the 12th and 13th fields after it.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
+    // Linux reports in hundredths of a second whatever the kernel's own clock.
+    Some(ticks / 100.0)
+}
+
+/// The revision of the repository that the current folder is in, if it is in one.
+pub fn git_revision() -> Option<String> {
+    let output = Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
+}
+
+/// The time in UTC, for people.
+pub fn now() -> String {
+    let (y, m, d, h, min, s) = civil();
+    format!("{y:04}-{m:02}-{d:02} {h:02}:{min:02}:{s:02} UTC")
+}
+
+/// The time in UTC, for the name of a folder.
+pub fn stamp() -> String {
+    let (y, m, d, h, min, s) = civil();
+    format!("{y:04}{m:02}{d:02}-{h:02}{min:02}{s:02}")
+}
+
+/// Year, month, day, hour, minute, second. Days become dates by counting in eras of 400 years from a first of March.
+fn civil() -> (i64, i64, i64, i64, i64, i64) {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+    let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let (d, m) = (day_of_year - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    (year + era * 400 + i64::from(m <= 2), m, d, rest / 3600, rest % 3600 / 60, rest % 60)
+}
