@@ -136,8 +136,7 @@ fn loss_and_every_gradient() {
     let mut tape = Tape::new(Processor::new(2)).poisoned();
     let bound = decoder.bind(&mut tape);
     let batch = Batch::even(SEQUENCES, TOKENS - 1);
-    let logits =
-        decoder.forward(&mut tape, &bound, &batch, &pick(0..TOKENS - 1), &mut [], LogitRows::All).unwrap();
+    let logits = decoder.forward(&mut tape, &bound, &batch, &pick(0..TOKENS - 1), &mut [], LogitRows::All).unwrap();
     let loss = tape.cross_entropy(logits, &pick(1..TOKENS));
     assert!(difference(tape.value(loss), &expected("loss")) < 1e-6);
     tape.backward(loss);
