@@ -153,11 +153,20 @@ mod tests {
     #[test]
     fn frequencies_follow_the_probabilities_that_are_left() {
         let sampler = Sampler { temperature: 1.0, top_k: Some(3), top_p: Some(0.8), seed: 3 };
-        let mut counts = [0; 4];
+        let mut counts = [0u32; 4];
         (0..4000).for_each(|position| counts[sampler.choose(&LOGITS, position).unwrap() as usize] += 1);
         // Of ids 1, 3, 2 (0.42, 0.42, 0.16) the first two reach 0.8.
         assert_eq!((counts[0], counts[2]), (0, 0));
         assert!(counts[1].abs_diff(counts[3]) < 250, "{counts:?}");
+    }
+
+    #[test]
+    fn a_choice_depends_on_seed_and_position_only() {
+        let sampler = |seed| Sampler { temperature: 2.0, top_k: None, top_p: None, seed };
+        let choices = |seed| -> Vec<u32> { (0..64).map(|position| sampler(seed).choose(&LOGITS, position).unwrap()).collect() };
+        let backward: Vec<u32> = (0..64).rev().map(|position| sampler(1).choose(&LOGITS, position).unwrap()).collect();
+        assert!(choices(1).iter().eq(backward.iter().rev()));
+        assert_ne!(choices(1), choices(2));
     }
 
     #[test]
