@@ -3,7 +3,7 @@
 use crate::arguments::Mechanisms;
 use crate::failure::Done;
 use attendant_mech::{Mechanism, Size, kinds, preset};
-use attendant_state::Growth;
+use attendant_state::{Dtype, Growth};
 use serde_json::{Value, json};
 
 /// The size that byte counts are stated at: eight heads of 64.
@@ -52,7 +52,7 @@ fn describe(name: &str, kind: &str, mechanism: &dyn Mechanism, configuration: Va
         "kind": kind,
         "sentence": card.sentence,
         "cache": card.cache,
-        "bytes_per_token": layout.bytes_per_token(),
+        "bytes_per_token": layout.bytes_per_token(Dtype::F32),
         "planes": planes,
         "planes_text": planes_text.join("; "),
         "order": mechanism.order(),
