@@ -10,6 +10,12 @@ use std::ops::Range;
 /// Rows of a register tile.
 pub(crate) const TILE_ROWS: usize = 6;
 
+/// Values on a cache line.
+const LINE: usize = 16;
+
+/// How many rows ahead of reading are asked for.
+const AHEAD: usize = 8;
+
 /// Columns of the widest panel of any instruction set.
 pub(crate) const MAX_PANEL: usize = 64;
 
@@ -86,6 +92,10 @@ impl PackPanels<'_> {
         let b = self.b;
         let whole = b.cols() / S::LANES * S::LANES;
         for k in 0..b.rows() {
+            // Rows may be far apart, and short: no hardware foresees the next.
+            for j in (0..b.cols()).step_by(LINE) {
+                simd.prefetch(b.as_ptr().wrapping_add((k + AHEAD) * b.row_stride() + j));
+            }
             // SAFETY: row `k` of `b` has `cols` values one after the other (col_stride is 1).
             let row = unsafe { std::slice::from_raw_parts(b.as_ptr().add(k * b.row_stride()), b.cols()) };
             for j in (0..whole).step_by(S::LANES) {
@@ -109,6 +119,11 @@ impl PackPanels<'_> {
         let (whole_k, whole_j) = (b.rows() / lanes * lanes, b.cols() / lanes * lanes);
         for j in (0..whole_j).step_by(lanes) {
             for k in (0..whole_k).step_by(lanes) {
+                if k % LINE == 0 {
+                    for ahead in j + AHEAD..j + AHEAD + lanes {
+                        simd.prefetch(b.as_ptr().wrapping_add(ahead * b.col_stride() + k));
+                    }
+                }
                 // SAFETY: the square at `(k, j)` lies within `b`, whose row_stride is 1, and the panels have a place for each of
                 // its entries (asserted by `run`), rows `panel_width` apart.
                 unsafe {
