@@ -4,6 +4,7 @@ use crate::error::{LabError, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// What a checkpoint holds.
@@ -22,32 +23,37 @@ struct Entry {
 
 const MANIFEST: &str = "manifest.json";
 
+/// How the names of folders begin that are no checkpoint yet, or no longer.
+const ASIDE: &str = ".tmp-";
+
 /// Makes a checkpoint of a step: `fill` writes its files into a folder aside, everything goes to the disk, and only then does
 /// the folder get its name. Afterwards the `keep` latest stay. If anything fails, a full disk for one, what was there before
-/// is untouched.
+/// is untouched. A step that has an intact checkpoint keeps it: a run has the same bits whenever it comes by.
 ///
 /// # Errors
 /// What `fill` says, or what the file system does.
 pub fn write(run: &Path, step: u64, keep: usize, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let all = run.join("checkpoints");
-    fs::create_dir_all(&all).map_err(|why| LabError::io(&all, why))?;
-    let aside = all.join(format!(".tmp-{step}-{}", std::process::id()));
     let place = all.join(format!("step-{step:08}"));
+    if intact(&place, step) {
+        return Ok(place);
+    }
+    fs::create_dir_all(&all).map_err(|why| LabError::io(&all, why))?;
+    clear(&all)?;
+    if place.exists() {
+        discard(&place)?;
+    }
+    let aside = all.join(format!("{ASIDE}{step}"));
     let made = make(&aside, step, fill).and_then(|()| {
-        if place.exists() {
-            fs::remove_dir_all(&place).map_err(|why| LabError::io(&place, why))?;
-        }
         fs::rename(&aside, &place).map_err(|why| LabError::io(&place, why))?;
         sync(&all)
     });
     if let Err(why) = made {
-        // The first failure is what matters; a folder that stays aside is cleaned up by the next `latest`.
+        // The first failure is what matters; a folder that stays aside is cleared up by the next checkpoint.
         let _ = fs::remove_dir_all(&aside);
         return Err(why);
     }
-    for (_, old) in steps(&all)?.into_iter().rev().skip(keep.max(1)) {
-        fs::remove_dir_all(&old).map_err(|why| LabError::io(&old, why))?;
-    }
+    prune(&all, step, keep.max(1))?;
     Ok(place)
 }
 
@@ -60,12 +66,32 @@ pub fn latest(run: &Path) -> Result<Option<(u64, PathBuf)>> {
     if !all.exists() {
         return Ok(None);
     }
-    for entry in fs::read_dir(&all).map_err(|why| LabError::io(&all, why))?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(".tmp-") {
+    clear(&all)?;
+    Ok(steps(&all)?.into_iter().rev().find(|(step, path)| intact(path, *step)))
+}
+
+/// Keeps the latest checkpoints up to the step just written. Those above it were damaged, or the run would not have come by
+/// this step again: they must not count in its place.
+fn prune(all: &Path, written: u64, keep: usize) -> Result<()> {
+    let (until, above): (Vec<_>, Vec<_>) = steps(all)?.into_iter().partition(|(step, _)| *step <= written);
+    until.into_iter().rev().skip(keep).chain(above).try_for_each(|(_, path)| discard(&path))
+}
+
+/// Removes a checkpoint: out of sight in one move first, so that no half of it is ever seen.
+fn discard(path: &Path) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = path.with_file_name(format!("{ASIDE}old-{name}"));
+    fs::rename(path, &aside).and_then(|()| fs::remove_dir_all(&aside)).map_err(|why| LabError::io(path, why))
+}
+
+/// Removes what an interruption left aside. A run is locked by its one process, so nothing aside is still being written.
+fn clear(all: &Path) -> Result<()> {
+    for entry in fs::read_dir(all).map_err(|why| LabError::io(all, why))?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(ASIDE) {
             fs::remove_dir_all(entry.path()).map_err(|why| LabError::io(&entry.path(), why))?;
         }
     }
-    Ok(steps(&all)?.into_iter().rev().find(|(step, path)| intact(path, *step)))
+    Ok(())
 }
 
 fn make(aside: &Path, step: u64, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
@@ -86,11 +112,25 @@ fn make(aside: &Path, step: u64, fill: impl FnOnce(&Path) -> Result<()>) -> Resu
 }
 
 fn describe(path: &Path) -> Result<Entry> {
-    let bytes = fs::read(path).map_err(|why| LabError::io(path, why))?;
-    let hash = Sha256::digest(&bytes);
+    let (bytes, hash) = digest(path).map_err(|why| LabError::io(path, why))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let sha256 = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Entry { name, bytes: bytes.len() as u64, sha256 })
+    Ok(Entry { name, bytes, sha256: hash })
+}
+
+/// Length and hash of a file, read piece by piece since weights may be larger than what memory is left.
+fn digest(path: &Path) -> std::io::Result<(u64, String)> {
+    let (mut file, mut hash, mut piece) = (File::open(path)?, Sha256::new(), vec![0; 1 << 16]);
+    let mut bytes = 0;
+    loop {
+        match file.read(&mut piece)? {
+            0 => break,
+            n => {
+                hash.update(&piece[..n]);
+                bytes += n as u64;
+            }
+        }
+    }
+    Ok((bytes, hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
 }
 
 fn sync(path: &Path) -> Result<()> {
@@ -155,8 +195,28 @@ mod tests {
     fn what_an_interruption_left_is_removed() {
         let run = tempfile::tempdir().unwrap();
         save(run.path(), 1).unwrap();
-        fs::create_dir(run.path().join("checkpoints/.tmp-2-77")).unwrap();
+        fs::create_dir(run.path().join("checkpoints/.tmp-2")).unwrap();
         assert_eq!(latest(run.path()).unwrap().unwrap().0, 1);
         assert_eq!(fs::read_dir(run.path().join("checkpoints")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_intact_checkpoint_of_the_step_stays_and_a_damaged_one_is_replaced() {
+        let run = tempfile::tempdir().unwrap();
+        let weights = save(run.path(), 3).unwrap().join("weights");
+        write(run.path(), 3, 2, |_| panic!("there is nothing to write")).unwrap();
+        fs::write(&weights, "weights of x").unwrap();
+        save(run.path(), 3).unwrap();
+        assert_eq!(fs::read_to_string(&weights).unwrap(), "weights of 3");
+    }
+
+    #[test]
+    fn a_damaged_later_checkpoint_does_not_push_out_the_one_just_written() {
+        let run = tempfile::tempdir().unwrap();
+        let damaged = save(run.path(), 9).unwrap().join("weights");
+        fs::write(damaged, "").unwrap();
+        write(run.path(), 4, 1, |_| Ok(())).unwrap();
+        assert_eq!(latest(run.path()).unwrap().unwrap().0, 4);
+        assert_eq!(steps(&run.path().join("checkpoints")).unwrap().len(), 1);
     }
 }
