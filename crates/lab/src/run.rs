@@ -3,9 +3,12 @@
 use crate::environment;
 use crate::error::{LabError, Result};
 use serde_json::{Value, json};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+
+const LOCK: &str = ".lock";
+const METRICS: &str = "metrics.jsonl";
 
 /// The folder of a run, open for writing.
 #[derive(Debug)]
@@ -24,7 +27,8 @@ impl Run {
     /// If it exists and holds anything, or cannot be written.
     pub fn create(path: &Path, configuration: &Value) -> Result<Run> {
         let taken = match fs::read_dir(path) {
-            Ok(mut entries) => entries.next().is_some(),
+            // A lock alone is left of a creation that was cut off.
+            Ok(mut entries) => entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != LOCK)),
             Err(why) if why.kind() == ErrorKind::NotFound => false,
             Err(why) => return Err(LabError::io(path, why)),
         };
@@ -42,7 +46,7 @@ impl Run {
         });
         let text = serde_json::to_vec_pretty(&about).map_err(|why| LabError::json(path, why))?;
         replace(&path.join("run.json"), &text)?;
-        let metrics = append(&path.join("metrics.jsonl"))?;
+        let metrics = append(&path.join(METRICS))?;
         Ok(Run { path: path.into(), configuration: configuration.clone(), metrics, _lock: lock })
     }
 
@@ -52,10 +56,13 @@ impl Run {
     /// If it is no run, or another process has it.
     pub fn open(path: &Path) -> Result<Run> {
         let about = path.join("run.json");
-        let text = fs::read(&about).map_err(|why| LabError::io(&about, why))?;
+        let text = fs::read(&about).map_err(|why| match why.kind() {
+            ErrorKind::NotFound => LabError::content(path, "got no run.json, wanted the folder of a run"),
+            _ => LabError::io(&about, why),
+        })?;
         let mut about: Value = serde_json::from_slice(&text).map_err(|why| LabError::json(&about, why))?;
         let lock = lock(path)?;
-        let metrics = append(&path.join("metrics.jsonl"))?;
+        let metrics = append(&path.join(METRICS))?;
         Ok(Run { path: path.into(), configuration: about["configuration"].take(), metrics, _lock: lock })
     }
 
@@ -73,34 +80,54 @@ impl Run {
     ///
     /// # Errors
     /// If it cannot be written.
+    ///
+    /// # Panics
+    /// If the record has no "step": the run could not be resumed.
     pub fn record(&mut self, record: &Value) -> Result<()> {
+        assert!(record["step"].is_u64(), "a record without a step: {record}");
         let line = format!("{record}\n");
-        self.metrics.write_all(line.as_bytes()).map_err(|why| LabError::io(&self.path.join("metrics.jsonl"), why))
+        self.metrics.write_all(line.as_bytes()).map_err(|why| LabError::io(&self.path.join(METRICS), why))
     }
 
-    /// Cuts off what was recorded after a step, and a line that was torn.
+    /// Cuts off what was recorded after a step, and a last line that was torn.
     ///
     /// # Errors
-    /// If the file cannot be read or written.
+    /// If the file cannot be read or written, or another line is damaged.
     pub fn resume_at(&mut self, step: u64) -> Result<()> {
-        let path = self.path.join("metrics.jsonl");
-        let text = fs::read_to_string(&path).map_err(|why| LabError::io(&path, why))?;
-        let stays = |line: &&str| {
-            let record: Option<Value> = serde_json::from_str(line).ok();
-            line.ends_with('\n') && record.and_then(|record| record["step"].as_u64()).is_some_and(|at| at <= step)
-        };
-        let kept: String = text.split_inclusive('\n').filter(stays).collect();
-        replace(&path, kept.as_bytes())?;
+        let path = self.path.join(METRICS);
+        let text = fs::read(&path).map_err(|why| LabError::io(&path, why))?;
+        let mut kept = Vec::new();
+        for (index, line) in text.split_inclusive(|&byte| byte == b'\n').enumerate() {
+            if !line.ends_with(b"\n") {
+                break;
+            }
+            let record: Option<Value> = serde_json::from_slice(line).ok();
+            let at = record.and_then(|record| record["step"].as_u64()).ok_or_else(|| damaged(&path, index + 1, line))?;
+            if at <= step {
+                kept.extend_from_slice(line);
+            }
+        }
+        replace(&path, &kept)?;
         self.metrics = append(&path)?;
         Ok(())
     }
 }
 
+fn damaged(path: &Path, line: usize, got: &[u8]) -> LabError {
+    let got: String = String::from_utf8_lossy(got).trim_end().chars().take(40).collect();
+    LabError::content(path, format!("line {line}: got {got:?}, wanted a record with a step"))
+}
+
 fn lock(path: &Path) -> Result<File> {
-    let place = path.join(".lock");
+    let place = path.join(LOCK);
     let file = append(&place)?;
-    file.try_lock().map_err(|_| LabError::content(path, "another process is writing this run, wanted it to end first"))?;
-    Ok(file)
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(LabError::content(path, "another process is writing this run, wanted it to end first"))
+        }
+        Err(TryLockError::Error(why)) => Err(LabError::io(&place, why)),
+    }
 }
 
 fn append(path: &Path) -> Result<File> {
@@ -116,7 +143,11 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         file.sync_all()?;
         fs::rename(&beside, path)
     };
-    write().map_err(|why| LabError::io(path, why))
+    write().map_err(|why| {
+        // The first failure is what matters; the next replacement starts the file beside it anew.
+        let _ = fs::remove_file(&beside);
+        LabError::io(path, why)
+    })
 }
 
 #[cfg(test)]
@@ -137,7 +168,28 @@ mod tests {
         assert_eq!(run.configuration(), &json!({"seed": 1}));
         run.resume_at(3).unwrap();
         run.record(&json!({"step": 4})).unwrap();
-        let text = fs::read_to_string(path.join("metrics.jsonl")).unwrap();
+        let text = fs::read_to_string(path.join(METRICS)).unwrap();
         assert_eq!(text, "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n{\"step\":4}\n");
+    }
+
+    #[test]
+    fn a_damaged_line_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut run = Run::create(folder.path(), &json!({})).unwrap();
+        for damage in ["\0\0\0\n", "{\"loss\": 1}\n", "{\"step\": \n", "\n"] {
+            fs::write(folder.path().join(METRICS), format!("{{\"step\":1}}\n{damage}{{\"step\":2}}\n")).unwrap();
+            let error = run.resume_at(5).unwrap_err().to_string();
+            assert!(error.contains("metrics.jsonl: line 2: got") && !error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_no_run_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Run::open(folder.path()).unwrap_err().to_string().contains("no run.json"));
+        fs::write(folder.path().join("letter.txt"), "dear").unwrap();
+        assert!(Run::create(folder.path(), &json!({})).unwrap_err().to_string().contains("holds something"));
+        fs::rename(folder.path().join("letter.txt"), folder.path().join(LOCK)).unwrap();
+        Run::create(folder.path(), &json!({})).unwrap();
     }
 }
