@@ -14,14 +14,15 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// A new file in a run's folder. From a step above 0 it tells TensorBoard to forget what earlier files hold from there on.
+    /// A new file in a run's folder, for a run that has done `step` steps: it tells TensorBoard to forget what earlier files
+    /// hold of later ones.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn create(folder: &Path, step: u64) -> Result<EventWriter> {
         let seconds = now();
         let path = (0..)
-            .map(|n| folder.join(format!("events.out.tfevents.{:010}.attendant.{n}", seconds as u64)))
+            .map(|n| folder.join(format!("events.out.tfevents.{:010}.attendant.{n:04}", seconds as u64)))
             .find(|path| !path.exists())
             .expect("some number is free");
         let file = File::create(&path).map_err(|why| LabError::io(&path, why))?;
@@ -29,12 +30,8 @@ impl EventWriter {
         let mut version = event(seconds, 0);
         field_bytes(&mut version, 3, b"brain.Event:2");
         writer.write(&version)?;
-        if step > 0 {
-            // SessionLog { status: START }: later points of earlier files are dropped.
-            let mut start = event(seconds, step + 1);
-            field_bytes(&mut start, 7, &[0x08, 0x01]);
-            writer.write(&start)?;
-        }
+        // At step 0 too: a run may start over that was cut off before its first checkpoint.
+        writer.write(&start(seconds, step + 1))?;
         Ok(writer)
     }
 
@@ -43,17 +40,7 @@ impl EventWriter {
     /// # Errors
     /// If they cannot be written.
     pub fn scalars(&mut self, step: u64, scalars: &[(&str, f64)]) -> Result<()> {
-        let mut summary = Vec::new();
-        for (tag, value) in scalars {
-            let mut entry = Vec::new();
-            field_bytes(&mut entry, 1, tag.as_bytes());
-            entry.push(2 << 3 | 5);
-            entry.extend((*value as f32).to_le_bytes());
-            field_bytes(&mut summary, 1, &entry);
-        }
-        let mut event = event(now(), step);
-        field_bytes(&mut event, 5, &summary);
-        self.write(&event)
+        self.write(&summary(now(), step, scalars))
     }
 
     fn write(&mut self, event: &[u8]) -> Result<()> {
@@ -71,6 +58,28 @@ fn event(seconds: f64, step: u64) -> Vec<u8> {
     event.extend(seconds.to_le_bytes());
     event.push(2 << 3);
     varint(&mut event, step);
+    event
+}
+
+/// SessionLog { status: START } (field 7): what earlier files hold from this step on is dropped.
+fn start(seconds: f64, step: u64) -> Vec<u8> {
+    let mut start = event(seconds, step);
+    field_bytes(&mut start, 7, &[1 << 3, 1]);
+    start
+}
+
+/// An event with a summary (field 5): its values (field 1) are a tag (field 1) and a number (field 2).
+fn summary(seconds: f64, step: u64, scalars: &[(&str, f64)]) -> Vec<u8> {
+    let mut summary = Vec::new();
+    for (tag, value) in scalars {
+        let mut entry = Vec::new();
+        field_bytes(&mut entry, 1, tag.as_bytes());
+        entry.push(2 << 3 | 5);
+        entry.extend((*value as f32).to_le_bytes());
+        field_bytes(&mut summary, 1, &entry);
+    }
+    let mut event = event(seconds, step);
+    field_bytes(&mut event, 5, &summary);
     event
 }
 
@@ -102,14 +111,20 @@ fn masked(data: &[u8]) -> [u8; 4] {
 mod tests {
     use super::*;
 
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Bytes that TensorBoard 2.21's own protocol buffers and checksums give for the same events.
     #[test]
-    fn a_record_is_length_data_and_their_checksums() {
-        let record = record(&[1, 2, 3, 4, 5, 6, 7, 8]);
-        assert_eq!(record[..8], [8, 0, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(record[12..20], [1, 2, 3, 4, 5, 6, 7, 8]);
-        assert_eq!(record.len(), 24);
-        // CRC-32C of "123456789" is the check value of the polynomial's definition.
-        assert_eq!(crc32c::crc32c(b"123456789"), 0xE306_9283);
+    fn the_bytes_are_those_of_tensorboard() {
+        let event = summary(1_700_000_000.5, 300, &[("train/loss", 2.5), ("b", -1.0)]);
+        let want = concat!(
+            "2b00000000000000861bc34b0900002040fc54d94110ac022a1d0a110a0a747261696e2f6c6f7373",
+            "15000020400a080a016215000080bf2db39b9b",
+        );
+        assert_eq!(hex(&record(&event)), want);
+        assert_eq!(hex(&start(1.0, 3)), "09000000000000f03f10033a020801");
     }
 
     #[test]
