@@ -1,5 +1,6 @@
 //! What a comparison found, as data. `comparison.json` is this; tables and pictures are made from it and never the other way.
 
+use crate::interval::Interval;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
@@ -195,12 +196,8 @@ impl Measured {
     /// A single seed, or a value that is not finite, gives no interval.
     #[must_use]
     pub fn over_seeds(values: Vec<f64>) -> Self {
-        let n = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / n;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        let half = student_t_975(values.len().saturating_sub(1)) * (squares / (n - 1.0) / n).sqrt();
-        let end = |value: f64| value.is_finite().then_some(value);
-        Self { mean, low: end(mean - half), high: end(mean + half), values }
+        let Interval { mean, low, high } = Interval::of(&values);
+        Self { mean, low, high, values }
     }
 
     /// Both ends of the interval, when there are both.
@@ -224,23 +221,6 @@ impl Measured {
     }
 }
 
-/// The 97.5 % point of Student's t distribution.
-fn student_t_975(degrees_of_freedom: usize) -> f64 {
-    const EXACT: [f64; 10] = [12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281];
-    match degrees_of_freedom {
-        0 => f64::NAN,
-        small if small <= EXACT.len() => EXACT[small - 1],
-        // Fisher and Cornish's expansion around the normal point; from 11 degrees on it is right to four digits.
-        large => {
-            let (z, n) = (1.959_964_f64, large as f64);
-            let first = (z.powi(3) + z) / (4.0 * n);
-            let second = (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * n * n);
-            let third = (3.0 * z.powi(7) + 19.0 * z.powi(5) + 17.0 * z.powi(3) - 15.0 * z) / (384.0 * n.powi(3));
-            z + first + second + third
-        }
-    }
-}
-
 /// Json has no NaN: it is written as `null`, and a comparison with a diverged run must still be readable.
 fn null_is_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
@@ -254,24 +234,6 @@ fn nulls_are_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>,
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn interval_of_three_seeds_is_the_textbook_one() {
-        // Mean 2, standard deviation 1: 2 ± 4.3027 / sqrt(3).
-        let measured = Measured::over_seeds(vec![1.0, 2.0, 3.0]);
-        let (low, high) = measured.interval().unwrap();
-        assert!((low - (2.0 - 2.484_15)).abs() < 1e-4, "{low}");
-        assert!((high - (2.0 + 2.484_15)).abs() < 1e-4, "{high}");
-    }
-
-    #[test]
-    fn expansion_continues_the_table() {
-        // Tabulated 97.5 % points.
-        for (degrees, want) in [(11, 2.2010), (12, 2.1788), (20, 2.0860), (30, 2.0423), (120, 1.9799)] {
-            let got = student_t_975(degrees);
-            assert!((got - want).abs() < 5e-4, "{degrees}: {got}, not {want}");
-        }
-    }
 
     #[test]
     fn one_seed_or_a_diverged_one_has_no_interval() {

@@ -15,6 +15,7 @@ pub mod error;
 pub mod events;
 mod grid;
 pub mod hold;
+pub mod interval;
 mod number;
 pub mod optimizer;
 pub mod recall;
