@@ -41,14 +41,21 @@ impl Corpus {
             let at = why.utf8_error().valid_up_to();
             LabError::content(path, format!("byte {at}: got 0x{:02x}, wanted UTF-8 text", why.as_bytes()[at]))
         })?;
-        let tenth = text.floor_char_boundary(text.len() * 9 / 10);
-        let split = text[tenth..].find('\n').map_or(tenth, |line| tenth + line + 1);
+        let split = last_tenth(&text);
         if text[..split].trim().is_empty() || text[split..].trim().is_empty() {
             return Err(LabError::content(path, format!("got {} bytes of text, wanted enough to split off a tenth", text.len())));
         }
         let name = path.file_stem().map_or_else(|| "text".into(), |stem| stem.to_string_lossy().into_owned());
         Ok(Corpus { name, train: text[..split].into(), validation: text[split..].into() })
     }
+}
+
+/// Where the last tenth begins: at the line that begins there or next, or else at the last one before, or within the only line.
+fn last_tenth(text: &str) -> usize {
+    let tenth = text.floor_char_boundary(text.len() * 9 / 10);
+    let after = text[tenth..].find('\n').map(|at| tenth + at + 1).filter(|&at| !text[at..].trim().is_empty());
+    let before = || text[..tenth].rfind('\n').map(|at| at + 1).filter(|&at| !text[..at].trim().is_empty());
+    after.or_else(before).unwrap_or(tenth)
 }
 
 #[cfg(test)]
@@ -62,7 +69,9 @@ mod tests {
         assert!(corpus.validation.starts_with("Persuasion\n"));
         assert!(corpus.validation.contains("Sir Walter Elliot, of Kellynch Hall"));
         assert!(!corpus.train.contains("Kellynch") && corpus.train.contains("Pemberley") && corpus.train.contains("Northanger"));
-        assert!(!corpus.validation.contains("Pemberley"));
+        assert!(!corpus.validation.contains("Pemberley") && corpus.validation.ends_with("\nFinis\n\n"));
+        assert!(corpus.train.starts_with("EMMA\n"));
+        assert!(corpus.train.contains("British usage.\n\nPRIDE AND PREJUDICE\n\nBy Jane Austen\n"));
     }
 
     #[test]
@@ -77,5 +86,21 @@ mod tests {
             assert!(error.contains(name) && error.contains(word) && !error.contains('\n'), "{error}");
         }
         assert!(Corpus::from_file(&folder.path().join("missing")).unwrap_err().to_string().contains("missing"));
+    }
+
+    #[test]
+    fn the_last_tenth_begins_with_a_line() {
+        for (text, validation) in [
+            ("a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n", "j\n"),
+            ("short\na last line that is longer than a tenth\n", "a last line that is longer than a tenth\n"),
+            ("in one line, \u{e9}t", "\u{e9}t"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("novel.txt");
+            fs::write(&path, text).unwrap();
+            let corpus = Corpus::from_file(&path).unwrap();
+            assert_eq!((corpus.name.as_str(), corpus.validation.as_str()), ("novel", validation));
+            assert_eq!(corpus.train + &corpus.validation, text);
+        }
     }
 }

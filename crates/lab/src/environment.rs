@@ -30,19 +30,23 @@ pub fn git_revision() -> Option<String> {
 
 /// The time in UTC, for people.
 pub fn now() -> String {
-    let (y, m, d, h, min, s) = civil();
+    let (y, m, d, h, min, s) = civil(seconds());
     format!("{y:04}-{m:02}-{d:02} {h:02}:{min:02}:{s:02} UTC")
 }
 
 /// The time in UTC, for the name of a folder.
 pub fn stamp() -> String {
-    let (y, m, d, h, min, s) = civil();
+    let (y, m, d, h, min, s) = civil(seconds());
     format!("{y:04}{m:02}{d:02}-{h:02}{min:02}{s:02}")
 }
 
+/// Seconds since 1970.
+fn seconds() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}
+
 /// Year, month, day, hour, minute, second. Days become dates by counting in eras of 400 years from a first of March.
-fn civil() -> (i64, i64, i64, i64, i64, i64) {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+fn civil(seconds: i64) -> (i64, i64, i64, i64, i64, i64) {
     let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
@@ -50,4 +54,35 @@ fn civil() -> (i64, i64, i64, i64, i64, i64) {
     let month = (5 * day_of_year + 2) / 153;
     let (d, m) = (day_of_year - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
     (year + era * 400 + i64::from(m <= 2), m, d, rest / 3600, rest % 3600 / 60, rest % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_become_dates() {
+        // As the POSIX command date says: ends of years and of February, a leap year, a century that is none.
+        for (seconds, want) in [
+            (0, (1970, 1, 1, 0, 0, 0)),
+            (951_782_399, (2000, 2, 28, 23, 59, 59)),
+            (951_782_400, (2000, 2, 29, 0, 0, 0)),
+            (1_709_251_199, (2024, 2, 29, 23, 59, 59)),
+            (1_735_689_599, (2024, 12, 31, 23, 59, 59)),
+            (4_107_542_400, (2100, 3, 1, 0, 0, 0)),
+        ] {
+            assert_eq!(civil(seconds), want);
+        }
+    }
+
+    #[test]
+    fn work_takes_processor_seconds() {
+        let Some(before) = cpu_seconds() else { return println!("skipped: this system does not tell") };
+        let mut sum = 0_u64;
+        let began = std::time::Instant::now();
+        while cpu_seconds().unwrap() < before + 0.03 {
+            sum = (0..100_000).fold(sum, |sum: u64, i| std::hint::black_box(sum ^ i));
+            assert!(began.elapsed().as_secs() < 60, "busy for a minute and no processor time");
+        }
+    }
 }
