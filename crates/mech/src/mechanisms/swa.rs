@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 /// Sliding-window attention.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Swa {
     /// Keys a query sees, its own among them.
     pub window: usize,

@@ -1,0 +1,65 @@
+//! How far two answers are apart, and how far they may be.
+
+use super::Verdict;
+
+/// Bounds of RMS(got - want) / RMS(want) for f32 against f64. The unit roundoff of f32 is 6e-8.
+pub mod bound {
+    /// Outputs: two products with a softmax or a recurrence between them.
+    pub const VALUES: f64 = 2e-6;
+    /// Gradients: the same twice, and differences of sums that partly cancel.
+    pub const GRADIENTS: f64 = 1e-5;
+    /// A slope along a line, against a difference of two f32 losses: rounding over the step, and the step's own error.
+    pub const DIFFERENCES: f64 = 2e-3;
+    /// An RMS below this share of the largest one is a derivative that is 0 and was summed in f64.
+    pub const VANISHES: f64 = 1e-12;
+}
+
+pub(super) fn rms(values: impl IntoIterator<Item = f64>) -> f64 {
+    let (mut sum, mut count) = (0.0, 0usize);
+    for value in values {
+        (sum, count) = (sum + value * value, count + 1);
+    }
+    (sum / count.max(1) as f64).sqrt()
+}
+
+/// RMS(got - want) / RMS(want) up to `bound`.
+pub(super) fn close(what: &str, got: &[f32], want: &[f64], bound: f64) -> Verdict {
+    close_to_scale(what, got, want, rms(want.iter().copied()), bound)
+}
+
+/// RMS(got - want) / scale up to `bound`.
+pub(super) fn close_to_scale(what: &str, got: &[f32], want: &[f64], scale: f64, bound: f64) -> Verdict {
+    if got.len() != want.len() {
+        return Err(format!("{what}: wanted {} values, got {}", want.len(), got.len()));
+    }
+    let distance = |i: usize| f64::from(got[i]) - want[i];
+    let error = rms((0..got.len()).map(distance)) / scale;
+    // Not `error > bound`: NaN must not pass.
+    if error <= bound || got.is_empty() {
+        return Ok(());
+    }
+    let size = |i: &usize| if distance(*i).is_nan() { f64::INFINITY } else { distance(*i).abs() };
+    let worst = (0..got.len()).max_by(|a, b| size(a).total_cmp(&size(b))).unwrap_or(0);
+    Err(format!("{what}: error {error:.3e} above {bound:.0e}; worst at {worst}: got {}, wanted {}", got[worst], want[worst]))
+}
+
+/// The same bits.
+pub(super) fn same(what: &str, got: &[f32], want: &[f32]) -> Verdict {
+    if got.len() != want.len() {
+        return Err(format!("{what}: wanted {} values, got {}", want.len(), got.len()));
+    }
+    let differs = |i: &usize| got[*i].to_bits() != want[*i].to_bits();
+    let distance = |i: &usize| (got[*i] - want[*i]).abs();
+    let Some(worst) = (0..got.len()).filter(differs).max_by(|a, b| distance(a).total_cmp(&distance(b))) else { return Ok(()) };
+    let count = (0..got.len()).filter(differs).count();
+    let total = got.len();
+    Err(format!("{what}: {count} of {total} values differ; worst at {worst}: got {:?}, wanted {:?}", got[worst], want[worst]))
+}
+
+/// Every value a number.
+pub(super) fn finite(what: &str, values: &[f32]) -> Verdict {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(at) => Err(format!("{what}: {} at {at} of {}", values[at], values.len())),
+        None => Ok(()),
+    }
+}

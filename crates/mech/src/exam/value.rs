@@ -1,0 +1,186 @@
+//! Points about values: outputs and gradients against the oracle.
+
+use super::Verdict;
+use super::candidate::{Candidate, Chunk, Desk, Text};
+use super::compare::{bound, close, close_to_scale, finite, rms};
+use super::schedule::storages;
+use crate::mechanism::Oracle;
+use attendant_core::{Random, Tensor};
+use attendant_state::{SequenceState, Storage};
+use std::sync::Arc;
+
+/// Lengths of the texts that gradients are compared on: one row, one past the smallest tiles, and one past windows.
+const GRADIENT_LENGTHS: [usize; 3] = [1, 17, 6];
+
+/// Point 1: whole sequences of odd lengths, in one call without a state, give what the oracle gives.
+///
+/// # Errors
+/// Which sequence, and how far it is off.
+pub fn equals_oracle<M: Oracle>(candidate: &Candidate<'_, M>) -> Verdict {
+    let desk = Desk::new(2);
+    let mut random = Random::new(candidate.seed, "equals_oracle");
+    let texts = candidate.texts(&mut random, &[1, 3, 17, 33, 65]);
+    let chunks: Vec<_> = texts.iter().map(Text::whole).collect();
+    let y = candidate.call(&desk, &chunks, &mut [])?;
+    let mut y = y.as_slice();
+    for text in &texts {
+        let got = y.split_off(..text.rows * candidate.width()).ok_or("fewer outputs than rows")?;
+        close(&format!("{} rows", text.rows), got, &candidate.oracle(text), bound::VALUES)?;
+    }
+    Ok(())
+}
+
+/// Point 2: random chunks of ragged batches, sequences coming and going, over any store, give what the oracle gives.
+///
+/// # Errors
+/// Which sequence of which schedule, and how far it is off.
+pub fn any_chunking<M: Oracle>(candidate: &Candidate<'_, M>) -> Verdict {
+    let desk = Desk::new(2);
+    for round in 0..4 {
+        chunked(candidate, &desk, &mut Random::at(candidate.seed, "any_chunking", round))?;
+    }
+    Ok(())
+}
+
+pub(super) fn chunked<M: Oracle>(candidate: &Candidate<'_, M>, desk: &Desk, random: &mut Random) -> Verdict {
+    let lengths: Vec<_> = (0..3).map(|_| [1, 3, 17, 33, 40, 50][random.below(6)]).collect();
+    let texts = candidate.texts(random, &lengths);
+    let storages = storages();
+    let mut states: Vec<_> = texts.iter().map(|_| candidate.empty(storages[random.below(storages.len())])).collect();
+    let schedule = candidate.schedule(random, &texts);
+    let outputs = candidate.follow(desk, &texts, &mut states, &schedule, |_| Ok(()))?;
+    for ((text, got), state) in texts.iter().zip(&outputs).zip(&states) {
+        let what = || format!("{} rows in {:?}, chunks {schedule:?}", text.rows, state.storage());
+        close(&what(), got, &candidate.oracle(text), bound::VALUES)?;
+    }
+    Ok(())
+}
+
+/// Point 4: gradients of every input and parameter, of whole sequences against dual numbers, and over a past that stays as
+/// it is: those of the inputs against dual numbers, those of parameters against differences.
+///
+/// # Errors
+/// Which gradient, and how far it is off.
+pub fn gradients<M: Oracle>(candidate: &Candidate<'_, M>) -> Verdict {
+    let desk = Desk::new(2);
+    whole_gradients(candidate, &desk)?;
+    if candidate.whole() { Ok(()) } else { gradients_over_a_past(candidate, &desk) }
+}
+
+pub(super) fn whole_gradients<M: Oracle>(candidate: &Candidate<'_, M>, desk: &Desk) -> Verdict {
+    let mut random = Random::new(candidate.seed, "gradients");
+    let texts = candidate.texts(&mut random, &GRADIENT_LENGTHS);
+    let chunks: Vec<_> = texts.iter().map(Text::whole).collect();
+    let weights = weights(candidate, &mut random, GRADIENT_LENGTHS.iter().sum());
+    let got = candidate.record(desk, &chunks, &mut [], &weights)?.gradients;
+    let want = candidate.exact_gradients(&texts, &weights);
+    let size = |values: &[f64]| rms(values.iter().copied());
+    let largest = want.iter().map(|(_, want)| size(want)).fold(0.0, f64::max);
+    for ((name, got), (_, want)) in got.iter().zip(&want) {
+        // What is 0 in exact numbers has no size to measure an error by.
+        let scale = if size(want) < bound::VANISHES * largest { largest } else { size(want) };
+        close_to_scale(&format!("gradient of {name}"), got, want, scale, bound::GRADIENTS)?;
+    }
+    Ok(())
+}
+
+/// A first chunk that only fills the planes, then a second that records over them.
+fn gradients_over_a_past<M: Oracle>(candidate: &Candidate<'_, M>, desk: &Desk) -> Verdict {
+    let mut random = Random::new(candidate.seed, "gradients over a past");
+    let texts = candidate.texts(&mut random, &[12, 9]);
+    let cuts = [7, 4];
+    let mut filled: Vec<_> = texts.iter().map(|_| candidate.empty(Storage::paged(3))).collect();
+    let before: Vec<_> = texts.iter().zip(cuts).map(|(text, cut)| Chunk { text, rows: 0..cut }).collect();
+    candidate.call(desk, &before, &mut filled.iter_mut().collect::<Vec<_>>())?;
+    let chunks: Vec<_> = texts.iter().zip(cuts).map(|(text, cut)| Chunk { text, rows: cut..text.rows }).collect();
+    let weights = weights(candidate, &mut random, chunks.iter().map(|chunk| chunk.rows.len()).sum());
+    let got = candidate.record(desk, &chunks, &mut fork(&filled).iter_mut().collect::<Vec<_>>(), &weights)?.gradients;
+
+    // Rows of the second chunk do not act through the planes: the oracle of the whole text knows their gradient.
+    let (mut padded, mut rest) = (Vec::new(), weights.as_slice());
+    for chunk in &chunks {
+        padded.resize(padded.len() + chunk.rows.start * candidate.width(), 0.0);
+        padded.extend_from_slice(rest.split_off(..chunk.rows.len() * candidate.width()).expect("a weight for every output"));
+    }
+    let want = candidate.exact_gradient_of_x(&texts, &padded);
+    let (mut of_chunks, mut rest) = (Vec::new(), want.as_slice());
+    for chunk in &chunks {
+        let of_text = rest.split_off(..chunk.text.rows * candidate.width()).expect("a gradient for every input");
+        of_chunks.extend_from_slice(&of_text[chunk.rows.start * candidate.width()..]);
+    }
+    close("gradient of x over a past", &got[0].1, &of_chunks, bound::GRADIENTS)?;
+
+    let largest = got.iter().map(|(_, gradient)| rms(gradient.iter().map(|&g| g.into()))).fold(0.0, f64::max);
+    for (index, (name, tensor)) in candidate.parameters.iter().enumerate() {
+        let (_, gradient) = got.iter().find(|(known, _)| known == name).expect("a recorded call gives every gradient");
+        let mut line = vec![0.0; tensor.data().len()];
+        random.fill_normal(&mut line, 1.0);
+        let slope: f64 = gradient.iter().zip(&line).map(|(&g, &l)| f64::from(g) * f64::from(l)).sum();
+        let want = slope_along(candidate, desk, &chunks, &filled, &weights, (index, &line))?;
+        // A slope along a normal line is as large as the gradient is long; rounding of the losses is as large for all.
+        let size = rms(gradient.iter().map(|&g| g.into())).max(largest / 100.0);
+        let scale = size * (line.len() as f64).sqrt();
+        close_to_scale(&format!("slope of {name} over a past"), &[slope as f32], &[want], scale, bound::DIFFERENCES)?;
+    }
+    Ok(())
+}
+
+/// The slope of the loss as one parameter moves along a line, by differences of fourth order.
+fn slope_along<M: Oracle>(
+    candidate: &Candidate<'_, M>,
+    desk: &Desk,
+    chunks: &[Chunk<'_>],
+    states: &[SequenceState],
+    weights: &[f32],
+    (index, line): (usize, &[f32]),
+) -> Result<f64, String> {
+    let step = 1.0 / 64.0;
+    let loss_at = |steps: f32| -> Result<f64, String> {
+        let mut moved = Candidate { parameters: candidate.parameters.clone(), ..*candidate };
+        let (name, tensor) = &candidate.parameters[index];
+        let values: Vec<f32> = tensor.data().iter().zip(line).map(|(value, line)| value + steps * step * line).collect();
+        moved.parameters[index] = (*name, Arc::new(Tensor::new(tensor.shape(), &values)));
+        let y = moved.call(desk, chunks, &mut fork(states).iter_mut().collect::<Vec<_>>())?;
+        Ok(y.iter().zip(weights).map(|(&y, &weight)| f64::from(y) * f64::from(weight)).sum())
+    };
+    let near = loss_at(1.0)? - loss_at(-1.0)?;
+    let far = loss_at(2.0)? - loss_at(-2.0)?;
+    Ok((8.0 * near - far) / (12.0 * f64::from(step)))
+}
+
+fn fork(states: &[SequenceState]) -> Vec<SequenceState> {
+    states.iter().map(SequenceState::fork).collect()
+}
+
+pub(super) fn weights<M: Oracle>(candidate: &Candidate<'_, M>, random: &mut Random, rows: usize) -> Vec<f32> {
+    let mut weights = vec![0.0; rows * candidate.width()];
+    random.fill_normal(&mut weights, 1.0);
+    weights
+}
+
+/// Point 12: inputs a hundred and ten thousand times their usual size, which make scores of 1e4 and 1e8, give finite outputs
+/// and gradients.
+///
+/// # Errors
+/// What is not finite, and where.
+pub fn extreme<M: Oracle>(candidate: &Candidate<'_, M>) -> Verdict {
+    let desk = Desk::new(2);
+    for scale in [100.0, 10_000.0] {
+        let mut random = Random::new(candidate.seed, "extreme");
+        let texts = [1, 3, 33].map(|rows| candidate.text(&mut random, rows, scale));
+        let chunks: Vec<_> = texts.iter().map(Text::whole).collect();
+        finite(&format!("outputs of inputs of {scale}"), &candidate.call(&desk, &chunks, &mut [])?)?;
+        let weights = weights(candidate, &mut random, 37);
+        let recorded = candidate.record(&desk, &chunks, &mut [], &weights)?;
+        finite(&format!("recorded outputs of inputs of {scale}"), &recorded.y)?;
+        for (name, gradient) in &recorded.gradients {
+            finite(&format!("gradient of {name} of inputs of {scale}"), gradient)?;
+        }
+        let mut states: Vec<_> = texts.iter().map(|_| candidate.empty(Storage::paged(3))).collect();
+        let schedule = candidate.schedule(&mut random, &texts);
+        for y in candidate.follow(&desk, &texts, &mut states, &schedule, |_| Ok(()))? {
+            finite(&format!("outputs in chunks of inputs of {scale}"), &y)?;
+        }
+    }
+    Ok(())
+}
