@@ -26,7 +26,8 @@ fn reference(command: Command) -> String {
     let mut text = String::new();
     for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
         let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
-        let _ = writeln!(text, "## attendant {}\n\n{about}.\n\n| option | meaning | default |\n| --- | --- | --- |", sub.get_name());
+        let _ =
+            writeln!(text, "## attendant {}\n\n{about}.\n\n| option | meaning | default |\n| --- | --- | --- |", sub.get_name());
         for argument in sub.get_arguments().filter(|argument| argument.get_id() != "help") {
             let values: Vec<String> = argument.get_value_names().into_iter().flatten().map(|name| format!(" {name}")).collect();
             let takes = if argument.get_action().takes_values() { values.concat() } else { String::new() };
@@ -43,7 +44,11 @@ fn reference(command: Command) -> String {
                 Vec::new()
             };
             let choices: Vec<String> = argument.get_possible_values().iter().map(|value| value.get_name().to_string()).collect();
-            let choices = if choices.is_empty() || !argument.get_action().takes_values() { String::new() } else { format!(" ({})", choices.join(", ")) };
+            let choices = if choices.is_empty() || !argument.get_action().takes_values() {
+                String::new()
+            } else {
+                format!(" ({})", choices.join(", "))
+            };
             let _ = writeln!(text, "| `{name}` | {help}{choices} | {} |", defaults.join(","));
         }
         text.push('\n');

@@ -16,7 +16,8 @@ pub(crate) fn run(options: &Generate) -> Done {
         options.model.clone()
     } else {
         let latest = checkpoint::latest(&options.model)?;
-        let missing = || Failure::Refused(format!("{}: no checkpoint there, wanted a run or a checkpoint", options.model.display()));
+        let missing =
+            || Failure::Refused(format!("{}: no checkpoint there, wanted a run or a checkpoint", options.model.display()));
         latest.ok_or_else(missing)?.1
     };
     let decoder = model_checkpoint::load(&folder).map_err(attendant_lab::LabError::from)?;

@@ -20,16 +20,24 @@ pub(crate) fn run(options: &Mechanisms) -> Done {
     if options.json {
         anstream::println!("{}", serde_json::to_string_pretty(&rows).expect("rows are JSON already"));
     } else if options.markdown {
-        anstream::println!("| name | keeps per token | planes | bytes a token* | tier | paper | published models |\n| --- | --- | --- | ---: | --- | --- | --- |");
+        anstream::println!(
+            "| name | keeps per token | planes | bytes a token* | tier | paper | published models |\n| --- | --- | --- | ---: | --- | --- | --- |"
+        );
         for row in &rows {
-            let cells = ["name", "cache", "planes_text", "bytes_per_token", "tier", "paper", "models_text"].map(|key| text(&row[key]));
+            let cells =
+                ["name", "cache", "planes_text", "bytes_per_token", "tier", "paper", "models_text"].map(|key| text(&row[key]));
             anstream::println!("| {} |", cells.join(" | "));
         }
         anstream::println!("\n\\* one layer in f32, at d_model 512 with 8 heads of 64.");
     } else {
         for row in &rows {
             anstream::println!("{:<10} {}", text(&row["name"]), text(&row["sentence"]));
-            anstream::println!("{:<10} {} values a token; {} bytes a layer in f32 with 8 heads of 64", "", text(&row["cache"]), text(&row["bytes_per_token"]));
+            anstream::println!(
+                "{:<10} {} values a token; {} bytes a layer in f32 with 8 heads of 64",
+                "",
+                text(&row["cache"]),
+                text(&row["bytes_per_token"])
+            );
             anstream::println!("{:<10} planes: {}", "", text(&row["planes_text"]));
             anstream::println!("{:<10} {}; tier {}\n", "", text(&row["paper"]), text(&row["tier"]));
         }

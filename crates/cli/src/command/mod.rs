@@ -8,9 +8,9 @@ pub(crate) mod mechanisms;
 pub(crate) mod sweep;
 pub(crate) mod train;
 
+use crate::failure::Failure;
 use attendant_core::Processor;
 use attendant_core::kernels::Isa;
-use crate::failure::Failure;
 
 /// The threads and instruction set to use.
 fn processor(threads: Option<usize>) -> Result<Processor, Failure> {

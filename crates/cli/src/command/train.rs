@@ -33,10 +33,13 @@ pub(crate) fn run(options: &Train) -> Done {
     bar.finish();
     match ended? {
         Ending::Finished(judgement) => {
-            let result = serde_json::json!({"steps": trainer.step(), "validation_loss": judgement.loss, "accuracy": judgement.accuracy});
+            let result =
+                serde_json::json!({"steps": trainer.step(), "validation_loss": judgement.loss, "accuracy": judgement.accuracy});
             anstream::println!("{result}");
             Ok(())
         }
-        Ending::Interrupted { step } => Err(Failure::Interrupted(format!("interrupted after step {step}; saved, continue with --resume"))),
+        Ending::Interrupted { step } => {
+            Err(Failure::Interrupted(format!("interrupted after step {step}; saved, continue with --resume")))
+        }
     }
 }

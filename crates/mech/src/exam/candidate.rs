@@ -78,10 +78,6 @@ impl<'a, M: Oracle> Candidate<'a, M> {
         self.mechanism.d_model()
     }
 
-    pub(super) fn causal(&self) -> bool {
-        self.mechanism.order() == Order::Causal
-    }
-
     /// Whether a sequence must be given whole.
     pub(super) fn whole(&self) -> bool {
         self.mechanism.order() == Order::Bidirectional

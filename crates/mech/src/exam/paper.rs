@@ -45,12 +45,14 @@ fn complete(mechanism: &impl Mechanism) -> Verdict {
     Ok(())
 }
 
-/// A year, and a number as arXiv gives them.
+/// A year, and a number as arXiv gives them: four digits after the point until 2014, five since.
 fn names_a_paper(paper: &str) -> bool {
     let mut words = paper.split(|c: char| !c.is_ascii_digit() && c != '.').map(|word| word.trim_matches('.'));
     let digits = |word: &str, count| word.len() == count && word.bytes().all(|byte| byte.is_ascii_digit());
     let year = words.clone().any(|word| digits(word, 4) && (word.starts_with("19") || word.starts_with("20")));
-    year && words.any(|word| word.split_once('.').is_some_and(|(month, number)| digits(month, 4) && digits(number, 5)))
+    year && words.any(|word| {
+        word.split_once('.').is_some_and(|(month, number)| digits(month, 4) && (digits(number, 4) || digits(number, 5)))
+    })
 }
 
 fn written_down<M: Registered>(mechanism: &M, preset: &str) -> Verdict {

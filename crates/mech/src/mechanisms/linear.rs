@@ -1,6 +1,6 @@
 //! Linear attention: the softmax replaced by a product of features, so that the past sums up in one matrix.
 //!
-//! `y_h = (S^T f(q)) / (z . f(q))` with `S = sum f(k) v^T`, `z = sum f(k)` over the past and `f(x) = elu(x) + 1`.
+//! `y_h = (S^T f(q)) / (z . f(q) + 1e-6)` with `S = sum f(k) v^T`, `z = sum f(k)` over the past and `f(x) = elu(x) + 1`.
 //!
 //! Shapes: q and k `[N, H * D]`, v `[N, H * D]`, S `[B, H, D, D + 1]`: z is the column of values that are all 1.
 //! Planes: `s`, one row of `H D (D + 1)` values, whatever the length.
@@ -15,6 +15,9 @@ use attendant_core::ops::{Scan, ScanGate, Unary};
 use attendant_core::{Real, Result, Rows, Var, error::require};
 use attendant_state::{Growth, Plane, StateLayout};
 use serde::{Deserialize, Serialize};
+
+/// Added to the sum of weights: features of very negative values vanish, and then nothing is left to divide by.
+const EPSILON: f32 = 1e-6;
 
 /// Linear attention.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,6 +90,8 @@ impl Mechanism for Linear {
         cx.keep("s", recurrence.state)?;
         let parts = cx.reshape(recurrence.rows, d + 1);
         let (sum, total) = (cx.columns(parts, 0..d), cx.columns(parts, d..d + 1));
+        let epsilon = cx.constant(rows, 1, &vec![EPSILON; rows]);
+        let total = cx.add(total, epsilon);
         let y = cx.divide_rows(sum, total);
         let y = cx.reshape(y, width);
         Ok(cx.linear(y, p["o_proj"], None))
@@ -105,7 +110,7 @@ impl Oracle for Linear {
             for t in 0..x.rows() {
                 let scale = S::from((d as f64).powf(-0.5));
                 let q: Vec<S> = head(t, &p["q_proj"], h).into_iter().map(|q| feature(q * scale)).collect();
-                let (mut total, mut sum) = (S::from(0.0), vec![S::from(0.0); d]);
+                let (mut total, mut sum) = (S::from(EPSILON.into()), vec![S::from(0.0); d]);
                 for past in 0..=t {
                     let k: Vec<S> = head(past, &p["k_proj"], h).into_iter().map(feature).collect();
                     let v = head(past, &p["v_proj"], h);
