@@ -97,6 +97,7 @@ impl<const N: usize> Sub for Dual<N> {
     }
 }
 
+#[allow(clippy::suspicious_arithmetic_impl, reason = "the rule of derivatives needs the other operators")]
 impl<const N: usize> Mul for Dual<N> {
     type Output = Self;
     fn mul(self, b: Self) -> Self {
@@ -104,6 +105,7 @@ impl<const N: usize> Mul for Dual<N> {
     }
 }
 
+#[allow(clippy::suspicious_arithmetic_impl, reason = "the rule of derivatives needs the other operators")]
 impl<const N: usize> Div for Dual<N> {
     type Output = Self;
     fn div(self, b: Self) -> Self {

@@ -159,7 +159,7 @@ impl Tape {
     /// If `width` does not divide the values.
     pub fn reshape(&mut self, x: Var, width: usize) -> Var {
         let len = self.rows(x) * self.width(x);
-        assert!(width > 0 && len % width == 0, "{len} values as rows of {width}");
+        assert!(width > 0 && len.is_multiple_of(width), "{len} values as rows of {width}");
         self.operation(&[x], len / width, width, Reshape { x }, |tape, y, _| y.copy_from_slice(tape.value(x)))
     }
 

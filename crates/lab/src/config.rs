@@ -1,6 +1,7 @@
 //! The configuration of a training run: what `run.toml` holds and `--set` changes.
 
 use crate::error::{LabError, Result};
+use crate::recall::Recall;
 use attendant_mech::{Size, preset};
 use attendant_model::plan::{FeedForward, Norm, Plan, Positions};
 use serde::{Deserialize, Serialize};
@@ -185,8 +186,9 @@ impl Config {
                 format!("got {}, wanted at least 258: every byte, one merge and the end of text", self.data.vocabulary_size);
             return Err(invalid("data.vocabulary_size", why));
         }
-        if self.data.task == TaskKind::Recall && (self.data.pairs == 0 || self.data.context < 4 * self.data.pairs) {
-            let why = format!("got {}, wanted 1 to a quarter of data.context ({})", self.data.pairs, self.data.context / 4);
+        let most = Recall::MOST_PAIRS.min(self.data.context / 4);
+        if self.data.task == TaskKind::Recall && !(1..=most).contains(&self.data.pairs) {
+            let why = format!("got {}, wanted 1 to {most}, at most a quarter of data.context", self.data.pairs);
             return Err(invalid("data.pairs", why));
         }
         let training = &self.training;

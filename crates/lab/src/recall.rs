@@ -24,6 +24,9 @@ pub enum Split {
 }
 
 impl Recall {
+    /// Pairs that can be told apart: one for each key.
+    pub const MOST_PAIRS: usize = SYMBOLS;
+
     /// `pairs` pairs in sequences of `length` tokens, of which `2 * pairs` state them and the others ask.
     ///
     /// # Panics

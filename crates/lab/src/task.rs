@@ -17,7 +17,7 @@ pub enum Task {
     /// The next token of a text.
     Text {
         /// How text becomes tokens.
-        vocabulary: Vocabulary,
+        vocabulary: Box<Vocabulary>,
         /// Name of the text.
         name: String,
         /// Tokens to learn from.
@@ -57,7 +57,7 @@ impl Task {
                 return Err(Error::config(format!("text {}", corpus.name), why).into());
             }
         }
-        Ok(Task::Text { vocabulary, name: corpus.name, train, validation })
+        Ok(Task::Text { vocabulary: Box::new(vocabulary), name: corpus.name, train, validation })
     }
 
     /// Tokens of the vocabulary.

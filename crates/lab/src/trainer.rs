@@ -86,6 +86,7 @@ impl Trainer {
     /// # Errors
     /// If the configuration or its text cannot be used.
     pub fn in_memory(config: Config, processor: Processor) -> Result<Trainer> {
+        config.check()?;
         let task = Task::new(&config)?;
         Trainer::with_task(config, task, processor)
     }

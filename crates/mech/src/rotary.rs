@@ -39,7 +39,7 @@ impl Rotary {
     /// # Errors
     /// If the width is odd, 0 or larger than the head, or the base is not above 0.
     pub fn check(&self, d_head: usize) -> Result<()> {
-        let fits = self.width > 0 && self.width % 2 == 0 && self.width <= d_head;
+        let fits = self.width > 0 && self.width.is_multiple_of(2) && self.width <= d_head;
         require(fits, "rotary.width", || format!("got {}, wanted an even number up to the head width {d_head}", self.width))?;
         if self.base.is_finite() && self.base > 0.0 {
             Ok(())

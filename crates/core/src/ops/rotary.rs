@@ -8,7 +8,7 @@ impl Tape {
     /// 2104.09864). No gradient flows to the table.
     pub fn rope(&mut self, x: Var, table: Var, spec: Rope) -> Var {
         let (rows, width) = (self.rows(x), self.width(x));
-        self.operation(&[x], rows, width, Rotate { x, table, spec: spec.clone() }, |tape, y, _| {
+        self.operation(&[x], rows, width, Rotate { x, table, spec }, |tape, y, _| {
             rope(tape.processor().machine(), y, tape.value(x), tape.value(table), &spec);
         })
     }

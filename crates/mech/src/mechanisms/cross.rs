@@ -56,7 +56,7 @@ impl Mechanism for Cross {
         require(self.heads > 0 && self.d_head > 0, "heads, d_head", || {
             format!("got {} and {}, wanted at least 1", self.heads, self.d_head)
         })?;
-        let divides = self.kv_heads > 0 && self.heads % self.kv_heads == 0;
+        let divides = self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads);
         require(divides, "kv_heads", || format!("got {}, wanted a divisor of the {} query heads", self.kv_heads, self.heads))
     }
 

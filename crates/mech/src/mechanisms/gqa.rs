@@ -176,7 +176,7 @@ impl Mechanism for Gqa {
         require(self.d_model > 0, "d_model", || "got 0, wanted at least 1".into())?;
         require(self.heads > 0, "heads", || "got 0, wanted at least 1".into())?;
         require(self.d_head > 0, "d_head", || "got 0, wanted at least 1".into())?;
-        let divides = self.kv_heads > 0 && self.heads % self.kv_heads == 0;
+        let divides = self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads);
         require(divides, "kv_heads", || format!("got {}, wanted a divisor of the {} query heads", self.kv_heads, self.heads))?;
         self.rotary.map_or(Ok(()), |rotary| rotary.check(self.d_head))?;
         self.pattern.check()
@@ -229,7 +229,7 @@ impl Registered for Gqa {
             "mha" => size.heads,
             "mqa" => 1,
             // A quarter of the heads where that divides, else the largest count below that does.
-            _ => (1..=size.heads.div_ceil(4)).rev().find(|g| size.heads % g == 0).unwrap_or(1),
+            _ => (1..=size.heads.div_ceil(4)).rev().find(|g| size.heads.is_multiple_of(*g)).unwrap_or(1),
         };
         let rotary = (size.d_head >= 2).then(|| Rotary::new(size.d_head / 2 * 2));
         let Size { d_model, heads, d_head } = size;
