@@ -38,6 +38,7 @@ pub use state::{declared_bytes, rewinding, stores_agree};
 pub use value::{any_chunking, equals_oracle, extreme, gradients};
 
 use crate::mechanism::{Oracle, Registered};
+use std::panic::{self, AssertUnwindSafe};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The answer to a point: nothing, or what is wrong.
@@ -51,13 +52,19 @@ pub fn sit<M: Registered>(preset: &str, point: impl Fn(&Candidate<'_, M>) -> Ver
     M::exam(preset).iter().try_for_each(|mechanism| examine(mechanism, &point))
 }
 
-/// Puts one point to one configuration.
+/// Puts one point to one configuration. A panic on the way is an answer too: it is given with configuration and seed.
 ///
 /// # Errors
 /// The configuration, the seed and what is wrong.
 pub fn examine<M: Oracle>(mechanism: &M, point: impl Fn(&Candidate<'_, M>) -> Verdict) -> Verdict {
     let seed = seed()?;
-    point(&Candidate::new(mechanism, seed)).map_err(|why| format!("{why}\n  {mechanism:?}\n  ATTENDANT_SEED={seed}"))
+    // A candidate that panicked is not looked at again.
+    let verdict = panic::catch_unwind(AssertUnwindSafe(|| point(&Candidate::new(mechanism, seed))));
+    let verdict = verdict.unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
+        Err(format!("panicked: {}", text.unwrap_or("without a message")))
+    });
+    verdict.map_err(|why| format!("{why}\n  {mechanism:?}\n  ATTENDANT_SEED={seed}"))
 }
 
 fn seed() -> Result<u64, String> {

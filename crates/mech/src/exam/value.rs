@@ -74,14 +74,18 @@ pub(super) fn whole_gradients<M: Oracle>(candidate: &Candidate<'_, M>, desk: &De
     let weights = weights(candidate, &mut random, GRADIENT_LENGTHS.iter().sum());
     let got = candidate.record(desk, &chunks, &mut [], &weights)?.gradients;
     let want = candidate.exact_gradients(&texts, &weights);
-    let size = |values: &[f64]| rms(values.iter().copied());
-    let largest = want.iter().map(|(_, want)| size(want)).fold(0.0, f64::max);
+    let largest = want.iter().map(|(_, want)| rms(want.iter().copied())).fold(0.0, f64::max);
     for ((name, got), (_, want)) in got.iter().zip(&want) {
-        // What is 0 in exact numbers has no size to measure an error by.
-        let scale = if size(want) < bound::VANISHES * largest { largest } else { size(want) };
+        let scale = scale_of(want, largest);
         close_to_scale(&format!("gradient of {name}"), got, want, scale, bound::GRADIENTS)?;
     }
     Ok(())
+}
+
+/// The size that an error is measured by: the gradient's own, or the largest one where it is 0 in exact numbers.
+fn scale_of(want: &[f64], largest: f64) -> f64 {
+    let size = rms(want.iter().copied());
+    if size < bound::VANISHES * largest { largest } else { size }
 }
 
 /// A first chunk that only fills the planes, then a second that records over them.
@@ -108,9 +112,10 @@ fn gradients_over_a_past<M: Oracle>(candidate: &Candidate<'_, M>, desk: &Desk) -
         let of_text = rest.split_off(..chunk.text.rows * candidate.width()).expect("a gradient for every input");
         of_chunks.extend_from_slice(&of_text[chunk.rows.start * candidate.width()..]);
     }
-    close("gradient of x over a past", &got[0].1, &of_chunks, bound::GRADIENTS)?;
-
     let largest = got.iter().map(|(_, gradient)| rms(gradient.iter().map(|&g| g.into()))).fold(0.0, f64::max);
+    let scale = scale_of(&of_chunks, largest);
+    close_to_scale("gradient of x over a past", &got[0].1, &of_chunks, scale, bound::GRADIENTS)?;
+
     for (index, (name, tensor)) in candidate.parameters.iter().enumerate() {
         let (_, gradient) = got.iter().find(|(known, _)| known == name).expect("a recorded call gives every gradient");
         let mut line = vec![0.0; tensor.data().len()];
@@ -118,7 +123,7 @@ fn gradients_over_a_past<M: Oracle>(candidate: &Candidate<'_, M>, desk: &Desk) -
         let slope: f64 = gradient.iter().zip(&line).map(|(&g, &l)| f64::from(g) * f64::from(l)).sum();
         let want = slope_along(candidate, desk, &chunks, &filled, &weights, (index, &line))?;
         // A slope along a normal line is as large as the gradient is long; rounding of the losses is as large for all.
-        let size = rms(gradient.iter().map(|&g| g.into())).max(largest / 100.0);
+        let size = rms(gradient.iter().map(|&g| g.into())).max(largest / 30.0);
         let scale = size * (line.len() as f64).sqrt();
         close_to_scale(&format!("slope of {name} over a past"), &[slope as f32], &[want], scale, bound::DIFFERENCES)?;
     }
@@ -134,7 +139,7 @@ fn slope_along<M: Oracle>(
     weights: &[f32],
     (index, line): (usize, &[f32]),
 ) -> Result<f64, String> {
-    let step = 1.0 / 64.0;
+    let step = 1.0 / 256.0;
     let loss_at = |steps: f32| -> Result<f64, String> {
         let mut moved = Candidate { parameters: candidate.parameters.clone(), ..*candidate };
         let (name, tensor) = &candidate.parameters[index];
