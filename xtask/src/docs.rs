@@ -13,11 +13,7 @@ struct Part {
     words: &'static [&'static str],
 }
 
-const PARTS: &[Part] = &[
-    Part { name: "mechanisms", file: "docs/mechanisms.md", words: &["mechanisms", "--markdown"] },
-    Part { name: "cli", file: "docs/cli.md", words: &["docs", "cli"] },
-    Part { name: "config", file: "docs/config.md", words: &["docs", "config"] },
-];
+const PARTS: &[Part] = &[];
 
 const OPEN: &str = "<!-- generated: ";
 const CLOSE: &str = "<!-- end generated -->";
