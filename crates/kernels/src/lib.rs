@@ -13,6 +13,7 @@
 pub mod activation;
 pub mod attention;
 mod disjoint;
+mod dots;
 pub mod elementwise;
 pub mod embedding;
 pub mod executor;

@@ -14,6 +14,7 @@ pub use matrix::{MatrixMut, MatrixRef};
 
 use crate::Machine;
 use crate::disjoint::{Disjoint, run};
+use crate::dots::{FEW_ROWS, multiply_rows};
 use crate::simd::{Kernel, Simd};
 use crate::tile::{MAX_PANEL, TILE_ROWS, multiply_panel, pack_panels, panel_width};
 use std::ops::Range;
@@ -190,6 +191,9 @@ impl Kernel for Block<'_> {
     fn run<S: Simd>(self, simd: S) {
         let Block { c, a, b, mut accumulate, k_block, scratch } = self;
         let (m, n, k) = (c.rows(), c.cols(), a.cols());
+        if m <= FEW_ROWS && a.col_stride() == 1 && b.row_stride() == 1 {
+            return multiply_rows(simd, c, a, b.transposed(), accumulate);
+        }
         let width = panel_width::<S>();
         let (panels, a_scratch) = scratch.split_at_mut(k_block * PACKED);
         let mut first = 0;

@@ -4,6 +4,9 @@
 //! A `Simd` value is a token. The x86 tokens are made only inside the shells, which run only on a processor that has the
 //! features, so holding one is the proof that its intrinsics may be called.
 
+/// Lanes of the widest vector.
+pub(crate) const MAX_LANES: usize = 16;
+
 /// An algorithm, generic in the instruction set. `run` must be `#[inline(always)]`, or it is compiled without the set.
 pub(crate) trait Kernel {
     type Output;
@@ -51,6 +54,13 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Largest lane; lanes that are NaN may be passed over.
     fn reduce_max(self, a: Self::V) -> f32;
 
+    /// Loads a square of `LANES` by `LANES` values by columns: lane `i` of vector `j` is the value at `from + i * stride + j`. Of the
+    /// vectors the first `LANES` count.
+    ///
+    /// # Safety
+    /// `LANES` values must be readable at `from + i * stride`, for `i` in `0..LANES`.
+    unsafe fn load_columns(self, from: *const f32, stride: usize) -> [Self::V; MAX_LANES];
+
     /// Transposes a square of `LANES` by `LANES` values: value `(i, j)` at `from + i * from_stride + j` goes to
     /// `to + j * to_stride + i`.
     ///
@@ -58,11 +68,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `LANES` values must be readable at `from + i * from_stride` and writable at `to + i * to_stride`, for `i` in `0..LANES`.
     #[inline(always)]
     unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
-        for i in 0..Self::LANES {
-            for j in 0..Self::LANES {
-                // SAFETY: i and j are below LANES; the caller promises these places.
-                unsafe { *to.add(j * to_stride + i) = *from.add(i * from_stride + j) };
-            }
+        // SAFETY: the caller promises these places.
+        let columns = unsafe { self.load_columns(from, from_stride) };
+        for j in 0..Self::LANES {
+            // SAFETY: as above.
+            unsafe { self.store(to.add(j * to_stride), columns[j]) };
         }
     }
 
@@ -129,7 +139,19 @@ impl<const N: usize> Simd for Portable<N> {
     const TILE_VECTORS: usize = if N == 16 { 4 } else { 2 };
     type V = [f32; N];
 
-    #[inline(always)]
+    // Not inlined: as single values the square would be too much for the optimiser.
+    #[inline(never)]
+    unsafe fn load_columns(self, from: *const f32, stride: usize) -> [[f32; N]; MAX_LANES] {
+        let mut columns = [[0.0; N]; MAX_LANES];
+        for i in 0..N {
+            for j in 0..N {
+                // SAFETY: the caller promises `N` readable values at each of `N` places.
+                columns[j][i] = unsafe { *from.add(i * stride + j) };
+            }
+        }
+        columns
+    }
+    #[inline(never)]
     fn call<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
     }

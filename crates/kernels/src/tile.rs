@@ -11,7 +11,7 @@ use std::ops::Range;
 pub(crate) const TILE_ROWS: usize = 6;
 
 /// Values on a cache line.
-const LINE: usize = 16;
+pub(crate) const LINE: usize = 16;
 
 /// How many rows ahead of reading are asked for.
 const AHEAD: usize = 8;

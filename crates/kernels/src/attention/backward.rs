@@ -89,7 +89,7 @@ pub fn backward(
         sink_sums: Disjoint::new(sink_sums),
     };
     let scratch = Disjoint::new(scratch);
-    let size = item::scratch(spec);
+    let size = item_scratch(spec, spans);
     run(machine, spans.len() * spec.kv_heads, &|index, worker| {
         // SAFETY: this is the worker's own part, and a worker runs one item at a time.
         let scratch = unsafe { scratch.slice(worker * size..(worker + 1) * size) };
@@ -103,7 +103,12 @@ pub fn backward(
 /// Values of scratch that [`backward`] needs.
 pub fn backward_scratch(spec: &Attention<'_>, spans: &[Span], workers: usize) -> usize {
     let sums = bias_values(spec) + spec.sink.map_or(0, <[f32]>::len);
-    item::scratch(spec) * workers + spans.len() * sums
+    item_scratch(spec, spans) * workers + spans.len() * sums
+}
+
+/// Values of scratch for one worker.
+fn item_scratch(spec: &Attention<'_>, spans: &[Span]) -> usize {
+    block::scratch(spec, spans.iter().map(|span| span.k_rows.len()).max().unwrap_or(0))
 }
 
 fn bias_values(spec: &Attention<'_>) -> usize {

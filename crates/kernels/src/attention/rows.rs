@@ -16,7 +16,7 @@ pub(super) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// The rows at `positions` that runs hold, run by run, each piece with its first position.
-    fn pieces(self, positions: Range<usize>) -> impl Iterator<Item = (usize, MatrixRef<'a>)> {
+    pub(super) fn pieces(self, positions: Range<usize>) -> impl Iterator<Item = (usize, MatrixRef<'a>)> {
         let after = self.runs.partition_point(|run| run.first + run.rows <= positions.start);
         let runs = self.runs[after..].iter().take_while(move |run| run.first < positions.end);
         runs.filter(|run| run.rows > 0).map(move |run| {

@@ -3,14 +3,11 @@
 
 use super::Attention;
 use crate::activation::tanh;
-use crate::simd::Simd;
+use crate::simd::{MAX_LANES, Simd};
 use crate::tile::TILE_ROWS;
 use crate::vector::{self, load, store};
 use std::f32::consts::{LN_2, LOG2_E};
 use std::ops::Range;
-
-/// The most lanes of any instruction set.
-pub(super) const MAX_LANES: usize = 16;
 
 /// What queries are multiplied by, so that their dot products with keys are scores in base 2, or are ready for [`soft_cap`].
 pub(super) fn query_factor(spec: &Attention<'_>) -> f32 {

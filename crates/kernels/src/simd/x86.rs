@@ -3,7 +3,7 @@
 //! Every `unsafe` block below that calls a value intrinsic rests on one fact: the token (`Avx2`, `Avx512`) is private to
 //! this module and made only by `run_avx2` and `run_avx512`, whose callers have checked the processor.
 
-use super::{Kernel, Simd};
+use super::{Kernel, MAX_LANES, Simd};
 use core::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -55,30 +55,32 @@ impl Avx2 {
     }
 }
 
-/// Transposes eight rows of eight values.
+/// Loads eight rows of eight values by columns.
 ///
 /// # Safety
-/// The processor must have avx. Eight values must be readable at `from + i * from_stride` and writable at `to + i * to_stride`,
-/// for `i` in `0..8`.
+/// The processor must have avx. Eight values must be readable at `from + i * stride`, for `i` in `0..8`.
 #[inline(always)]
-unsafe fn transpose_8x8(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+unsafe fn load_columns_8x8(from: *const f32, stride: usize) -> [__m256; 8] {
     // SAFETY: all promised by the caller.
     unsafe {
         // Row i beside row i + 4 in one register, so that what is left to do stays within 128-bit halves.
         let pair = |i: usize, part: usize| {
-            let low = _mm256_castps128_ps256(_mm_loadu_ps(from.add(i * from_stride + part)));
-            _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(from.add((i + 4) * from_stride + part)))
+            let low = _mm256_castps128_ps256(_mm_loadu_ps(from.add(i * stride + part)));
+            _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(from.add((i + 4) * stride + part)))
         };
-        for part in [0, 4] {
+        let four_columns = |part: usize| {
             let (r0, r1, r2, r3) = (pair(0, part), pair(1, part), pair(2, part), pair(3, part));
             let (a, b) = (_mm256_unpacklo_ps(r0, r1), _mm256_unpackhi_ps(r0, r1));
             let (c, d) = (_mm256_unpacklo_ps(r2, r3), _mm256_unpackhi_ps(r2, r3));
-            let to = to.add(part * to_stride);
-            _mm256_storeu_ps(to, _mm256_shuffle_ps::<0b01_00_01_00>(a, c));
-            _mm256_storeu_ps(to.add(to_stride), _mm256_shuffle_ps::<0b11_10_11_10>(a, c));
-            _mm256_storeu_ps(to.add(2 * to_stride), _mm256_shuffle_ps::<0b01_00_01_00>(b, d));
-            _mm256_storeu_ps(to.add(3 * to_stride), _mm256_shuffle_ps::<0b11_10_11_10>(b, d));
-        }
+            [
+                _mm256_shuffle_ps::<0b01_00_01_00>(a, c),
+                _mm256_shuffle_ps::<0b11_10_11_10>(a, c),
+                _mm256_shuffle_ps::<0b01_00_01_00>(b, d),
+                _mm256_shuffle_ps::<0b11_10_11_10>(b, d),
+            ]
+        };
+        let ([a, b, c, d], [e, f, g, h]) = (four_columns(0), four_columns(4));
+        [a, b, c, d, e, f, g, h]
     }
 }
 
@@ -88,9 +90,12 @@ impl Simd for Avx2 {
     type V = __m256;
 
     #[inline(always)]
-    unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+    unsafe fn load_columns(self, from: *const f32, stride: usize) -> [__m256; MAX_LANES] {
         // SAFETY: the caller promises the places; the token proves avx.
-        unsafe { transpose_8x8(from, from_stride, to, to_stride) }
+        let columns = unsafe { load_columns_8x8(from, stride) };
+        let mut all = [self.splat(0.0); MAX_LANES];
+        all[..8].copy_from_slice(&columns);
+        all
     }
     #[inline(always)]
     fn prefetch(self, p: *const f32) {
@@ -176,11 +181,21 @@ impl Simd for Avx512 {
     type V = __m512;
 
     #[inline(always)]
-    unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
-        for (i, j) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
-            // SAFETY: the four quarters of what the caller promises; the token proves avx.
-            unsafe { transpose_8x8(from.add(i * from_stride + j), from_stride, to.add(j * to_stride + i), to_stride) }
+    unsafe fn load_columns(self, from: *const f32, stride: usize) -> [__m512; MAX_LANES] {
+        let mut all = [self.splat(0.0); MAX_LANES];
+        for part in [0, 8] {
+            // SAFETY: quarters of what the caller promises; the token proves avx and avx512f.
+            unsafe {
+                let upper = load_columns_8x8(from.add(part), stride);
+                let lower = load_columns_8x8(from.add(8 * stride + part), stride);
+                for j in 0..8 {
+                    let upper = _mm512_castpd256_pd512(_mm256_castps_pd(upper[j]));
+                    let both = _mm512_insertf64x4::<1>(upper, _mm256_castps_pd(lower[j]));
+                    all[part + j] = _mm512_castpd_ps(both);
+                }
+            }
         }
+        all
     }
     #[inline(always)]
     fn prefetch(self, p: *const f32) {

@@ -12,6 +12,21 @@ use crate::vector::{load, store};
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
 
+/// Distance between rows of scores: an odd number of cache lines, so that a column of them does not crowd into few sets of the
+/// first-level cache.
+const STRIDE: usize = QUERIES + 16;
+
+/// Distances between a query and a key of one block, and a vector more.
+const DISTANCES: usize = QUERIES + KEYS + 16;
+
+/// Values of scratch for one item of at most `keys` keys.
+pub(super) fn scratch(spec: &Attention<'_>, keys: usize) -> usize {
+    let Attention { d_qk, d_v, .. } = *spec;
+    let (qk_panels, v_panels) = (d_qk.next_multiple_of(MAX_PANEL), d_v.next_multiple_of(MAX_PANEL));
+    let of_queries = QUERIES * (2 * d_qk + d_v + qk_panels + v_panels + 2);
+    of_queries + keys * (d_qk + d_v + qk_panels) + 2 * KEYS * STRIDE + 2 * DISTANCES
+}
+
 /// Scratch of an item, divided.
 pub(super) struct Operands<'a> {
     /// `[queries, d_qk]`: queries times what makes the scores ready for the softmax or the cap.
@@ -28,15 +43,15 @@ pub(super) struct Operands<'a> {
     pub(super) lse: &'a mut [f32],
     /// Output times its gradient, summed, of each query.
     pub(super) delta: &'a mut [f32],
-    /// `[keys, d_qk]`
+    /// `[keys, d_qk]`, all of the span's.
     pub(super) keys: &'a mut [f32],
-    /// `[keys, d_v]`
+    /// `[keys, d_v]`, all of the span's.
     pub(super) values: &'a mut [f32],
-    /// Panels of `[keys, d_qk]`.
+    /// Panels of `[keys, d_qk]`, block by block.
     pub(super) key_rows: &'a mut [f32],
-    /// `[keys, QUERIES]`: scores, then probabilities.
+    /// `[KEYS, STRIDE]`: scores, then probabilities.
     pub(super) probs: &'a mut [f32],
-    /// `[keys, QUERIES]`: gradients of probabilities, then of dot products.
+    /// `[KEYS, STRIDE]`: gradients of probabilities, then of dot products.
     pub(super) d_scores: &'a mut [f32],
     /// Bias by distance, the largest distance of the block first, in base 2.
     pub(super) distances: &'a mut [f32],
@@ -45,9 +60,9 @@ pub(super) struct Operands<'a> {
 }
 
 impl<'a> Operands<'a> {
-    pub(super) fn new(spec: &Attention<'_>, mut scratch: &'a mut [f32], distances: usize) -> Self {
+    pub(super) fn new(spec: &Attention<'_>, keys: usize, mut scratch: &'a mut [f32]) -> Self {
         let Attention { d_qk, d_v, .. } = *spec;
-        let mut take = |n| scratch.split_off_mut(..n).expect("scratch as item::scratch says");
+        let mut take = |n| scratch.split_off_mut(..n).expect("as much as `scratch` says");
         Operands {
             scaled: take(QUERIES * d_qk),
             q_columns: take(QUERIES * d_qk),
@@ -56,13 +71,13 @@ impl<'a> Operands<'a> {
             d_out_rows: take(QUERIES * d_v.next_multiple_of(MAX_PANEL)),
             lse: take(QUERIES),
             delta: take(QUERIES),
-            keys: take(KEYS * d_qk),
-            values: take(KEYS * d_v),
-            key_rows: take(KEYS * d_qk.next_multiple_of(MAX_PANEL)),
-            probs: take(KEYS * QUERIES),
-            d_scores: take(KEYS * QUERIES),
-            distances: take(distances),
-            d_distances: take(distances),
+            keys: take(keys * d_qk),
+            values: take(keys * d_v),
+            key_rows: take(keys * d_qk.next_multiple_of(MAX_PANEL)),
+            probs: take(KEYS * STRIDE),
+            d_scores: take(KEYS * STRIDE),
+            distances: take(DISTANCES),
+            d_distances: take(DISTANCES),
         }
     }
 }
@@ -75,9 +90,9 @@ pub(super) struct Block<'a> {
     /// Position of the first query, and how many there are.
     pub(super) q_pos: usize,
     pub(super) queries: usize,
-    /// Position of the first key, and how many there are.
+    /// Position of the first key, and which of the span's keys they are.
     pub(super) k_pos: usize,
-    pub(super) keys: usize,
+    pub(super) keys: Range<usize>,
 }
 
 impl Block<'_> {
@@ -89,8 +104,8 @@ impl Block<'_> {
 
     /// Keys of the block that query `i` of the block sees.
     fn keys_of(&self, i: usize) -> Range<usize> {
-        let spans = self.spec.visible.spans(self.q_pos + i, self.k_pos + self.keys);
-        let [first, second] = spans.map(|span| clip(span, self.k_pos, self.keys));
+        let spans = self.spec.visible.spans(self.q_pos + i, self.k_pos + self.keys.len());
+        let [first, second] = spans.map(|span| clip(span, self.k_pos, self.keys.len()));
         hull(first, second)
     }
 
@@ -98,18 +113,19 @@ impl Block<'_> {
     #[inline(always)]
     pub(super) fn probabilities<S: Simd>(&self, simd: S, reach: &Reach, operands: &mut Operands<'_>) {
         let Attention { d_qk, d_v, .. } = *self.spec;
-        self.multiply(simd, reach, operands.probs, MatrixRef::row_major(operands.keys, self.keys, d_qk), operands.q_columns);
-        let values = MatrixRef::row_major(operands.values, self.keys, d_v);
+        let keys = MatrixRef::row_major(&operands.keys[self.keys.start * d_qk..], self.keys.len(), d_qk);
+        let values = MatrixRef::row_major(&operands.values[self.keys.start * d_v..], self.keys.len(), d_v);
+        self.multiply(simd, reach, operands.probs, keys, operands.q_columns);
         self.multiply(simd, reach, operands.d_scores, values, operands.d_out_columns);
         if let Some(bias) = self.spec.bias {
             self.load_distances(&bias, operands.distances);
             operands.d_distances.fill(0.0);
         }
-        for i in 0..self.keys {
+        for i in 0..self.keys.len() {
             let columns = reach.of(i);
             let columns = columns.start / S::LANES * S::LANES..columns.end.next_multiple_of(S::LANES);
             // A strip of queries may see a key that a strip of keys beside it does not reach from.
-            let grads = &mut operands.d_scores[i * QUERIES..][..QUERIES];
+            let grads = &mut operands.d_scores[i * STRIDE..][..QUERIES];
             grads[..columns.start].fill(0.0);
             grads[columns.end..].fill(0.0);
             if !columns.is_empty() {
@@ -118,11 +134,11 @@ impl Block<'_> {
         }
     }
 
-    /// C `[keys, QUERIES]` = A `[keys, d]` times panels of `[d, queries]`, where a strip of keys is seen.
+    /// C `[keys, queries]` = A `[keys, d]` times panels of `[d, queries]`, where a strip of keys is seen.
     #[inline(always)]
     fn multiply<S: Simd>(&self, simd: S, reach: &Reach, c: &mut [f32], a: MatrixRef<'_>, panels: &[f32]) {
         let (width, d) = (panel_width::<S>(), a.cols());
-        let c = MatrixMut::row_major(c, self.keys, QUERIES);
+        let c = MatrixMut::strided(c, self.keys.len(), QUERIES, STRIDE);
         for (column, panel) in (0..self.queries).step_by(width).zip(panels.chunks(width * d)) {
             let columns = column..(column + width).min(self.queries);
             let rows = reach.rows_seeing(columns.clone());
@@ -137,8 +153,8 @@ impl Block<'_> {
     /// Key `i`: scores become probabilities, gradients of probabilities become gradients of dot products.
     #[inline(always)]
     fn softmax_row<S: Simd>(&self, simd: S, i: usize, columns: Range<usize>, operands: &mut Operands<'_>) {
-        let scores = &mut operands.probs[i * QUERIES..][..QUERIES];
-        let grads = &mut operands.d_scores[i * QUERIES..][..QUERIES];
+        let scores = &mut operands.probs[i * STRIDE..][..QUERIES];
+        let grads = &mut operands.d_scores[i * STRIDE..][..QUERIES];
         let cap = self.spec.softcap.map(|cap| cap * LOG2_E);
         if let Some(cap) = cap {
             each_vector(simd, &mut scores[columns.clone()], |score| soft_cap(simd, simd.splat(cap), score));
@@ -147,7 +163,7 @@ impl Block<'_> {
         hide(scores, columns.clone(), &visible, f32::NEG_INFINITY);
         hide(grads, columns.clone(), &visible, 0.0);
         // The last key comes first: see `load_distances`.
-        let distances = self.keys - 1 - i;
+        let distances = self.keys.len() - 1 - i;
         let scale = simd.splat(self.spec.scale);
         for at in columns.step_by(S::LANES) {
             let capped = load(simd, &scores[at..]);
@@ -175,16 +191,17 @@ impl Block<'_> {
     /// C `[keys, d]` += A `[keys, queries]` times panels of `[queries, d]`.
     #[inline(always)]
     pub(super) fn add_along_queries<S: Simd>(&self, simd: S, reach: &Reach, c: MatrixMut<'_>, a: &[f32], panels: &[f32]) {
-        let a = MatrixRef::strided(a, self.keys, self.queries, QUERIES, 1);
+        let a = MatrixRef::strided(a, self.keys.len(), self.queries, STRIDE, 1);
         add_products(simd, reach, c, a, panels, self.queries);
     }
 
-    /// C `[queries, d]` += the transpose of A `[keys, queries]` times panels of `[keys, d]`.
+    /// C `[queries, d]` += the transpose of A `[keys, queries]` times the block's panels of `[keys, d]`.
     #[inline(always)]
     pub(super) fn add_along_keys<S: Simd>(&self, simd: S, c: MatrixMut<'_>, a: &[f32], panels: &[f32]) {
         let reach = Reach::new(self.queries, |i| self.keys_of(i));
-        let a = MatrixRef::strided(a, self.keys, self.queries, QUERIES, 1).transposed();
-        add_products(simd, &reach, c, a, panels, self.keys);
+        let a = MatrixRef::strided(a, self.keys.len(), self.queries, STRIDE, 1).transposed();
+        let panels = &panels[self.keys.start * self.spec.d_qk.next_multiple_of(MAX_PANEL)..];
+        add_products(simd, &reach, c, a, panels, self.keys.len());
     }
 
     /// The bias of key `i` and query `j` goes to `keys - 1 - i + j`: along queries the distance falls.
@@ -207,7 +224,7 @@ impl Block<'_> {
 
     /// Where in a head's table the distance at place `i` is, if it is not below the first.
     fn table_index(&self, bias: &DistanceBias<'_>, i: usize) -> Option<usize> {
-        let largest = (self.k_pos + self.keys - 1) as isize - self.q_pos as isize;
+        let largest = (self.k_pos + self.keys.len() - 1) as isize - self.q_pos as isize;
         usize::try_from(largest - i as isize - bias.first).ok()
     }
 }

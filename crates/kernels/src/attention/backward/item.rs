@@ -24,24 +24,13 @@ pub(super) struct Item<'a> {
     pub(super) scratch: &'a mut [f32],
 }
 
-/// Values of scratch for one item.
-pub(super) fn scratch(spec: &Attention<'_>) -> usize {
-    let Attention { d_qk, d_v, .. } = *spec;
-    let (qk_panels, v_panels) = (d_qk.next_multiple_of(MAX_PANEL), d_v.next_multiple_of(MAX_PANEL));
-    let queries = QUERIES * (2 * d_qk + d_v + qk_panels + v_panels + 2);
-    let keys = KEYS * (d_qk + d_v + qk_panels);
-    queries + keys + 2 * KEYS * QUERIES + 2 * DISTANCES
-}
-
-/// Distances between a query and a key of one block, and a vector more.
-const DISTANCES: usize = QUERIES + KEYS + 16;
-
 impl Kernel for Item<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let scratch = std::mem::take(&mut self.scratch);
-        let mut operands = Operands::new(self.spec, scratch, DISTANCES);
+        let mut operands = Operands::new(self.spec, self.span.k_rows.len(), scratch);
+        self.load_keys(simd, &mut operands);
         let group = self.spec.heads / self.spec.kv_heads;
         for head in self.head * group..(self.head + 1) * group {
             self.clear_sums(head);
@@ -62,10 +51,9 @@ impl Item<'_> {
         for first in (0..self.span.k_rows.len()).step_by(KEYS) {
             let keys = first..(first + KEYS).min(self.span.k_rows.len());
             let k_pos = self.span.k_first + keys.start;
-            let block = Block { spec: self.spec, head, q_pos, queries: queries.len(), k_pos, keys: keys.len() };
+            let block = Block { spec: self.spec, head, q_pos, queries: queries.len(), k_pos, keys: keys.clone() };
             let reach = Reach::new(keys.len(), |i| block.queries_of(i));
             if !reach.columns().is_empty() {
-                self.load_keys(simd, keys.clone(), operands);
                 block.probabilities(simd, &reach, operands);
                 self.add_gradients(simd, &block, &reach, queries.clone(), keys, operands);
             }
@@ -112,18 +100,20 @@ impl Item<'_> {
         pack_panels(simd, d_out, operands.d_out_rows, rows.len(), 0);
     }
 
-    /// Copies a block of keys and values, whose rows may lie far apart, and packs the keys as rows of an operand.
+    /// Copies the head's keys and values, whose rows lie apart, and packs each block of keys as rows of an operand.
     #[inline(always)]
-    fn load_keys<S: Simd>(&self, simd: S, keys: Range<usize>, operands: &mut Operands<'_>) {
+    fn load_keys<S: Simd>(&self, simd: S, operands: &mut Operands<'_>) {
         let Attention { kv_heads, d_qk, d_v, .. } = *self.spec;
-        let rows = self.span.k_rows.start + keys.start..self.span.k_rows.start + keys.end;
-        for (i, row) in rows.clone().enumerate() {
+        for (i, row) in self.span.k_rows.clone().enumerate() {
             let place = row * kv_heads + self.head;
             operands.keys[i * d_qk..][..d_qk].copy_from_slice(&self.inputs.k[place * d_qk..][..d_qk]);
             operands.values[i * d_v..][..d_v].copy_from_slice(&self.inputs.v[place * d_v..][..d_v]);
         }
-        let keys = MatrixRef::row_major(operands.keys, rows.len(), d_qk);
-        pack_panels(simd, keys, operands.key_rows, rows.len(), 0);
+        let panels = operands.key_rows.chunks_mut(KEYS * d_qk.next_multiple_of(MAX_PANEL));
+        for (keys, panels) in operands.keys[..self.span.k_rows.len() * d_qk].chunks(KEYS * d_qk).zip(panels) {
+            let rows = keys.len() / d_qk;
+            pack_panels(simd, MatrixRef::row_major(keys, rows, d_qk), panels, rows, 0);
+        }
     }
 
     /// Adds what a block gives to the gradients of its values, keys and queries.

@@ -2,8 +2,8 @@
 
 use super::KEYS;
 use crate::attention::reach::MAX_ROWS;
-use crate::attention::softmax::MAX_LANES;
 use crate::attention::{Attention, Sequence};
+use crate::simd::MAX_LANES;
 use crate::tile::{MAX_PANEL, TILE_ROWS};
 use std::ops::Range;
 

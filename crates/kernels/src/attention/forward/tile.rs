@@ -5,10 +5,11 @@ use super::{KEYS, Target};
 use crate::attention::check::{hull, union};
 use crate::attention::reach::{MAX_ROWS, Reach};
 use crate::attention::rows::Rows;
-use crate::attention::softmax::{MAX_LANES, States, each_vector, finish, hide, query_factor, soft_cap};
+use crate::attention::softmax::{States, each_vector, finish, hide, query_factor, soft_cap};
 use crate::attention::{Attention, DistanceBias};
+use crate::dots::{FEW_ROWS, multiply_rows};
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, MAX_LANES, Simd};
 use crate::tile::{MAX_PANEL, TILE_ROWS, multiply_panel, multiply_strips, panel_width};
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
@@ -162,6 +163,17 @@ impl<'a> Work<'a> {
         let (d_qk, width) = (self.spec.d_qk, panel_width::<S>());
         let first = needed.start / width * width;
         let keys = Rows { runs: self.item.sequence.keys, head: self.item.head, width: d_qk };
+        if self.rows <= FEW_ROWS {
+            let queries = MatrixRef::row_major(self.queries, self.rows, d_qk);
+            let scores = MatrixMut::row_major(self.scores, self.rows, KEYS);
+            for (first, piece) in keys.pieces(start + needed.start..start + needed.end) {
+                let column = first - start;
+                // SAFETY: the only part of `scores` in use.
+                let scores = unsafe { scores.part(0, 0..self.rows, column..column + piece.rows()) };
+                multiply_rows(simd, scores, queries, piece, Accumulate::Store);
+            }
+            return;
+        }
         keys.pack_as_columns(simd, start + first..start + needed.end, self.key_panels, self.gathered);
         let queries = MatrixRef::row_major(self.queries, self.rows, d_qk);
         let scores = MatrixMut::row_major(self.scores, self.rows, KEYS);
