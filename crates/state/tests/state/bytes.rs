@@ -2,7 +2,7 @@
 
 use crate::cases::{any_rows, every_storage, for_random_cases, pick};
 use attendant_core::Random;
-use attendant_state::{Dtype, Growth, Paging, Plane, Rings, SequenceState, StateLayout, Storage};
+use attendant_state::{Dtype, Growth, Paging, Plane, PlaneStore, Rings, SequenceState, StateLayout, Storage};
 
 fn every_growth() -> StateLayout {
     StateLayout::new([
@@ -77,6 +77,16 @@ fn reserved_room_is_declared_and_stays() {
             assert_eq!(state.allocated_bytes(), layouts.iter().map(StateLayout::constant_bytes).sum::<usize>(), "{storage:?}");
         }
     }
+}
+
+#[test]
+fn rows_with_room_for_them_are_not_moved() {
+    let mut store = PlaneStore::new(Plane::new("k", 6, Growth::PerToken).heads(2), Storage::contiguous(4));
+    store.reserve(100);
+    store.append(&[1.0; 6]);
+    let start = store.runs()[0].data.as_ptr();
+    (1..100).for_each(|_| store.append(&[1.0; 6]));
+    assert_eq!((store.runs()[0].rows, store.runs()[0].data.as_ptr()), (100, start));
 }
 
 /// DeepSeek-V2-Lite keeps 512 + 64 values in each of 27 layers: 31,104 bytes a token in 16 bits. Llama-3-8B keeps keys and
