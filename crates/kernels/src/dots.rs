@@ -80,10 +80,11 @@ impl MultiplyRows<'_> {
         for k in (0..squares).step_by(S::LANES) {
             for j in 0..VECTORS {
                 let first = column + j * S::LANES;
-                if k % LINE == 0 {
-                    for ahead in first + AHEAD..first + AHEAD + S::LANES {
-                        simd.prefetch(b.as_ptr().wrapping_add(ahead * b.row_stride() + k));
-                    }
+                // With each square some lines of one row, so that the group's squares together ask for a whole group.
+                let (square, lines) = (k / S::LANES, S::LANES * S::LANES / LINE);
+                let ahead = (first + AHEAD + square % S::LANES) * b.row_stride() + square / S::LANES * lines * LINE;
+                for line in 0..lines {
+                    simd.prefetch(b.as_ptr().wrapping_add(ahead + line * LINE));
                 }
                 // SAFETY: B has LANES rows from `first` on and LANES columns from `k` on, and its rows are contiguous.
                 let columns = unsafe { simd.load_columns(b.as_ptr().add(first * b.row_stride() + k), b.row_stride()) };

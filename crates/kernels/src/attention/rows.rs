@@ -51,11 +51,10 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Packs the values at `positions` as the rows of B `[keys, width]`, the first of them in the first row. Rows of positions
+    /// Packs the values at `positions` as the rows of B `[depth, width]`, the first of them in the first row. Rows of positions
     /// that no run holds become zeros, so that a probability of zero times such a row is zero.
     #[inline(always)]
-    pub(super) fn pack_as_rows<S: Simd>(self, simd: S, positions: Range<usize>, panels: &mut [f32]) {
-        let depth = positions.len();
+    pub(super) fn pack_as_rows<S: Simd>(self, simd: S, positions: Range<usize>, panels: &mut [f32], depth: usize) {
         let mut free = positions.start;
         for (first, piece) in self.pieces(positions.clone()) {
             self.pack_zeros(simd, free..first, positions.start, panels, depth);

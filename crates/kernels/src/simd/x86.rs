@@ -55,32 +55,29 @@ impl Avx2 {
     }
 }
 
-/// Loads eight rows of eight values by columns.
+/// Columns 0 to 3 of eight rows.
 ///
 /// # Safety
-/// The processor must have avx. Eight values must be readable at `from + i * stride`, for `i` in `0..8`.
+/// The processor must have avx. Four values must be readable at `from + i * stride`, for `i` in `0..8`.
 #[inline(always)]
-unsafe fn load_columns_8x8(from: *const f32, stride: usize) -> [__m256; 8] {
+unsafe fn load_columns_8x4(from: *const f32, stride: usize) -> [__m256; 4] {
     // SAFETY: all promised by the caller.
     unsafe {
         // Row i beside row i + 4 in one register, so that what is left to do stays within 128-bit halves.
-        let pair = |i: usize, part: usize| {
-            let low = _mm256_castps128_ps256(_mm_loadu_ps(from.add(i * stride + part)));
-            _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(from.add((i + 4) * stride + part)))
-        };
-        let four_columns = |part: usize| {
-            let (r0, r1, r2, r3) = (pair(0, part), pair(1, part), pair(2, part), pair(3, part));
-            let (a, b) = (_mm256_unpacklo_ps(r0, r1), _mm256_unpackhi_ps(r0, r1));
-            let (c, d) = (_mm256_unpacklo_ps(r2, r3), _mm256_unpackhi_ps(r2, r3));
-            [
-                _mm256_shuffle_ps::<0b01_00_01_00>(a, c),
-                _mm256_shuffle_ps::<0b11_10_11_10>(a, c),
-                _mm256_shuffle_ps::<0b01_00_01_00>(b, d),
-                _mm256_shuffle_ps::<0b11_10_11_10>(b, d),
-            ]
-        };
-        let ([a, b, c, d], [e, f, g, h]) = (four_columns(0), four_columns(4));
-        [a, b, c, d, e, f, g, h]
+        let mut pairs = [_mm256_setzero_ps(); 4];
+        for i in 0..4 {
+            let upper = _mm256_castps128_ps256(_mm_loadu_ps(from.add(i * stride)));
+            pairs[i] = _mm256_insertf128_ps::<1>(upper, _mm_loadu_ps(from.add((i + 4) * stride)));
+        }
+        let [r0, r1, r2, r3] = pairs;
+        let (a, b) = (_mm256_unpacklo_ps(r0, r1), _mm256_unpackhi_ps(r0, r1));
+        let (c, d) = (_mm256_unpacklo_ps(r2, r3), _mm256_unpackhi_ps(r2, r3));
+        [
+            _mm256_shuffle_ps::<0b01_00_01_00>(a, c),
+            _mm256_shuffle_ps::<0b11_10_11_10>(a, c),
+            _mm256_shuffle_ps::<0b01_00_01_00>(b, d),
+            _mm256_shuffle_ps::<0b11_10_11_10>(b, d),
+        ]
     }
 }
 
@@ -91,10 +88,14 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn load_columns(self, from: *const f32, stride: usize) -> [__m256; MAX_LANES] {
-        // SAFETY: the caller promises the places; the token proves avx.
-        let columns = unsafe { load_columns_8x8(from, stride) };
         let mut all = [self.splat(0.0); MAX_LANES];
-        all[..8].copy_from_slice(&columns);
+        for part in [0, 4] {
+            // SAFETY: halves of what the caller promises; the token proves avx.
+            let four = unsafe { load_columns_8x4(from.add(part), stride) };
+            for j in 0..4 {
+                all[part + j] = four[j];
+            }
+        }
         all
     }
     #[inline(always)]
@@ -183,12 +184,12 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn load_columns(self, from: *const f32, stride: usize) -> [__m512; MAX_LANES] {
         let mut all = [self.splat(0.0); MAX_LANES];
-        for part in [0, 8] {
-            // SAFETY: quarters of what the caller promises; the token proves avx and avx512f.
+        for part in [0, 4, 8, 12] {
+            // SAFETY: parts of what the caller promises; the token proves avx and avx512f.
             unsafe {
-                let upper = load_columns_8x8(from.add(part), stride);
-                let lower = load_columns_8x8(from.add(8 * stride + part), stride);
-                for j in 0..8 {
+                let upper = load_columns_8x4(from.add(part), stride);
+                let lower = load_columns_8x4(from.add(8 * stride + part), stride);
+                for j in 0..4 {
                     let upper = _mm512_castpd256_pd512(_mm256_castps_pd(upper[j]));
                     let both = _mm512_insertf64x4::<1>(upper, _mm256_castps_pd(lower[j]));
                     all[part + j] = _mm512_castpd_ps(both);

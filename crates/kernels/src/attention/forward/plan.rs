@@ -141,6 +141,6 @@ impl<'a> Plan<'a> {
     pub(super) fn tile_scratch(&self) -> usize {
         let Attention { d_qk, d_v, .. } = *self.spec;
         let queries = self.tile * (d_qk + KEYS + 1 + MAX_LANES + d_v.next_multiple_of(MAX_LANES));
-        queries + KEYS * (d_qk + d_v.next_multiple_of(MAX_PANEL)) + MAX_PANEL * d_qk
+        queries + KEYS * d_qk + (KEYS + 1) * d_v.next_multiple_of(MAX_PANEL) + MAX_PANEL * d_qk
     }
 }

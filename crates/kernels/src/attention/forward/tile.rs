@@ -11,6 +11,7 @@ use crate::dots::{FEW_ROWS, multiply_rows};
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::{Kernel, MAX_LANES, Simd};
 use crate::tile::{MAX_PANEL, TILE_ROWS, multiply_panel, multiply_strips, panel_width};
+use crate::vector::load;
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
 
@@ -86,7 +87,7 @@ impl<'a> Work<'a> {
             out: take(item.tile * out_stride),
             out_stride,
             key_panels: take(KEYS * d_qk),
-            value_panels: take(KEYS * d_v.next_multiple_of(MAX_PANEL)),
+            value_panels: take(panel_depth(KEYS) * d_v.next_multiple_of(MAX_PANEL)),
             gathered: take(MAX_PANEL * d_qk),
             seen: [const { [0..0, 0..0] }; MAX_ROWS],
         };
@@ -218,11 +219,13 @@ impl<'a> Work<'a> {
     /// Adds the weighted values.
     #[inline(always)]
     fn add_values<S: Simd>(&mut self, simd: S, start: usize, reach: &Reach, needed: Range<usize>) {
-        let (d_v, depth) = (self.spec.d_v, needed.len());
+        let d_v = self.spec.d_v;
         let values = Rows { runs: self.item.sequence.values, head: self.item.head, width: d_v };
-        values.pack_as_rows(simd, start + needed.start..start + needed.end, self.value_panels);
+        let positions = start + needed.start..start + needed.end;
+        values.pack_as_rows(simd, positions, self.value_panels, panel_depth(needed.len()));
         let every_row = [(0..self.rows, &reach.strips_from(needed.start)[..])];
-        if all_finite(simd, self.value_panels, depth, d_v) {
+        let all_see_all = self.seen[..self.rows].iter().all(|[first, second]| *first == needed || *second == needed);
+        if all_see_all || all_finite(simd, self.value_panels, needed.len(), d_v) {
             self.add_panels(simd, &needed, every_row.into_iter());
             return;
         }
@@ -245,7 +248,7 @@ impl<'a> Work<'a> {
         let (width, d_v) = (panel_width::<S>(), self.spec.d_v);
         let weights = MatrixRef::row_major(self.scores, self.rows, KEYS).part(0..self.rows, needed.clone());
         let out = MatrixMut::strided(self.out, self.rows, d_v, self.out_stride);
-        for (column, panel) in (0..d_v).step_by(width).zip(self.value_panels.chunks(width * needed.len())) {
+        for (column, panel) in (0..d_v).step_by(width).zip(self.value_panels.chunks(width * panel_depth(needed.len()))) {
             for (rows, along) in parts.clone() {
                 // SAFETY: the only part of `out` in use.
                 let out = unsafe { out.part(0, rows.clone(), column..(column + width).min(d_v)) };
@@ -295,21 +298,26 @@ fn add_bias(scores: &mut [f32], bias: &DistanceBias<'_>, head: usize, k_pos: usi
     }
 }
 
-/// Whether panels of `depth` rows hold no infinity and no NaN in their first `columns` columns.
+/// Rows of a panel of `keys` values: odd, so that the rows of one key in all panels do not crowd into one set of the
+/// first-level cache.
+fn panel_depth(keys: usize) -> usize {
+    keys | 1
+}
+
+/// Whether panels of values of `keys` keys hold no infinity and no NaN in their first `columns` columns.
 #[inline(always)]
-fn all_finite<S: Simd>(simd: S, panels: &[f32], depth: usize, columns: usize) -> bool {
+fn all_finite<S: Simd>(simd: S, panels: &[f32], keys: usize, columns: usize) -> bool {
     let width = panel_width::<S>();
     let zero = simd.splat(0.0);
-    // Stays zero: zero times a finite value is zero, and times any other NaN.
-    let mut sum = zero;
-    for (column, panel) in (0..columns).step_by(width).zip(panels.chunks(depth * width)) {
-        let used = (columns - column).min(width).next_multiple_of(S::LANES);
-        for row in panel.chunks_exact(width) {
-            for vector in row[..used].chunks_exact(S::LANES) {
-                // SAFETY: a chunk has LANES values.
-                sum = simd.fma(unsafe { simd.load(vector.as_ptr()) }, zero, sum);
+    // Stay zero: zero times a finite value is zero, and times any other NaN.
+    let mut sums = [zero; MAX_PANEL / 8];
+    for (column, panel) in (0..columns).step_by(width).zip(panels.chunks(panel_depth(keys) * width)) {
+        let used = (columns - column).min(width).div_ceil(S::LANES);
+        for row in panel.chunks_exact(width).take(keys) {
+            for j in 0..used {
+                sums[j] = simd.fma(load(simd, &row[j * S::LANES..]), zero, sums[j]);
             }
         }
     }
-    simd.reduce_add(sum) == 0.0
+    sums.into_iter().all(|sum| simd.reduce_add(sum) == 0.0)
 }
