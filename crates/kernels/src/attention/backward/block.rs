@@ -171,7 +171,9 @@ impl Block<'_> {
             if self.spec.bias.is_some() {
                 shifted = simd.add(shifted, load(simd, &operands.distances[distances + at..]));
             }
-            let prob = simd.exp2(shifted);
+            // A probability is at most 1. The score is computed here in another order than in the forward, and where scores
+            // are 1e8 the two roundings lie so far apart that the exponential of their difference would be infinite.
+            let prob = simd.exp2(simd.min(simd.splat(0.0), shifted));
             let mut d_score = simd.mul(prob, simd.sub(load(simd, &grads[at..]), load(simd, &operands.delta[at..])));
             if self.spec.bias.is_some() {
                 let sums = &mut operands.d_distances[distances + at..];
