@@ -282,6 +282,7 @@ fn outcome(settings: &Settings, mechanism: &str, parts: Parts, cost: DecodeCost)
         parameters: parts.text.first().map_or(0, |run| run.parameters) as u64,
         loss: Measured::over_seeds(losses),
         recall: (!recalls.is_empty()).then(|| Measured::over_seeds(recalls)),
+        recall_chance: settings.recall.as_ref().map(|config| 1.0 / config.data.pairs as f64),
         cache_bytes_per_token: cost.bytes_per_token,
         cache_formula: format!("{} = {} values x {layers} layers x 4 B", card.cache, cost.bytes_per_token / (4 * layers) as f64),
         constant_bytes: cost.constant_bytes as u64,

@@ -65,6 +65,9 @@ pub struct Outcome {
     pub loss: Measured,
     /// Share of recalled pairs, 0 to 1, where recall was tested.
     pub recall: Option<Measured>,
+    /// The share that choosing among a sequence's values at random would recall.
+    #[serde(default)]
+    pub recall_chance: Option<f64>,
     /// Bytes that one more token adds to the cache of all layers together, counted from what was allocated.
     #[serde(deserialize_with = "null_is_nan")]
     pub cache_bytes_per_token: f64,

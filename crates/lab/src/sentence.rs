@@ -1,6 +1,6 @@
 //! What the data says, in plain sentences. A difference is claimed only where the intervals let one.
 
-use crate::comparison::{Comparison, DecodePoint, Hold, Outcome};
+use crate::comparison::{Comparison, DecodePoint, Hold, Measured, Outcome};
 use crate::number;
 
 /// Ratios nearer to one than this read as equal: they would print as `1.00×`.
@@ -73,8 +73,19 @@ fn loses_loss(outcome: &Outcome, reference: &Outcome) -> bool {
     outcome.loss.mean > reference.loss.mean && outcome.loss.separates_from(&reference.loss) == Some(true)
 }
 
+/// Whether recall was tested but hardly learned: below twice what guessing gives, it says nothing about a mechanism.
+fn guesses(outcome: &Outcome) -> bool {
+    outcome.recall.as_ref().zip(outcome.recall_chance).is_some_and(|(recall, chance)| recall.mean < 2.0 * chance)
+}
+
+/// Recall of both, unless neither learned it: then they do not differ in anything but luck.
+fn recalls<'a>(outcome: &'a Outcome, reference: &'a Outcome) -> Option<(&'a Measured, &'a Measured)> {
+    let luck = guesses(outcome) && guesses(reference);
+    outcome.recall.as_ref().zip(reference.recall.as_ref()).filter(|_| !luck)
+}
+
 fn loses_recall(outcome: &Outcome, reference: &Outcome) -> bool {
-    let both = outcome.recall.as_ref().zip(reference.recall.as_ref());
+    let both = recalls(outcome, reference);
     both.is_some_and(|(ours, theirs)| ours.mean < theirs.mean && ours.separates_from(theirs) == Some(true))
 }
 
@@ -100,7 +111,7 @@ fn speed_clause(outcome: &Outcome, reference: &Outcome) -> String {
 
 fn quality_clause(outcome: &Outcome, reference: &Outcome) -> String {
     let seeds = counted(outcome.loss.values.len().min(reference.loss.values.len()), "seed");
-    let recalls = outcome.recall.as_ref().zip(reference.recall.as_ref());
+    let recalls = recalls(outcome, reference);
     match outcome.loss.separates_from(&reference.loss) {
         Some(true) => {
             let gain = number::nats(reference.loss.mean - outcome.loss.mean);
@@ -118,7 +129,7 @@ fn quality_clause(outcome: &Outcome, reference: &Outcome) -> String {
 fn cost_clause(outcome: &Outcome, reference: &Outcome) -> String {
     let difference = outcome.loss.mean - reference.loss.mean;
     let loss = loses_loss(outcome, reference).then(|| format!("loses {} nats per token", number::nats(difference)));
-    let recalls = outcome.recall.as_ref().zip(reference.recall.as_ref()).filter(|_| loses_recall(outcome, reference));
+    let recalls = recalls(outcome, reference).filter(|_| loses_recall(outcome, reference));
     let recall = recalls
         .map(|(ours, theirs)| format!("recalls {}% against {}%", number::percent(ours.mean), number::percent(theirs.mean)));
     [loss, recall].into_iter().flatten().map(|cost| format!(" and {cost}")).collect()
@@ -139,7 +150,7 @@ fn standing(comparison: &Comparison, outcome: &Outcome) -> String {
         clauses.push(format!("decodes {speed} tokens a second at {} tokens of context", number::context(point.context)));
     }
     if let Some(recall) = &outcome.recall {
-        clauses.push(format!("recalls {}%", number::percent(recall.mean)));
+        clauses.push(format!("recalls {}%{}", number::percent(recall.mean), luck(outcome)));
     }
     joined(&clauses) + "."
 }
@@ -201,12 +212,23 @@ fn decode_against(outcome: &Outcome, reference: &Outcome) -> Option<String> {
     Some(format!("it decodes {ratio} as fast at {} tokens of context{spread}", number::context(context)))
 }
 
+/// What to add to a recall that is hardly above guessing.
+fn luck(outcome: &Outcome) -> String {
+    match outcome.recall_chance.filter(|_| guesses(outcome)) {
+        Some(chance) => format!(", hardly above the {}% of guessing", number::percent(chance)),
+        None => String::new(),
+    }
+}
+
 fn recall_against(outcome: &Outcome, reference: &Outcome) -> Option<String> {
     let ours = outcome.recall.as_ref().filter(|recall| recall.mean.is_finite())?;
     let recalled = format!("it recalls {}%", number::percent(ours.mean));
     let Some(theirs) = reference.recall.as_ref().filter(|recall| recall.mean.is_finite()) else {
         return Some(recalled);
     };
+    if recalls(outcome, reference).is_none() {
+        return Some(format!("{recalled}{}: neither learned the task", luck(outcome)));
+    }
     let against = number::percent(theirs.mean);
     let verdict = match ours.separates_from(theirs) {
         Some(true) => ", intervals that do not overlap",

@@ -157,3 +157,17 @@ fn a_state_that_does_not_grow_is_not_called_no_cache() {
     let delta = comparison.mechanisms.iter().find(|outcome| outcome.kind == "delta").unwrap();
     assert!(sentence(&comparison, delta).contains("it keeps 135,168 bytes of state whatever the length"));
 }
+
+#[test]
+fn recall_that_nobody_learned_is_no_evidence() {
+    let mut comparison = synthetic::four();
+    for outcome in &mut comparison.mechanisms {
+        outcome.recall = Some(Measured::over_seeds(vec![0.145, 0.146, 0.147]));
+    }
+    let headline = headline(&comparison);
+    assert!(!headline.contains("recall"), "{headline}");
+    for outcome in &comparison.mechanisms {
+        let sentence = sentence(&comparison, outcome);
+        assert!(sentence.contains("hardly above the 12.5% of guessing"), "{sentence}");
+    }
+}

@@ -92,9 +92,7 @@ impl Simd for Avx2 {
         for part in [0, 4] {
             // SAFETY: halves of what the caller promises; the token proves avx.
             let four = unsafe { load_columns_8x4(from.add(part), stride) };
-            for j in 0..4 {
-                all[part + j] = four[j];
-            }
+            all[part..part + 4].copy_from_slice(&four);
         }
         all
     }

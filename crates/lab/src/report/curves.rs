@@ -180,6 +180,7 @@ mod tests {
             parameters: 1,
             loss: Measured::over_seeds(vec![1.0]),
             recall: None,
+            recall_chance: None,
             cache_bytes_per_token: 1.0,
             cache_formula: String::new(),
             constant_bytes: 0,

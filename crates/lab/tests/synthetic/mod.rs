@@ -218,6 +218,7 @@ fn outcome(index: u64, made: &Made, seeds: u64) -> Outcome {
         paper: made.paper.to_owned(),
         parameters: 3_412_480 + index * 2_816,
         loss: Measured::over_seeds((1..=seeds).map(final_loss).collect()),
+        recall_chance: Some(0.125),
         recall: Some(Measured::over_seeds((1..=seeds).map(|seed| (made.recall + 0.012 * noise(seed, 7)).min(1.0)).collect())),
         cache_bytes_per_token: (made.values * 4 * LAYERS) as f64,
         cache_formula: if made.formula.is_empty() { String::new() } else { format!("{} values x 4 layers x 4 B", made.formula) },
