@@ -163,12 +163,11 @@ fn finished(status: std::io::Result<ExitStatus>, run: &RunFolder) -> Result<(), 
 }
 
 impl Trainer {
-    /// Begins the run, or resumes it once it has a checkpoint. A run that was killed before its first one begins again in its
-    /// own folder, as a person would begin it.
+    /// Begins the run, or resumes it once its folder says what it is: before its first checkpoint, that is from the start.
     fn start(&self, config: &Path, run: &RunFolder) -> Result<Child, String> {
         let mut command = Command::new(&self.program);
         command.args(&self.lead).arg("train");
-        if run.newest_step().is_some() {
+        if run.path().join("run.json").exists() {
             command.arg("--resume").arg(run.path());
         } else {
             command.arg("--config").arg(config).arg("--out").arg(run.path());
@@ -187,7 +186,7 @@ mod tests {
     /// A trainer in a few lines of shell: thirty steps, a checkpoint after each, written aside and then renamed.
     const HONEST: &str = r#"
         case $2 in --config) out=$5;; --resume) out=$3;; esac
-        all=$out/checkpoints; mkdir -p $all; rm -rf $all/new
+        all=$out/checkpoints; mkdir -p $all; touch $out/run.json; rm -rf $all/new
         step=$(ls $all | sed -n 's/^step-//p' | sort -n | tail -n 1); step=${step:-0}
         sum=0; if [ $step -gt 0 ]; then sum=$(cat $all/step-$step/model.safetensors); fi
         while [ $step -lt 30 ]; do

@@ -27,8 +27,10 @@ impl Run {
     /// If it exists and holds anything, or cannot be written.
     pub fn create(path: &Path, configuration: &Value) -> Result<Run> {
         let taken = match fs::read_dir(path) {
-            // A lock alone is left of a creation that was cut off.
-            Ok(mut entries) => entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != LOCK)),
+            // A lock, and a description that was not finished, are left of a creation that was cut off.
+            Ok(mut entries) => {
+                entries.any(|entry| entry.is_ok_and(|entry| ![LOCK, "run.new"].contains(&&*entry.file_name().to_string_lossy())))
+            }
             Err(why) if why.kind() == ErrorKind::NotFound => false,
             Err(why) => return Err(LabError::io(path, why)),
         };
