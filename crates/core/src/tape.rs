@@ -187,26 +187,21 @@ impl Tape {
         var
     }
 
-    /// Space for something an operation saves for its backward, holding anything.
-    pub fn saved(&mut self, rows: usize, width: usize) -> Var {
-        let buffer = self.buffers.take(rows * width);
-        self.push(rows, width, Value::Owned(buffer), false)
-    }
-
-    /// Changes saved values or constants in place.
-    ///
-    /// # Panics
-    /// If the rows are shared, freed, or made by an operation that goes backward through them.
-    pub fn fill(&mut self, var: Var, fill: impl FnOnce(&Tape, &mut [f32], &mut Buffers)) {
-        let node = &mut self.nodes[var.0];
-        assert!(node.op.is_none(), "rows made by an operation do not change");
-        let Value::Owned(mut buffer) = std::mem::replace(&mut node.value, Value::Freed) else {
-            panic!("rows {} are shared or freed", var.0)
-        };
-        let mut buffers = std::mem::take(&mut self.buffers);
-        fill(self, &mut buffer, &mut buffers);
-        self.buffers = buffers;
-        self.nodes[var.0].value = Value::Owned(buffer);
+    /// Like [`Tape::operation`], for one that also gives saved rows, to which no gradient flows: what its backward needs
+    /// or a state. `op` is made with them; `compute` fills the output and them. Gives both.
+    pub fn operation_saving<O: Op + 'static>(
+        &mut self,
+        inputs: &[Var],
+        [rows, width]: [usize; 2],
+        [saved_rows, saved_width]: [usize; 2],
+        op: impl FnOnce(Var) -> O,
+        compute: impl FnOnce(&Tape, &mut [f32], &mut [f32], &mut Buffers),
+    ) -> (Var, Var) {
+        let mut saved = self.buffers.take(saved_rows * saved_width);
+        let place = self.push(saved_rows, saved_width, Value::Freed, false);
+        let output = self.operation(inputs, rows, width, op(place), |tape, y, buffers| compute(tape, y, &mut saved, buffers));
+        self.nodes[place.0].value = Value::Owned(saved);
+        (output, place)
     }
 
     /// Runs `body` and, when nothing records, frees everything it made but the rows it returns.

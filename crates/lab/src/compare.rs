@@ -14,6 +14,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// Learning rates found by `attendant sweep` and recorded here: preset -> task -> rate.
@@ -116,18 +117,19 @@ pub fn compare(
     let work = Work::new(settings);
     let mut done = 0.0;
     let mut parts: BTreeMap<String, Parts> = BTreeMap::new();
-    let vocabulary = Task::new(&settings.text)?.vocab_size();
+    let tasks = Tasks::new(settings)?;
     for seed in 1..=settings.seeds {
         for (index, config) in work.runs.iter().enumerate() {
-            let config = configured(settings, config, seed)?;
             let text = config.data.task == TaskKind::Text;
+            let task = tasks.of(config.data.task);
+            let config = configured(settings, config, seed, task.vocab_size())?;
             let name = format!("{}-{}-seed{seed}", config.mechanism, if text { "text" } else { "recall" });
             let share = config.training.tokens as f64;
             let mut report = |fraction: f64| {
                 watch(Moment { doing: name.clone(), done: (done + fraction * share) / work.total });
             };
             report(0.0);
-            let Some(result) = train(config, processor, &folder.join("runs").join(&name), stop, &mut report)? else {
+            let Some(result) = train(config, task, processor, &folder.join("runs").join(&name), stop, &mut report)? else {
                 return Ok(None);
             };
             done += share;
@@ -140,7 +142,7 @@ pub fn compare(
         watch(Moment { doing: format!("{mechanism}: decoding"), done: done / work.total });
         let part = parts.remove(mechanism).unwrap_or_default();
         let cost = match part.text.first().and_then(|run| run.model.as_ref()) {
-            Some(decoder) => decode::measure(decoder, processor, &settings.contexts, |_| {})?,
+            Some(decoder) => decode::measure(decoder, processor, &settings.contexts)?,
             None => DecodeCost { points: Vec::new(), bytes_per_token: f64::NAN, constant_bytes: 0 },
         };
         done += work.decode;
@@ -155,7 +157,7 @@ pub fn compare(
         }),
         text: settings.text.data.text.clone(),
         held: settings.hold,
-        vocabulary,
+        vocabulary: tasks.text.vocab_size(),
         mechanisms: outcomes,
     }))
 }
@@ -186,12 +188,30 @@ impl Work {
     }
 }
 
-fn configured(settings: &Settings, config: &Config, seed: u64) -> Result<Config> {
+fn configured(settings: &Settings, config: &Config, seed: u64, vocab_size: usize) -> Result<Config> {
     let rate = recorded_rate(&config.mechanism, config.data.task, config.training.learning_rate);
     let training = TrainingConfig { learning_rate: rate, ..config.training.clone() };
     let config = Config { seed, training, ..config.clone() };
     let reference = Config { mechanism: settings.mechanisms[0].clone(), ..config.clone() };
-    adjust(&config, &reference, config.data.vocabulary_size, settings.hold)
+    adjust(&config, &reference, vocab_size, settings.hold)
+}
+
+/// What is learned, made once: every run of a kind learns the same.
+struct Tasks {
+    text: Arc<Task>,
+    recall: Option<Arc<Task>>,
+}
+
+impl Tasks {
+    fn new(settings: &Settings) -> Result<Tasks> {
+        let task = |config: &Config| Task::new(config).map(Arc::new);
+        Ok(Tasks { text: task(&settings.text)?, recall: settings.recall.as_ref().map(task).transpose()? })
+    }
+
+    fn of(&self, kind: TaskKind) -> Arc<Task> {
+        let recall = self.recall.as_ref().filter(|_| kind == TaskKind::Recall);
+        recall.unwrap_or(&self.text).clone()
+    }
 }
 
 #[derive(Default)]
@@ -214,21 +234,18 @@ struct RunResult {
 
 fn train(
     config: Config,
+    task: Arc<Task>,
     processor: &Processor,
     folder: &Path,
     stop: &AtomicBool,
     report: &mut dyn FnMut(f64),
 ) -> Result<Option<RunResult>> {
     let before = environment::cpu_seconds().unwrap_or(0.0);
-    let mut trainer = if folder.join("run.json").exists() {
-        Trainer::resume(processor.clone(), folder)?
+    let mut trainer = Trainer::with_task(config.clone(), task, processor.clone())?;
+    if folder.join("run.json").exists() {
+        trainer = trainer.resume_here(folder)?;
     } else {
-        Trainer::create(config.clone(), processor.clone(), folder)?
-    };
-    let comparable = Config { seed: trainer.config().seed, ..config.clone() };
-    if *trainer.config() != comparable {
-        let why = "holds a run of another configuration; choose another --out or remove it";
-        return Err(attendant_core::Error::config(folder.display().to_string(), why).into());
+        trainer.place(folder)?;
     }
     let ended = trainer.run(stop, |step| report(step.step as f64 / step.steps as f64));
     let (judgement, failure) = match ended {

@@ -31,7 +31,7 @@ pub struct DecodeCost {
 ///
 /// # Errors
 /// If the model refuses a call.
-pub fn measure(decoder: &Decoder, processor: &Processor, contexts: &[usize], mut watch: impl FnMut(usize)) -> Result<DecodeCost> {
+pub fn measure(decoder: &Decoder, processor: &Processor, contexts: &[usize]) -> Result<DecodeCost> {
     let mut tape = Tape::inference(processor.clone());
     let mut state = decoder.new_state(Storage::paged(PAGE));
     let mut random = Random::new(0, "decode");
@@ -44,7 +44,6 @@ pub fn measure(decoder: &Decoder, processor: &Processor, contexts: &[usize], mut
         }
         held.push((state.position(), state.allocated_bytes()));
         points.push(point(decoder, &mut tape, &state, &mut random)?);
-        watch(context);
     }
     let bytes_per_token = match (held.first(), held.last()) {
         (Some(&(short, small)), Some(&(long, large))) if long > short => (large - small) as f64 / (long - short) as f64,

@@ -15,6 +15,7 @@ use attendant_model::{Decoder, checkpoint as model_checkpoint};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -60,7 +61,7 @@ pub enum Ending {
 /// A run under way.
 pub struct Trainer {
     config: Config,
-    task: Task,
+    task: Arc<Task>,
     decoder: Decoder,
     optimizer: Optimizer,
     tape: Tape,
@@ -87,15 +88,15 @@ impl Trainer {
     /// If the configuration or its text cannot be used.
     pub fn in_memory(config: Config, processor: Processor) -> Result<Trainer> {
         config.check()?;
-        let task = Task::new(&config)?;
+        let task = Arc::new(Task::new(&config)?);
         Trainer::with_task(config, task, processor)
     }
 
-    /// The same, with the task made before.
+    /// The same, with a task made before, which several runs may share.
     ///
     /// # Errors
     /// If the configuration cannot be used.
-    pub fn with_task(config: Config, task: Task, processor: Processor) -> Result<Trainer> {
+    pub fn with_task(config: Config, task: Arc<Task>, processor: Processor) -> Result<Trainer> {
         config.check()?;
         let decoder = Decoder::new(config.plan(task.vocab_size())?, config.seed)?;
         let optimizer = Optimizer::new(&decoder);
@@ -128,9 +129,26 @@ impl Trainer {
     /// # Errors
     /// If the folder is no run, is in use, or its checkpoint cannot be read.
     pub fn resume(processor: Processor, folder: &Path) -> Result<Trainer> {
-        let mut run = Run::open(folder)?;
+        let run = Run::open(folder)?;
         let config: Config = serde_json::from_value(run.configuration().clone()).map_err(|why| LabError::json(folder, why))?;
-        let mut trainer = Trainer::in_memory(config, processor)?;
+        Trainer::in_memory(config, processor)?.resume_in(folder, run)
+    }
+
+    /// Continues, in a run's folder, a trainer made for the run's configuration.
+    ///
+    /// # Errors
+    /// If the folder is no run, is of another configuration or in use, or its checkpoint cannot be read.
+    pub fn resume_here(self, folder: &Path) -> Result<Trainer> {
+        let run = Run::open(folder)?;
+        let config = serde_json::from_value::<Config>(run.configuration().clone()).map_err(|why| LabError::json(folder, why))?;
+        if config != self.config {
+            return Err(LabError::content(folder, "holds a run of another configuration; choose another folder or remove it"));
+        }
+        self.resume_in(folder, run)
+    }
+
+    fn resume_in(self, folder: &Path, mut run: Run) -> Result<Trainer> {
+        let mut trainer = self;
         if let Some((step, path)) = checkpoint::latest(folder)? {
             trainer.decoder = model_checkpoint::load(&path)?;
             trainer.optimizer = Optimizer::load(&trainer.decoder, &path.join("optimizer.safetensors"))?;

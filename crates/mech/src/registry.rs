@@ -1,6 +1,5 @@
 //! Every mechanism there is, one line each.
 
-use crate::card::Card;
 use crate::mechanism::{Mechanism, Registered, Size};
 use crate::mechanisms::*;
 use attendant_core::{Error, Result};
@@ -100,11 +99,6 @@ pub fn build(configuration: &Value) -> Result<Box<dyn Mechanism>> {
     let mechanism = (kind.from_value)(Value::Object(fields)).map_err(|why| Error::config(name, why.to_string()))?;
     mechanism.check()?;
     Ok(mechanism)
-}
-
-/// The card of the mechanism that has a preset of this name.
-pub fn card(preset_name: &str, size: Size) -> Result<&'static Card> {
-    Ok(preset(preset_name, size)?.mechanism.card())
 }
 
 fn names() -> String {

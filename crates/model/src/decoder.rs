@@ -105,7 +105,8 @@ impl Decoder {
     ///
     /// # Errors
     /// If ids are missing or not below the vocabulary, a position is past the learned ones, or states do not fit the batch or
-    /// this model. No state has changed then.
+    /// this model. No state has changed then. If a mechanism itself fails, what a state cannot take back (a constant row that was
+    /// replaced, rows of a ring that were overwritten) stays, and the state must be rewound to a snapshot.
     pub fn forward(
         &self,
         tape: &mut Tape,

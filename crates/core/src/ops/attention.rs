@@ -64,12 +64,12 @@ impl Tape {
     pub fn attention(&mut self, q: Var, keys: Keys<'_>, values: Keys<'_>, spec: &Softmax, spans: &[Span]) -> Var {
         let rows = self.rows(q);
         assert!(!self.recording() || keys.past.is_empty(), "attention: a past in place has no backward");
-        let lse = self.saved(rows, spec.heads);
         let (bias, sink) = (spec.bias.map(|(table, _)| table), spec.sink);
         let inputs = [q, keys.new, values.new, bias.unwrap_or(q), sink.unwrap_or(q)];
-        let mut lse_values = vec![0.0; if self.recording() { rows * spec.heads } else { 0 }];
-        let op = Attend { q, k: keys.new, v: values.new, lse, spec: spec.clone(), spans: spans.to_vec() };
-        let y = self.operation(&inputs, rows, spec.heads * spec.d_v, op, |tape, y, buffers| {
+        let saved = if self.recording() { rows } else { 0 };
+        let op = |lse| Attend { q, k: keys.new, v: values.new, lse, spec: spec.clone(), spans: spans.to_vec() };
+        let shape = [rows, spec.heads * spec.d_v];
+        let (y, _) = self.operation_saving(&inputs, shape, [saved, spec.heads], op, |tape, y, lse, buffers| {
             let attention = spec.with_values(|var| tape.value(var));
             let runs: Vec<[Vec<Run<'_>>; 2]> =
                 (0..spans.len()).map(|i| [keys, values].map(|rows| rows.runs(tape, spec.kv_heads, i, &spans[i]))).collect();
@@ -86,13 +86,10 @@ impl Tape {
                 .collect();
             let machine = tape.processor().machine();
             let mut scratch = buffers.take(attention::forward_scratch(&attention, &sequences, machine.executor.workers()));
-            let lse = if lse_values.is_empty() { None } else { Some(&mut lse_values[..]) };
+            let lse = tape.recording().then_some(lse);
             attention::forward(machine, &attention, &sequences, tape.value(q), y, lse, &mut scratch);
             buffers.give(scratch);
         });
-        if !lse_values.is_empty() {
-            self.fill(lse, |_, lse, _| lse.copy_from_slice(&lse_values));
-        }
         y
     }
 }

@@ -16,15 +16,14 @@ impl Tape {
             "cross_entropy: {} targets, {counted} counted, for {rows} rows",
             targets.len()
         );
-        let lse = self.saved(1, rows);
-        let mut computed = vec![0.0; rows];
-        self.fill(lse, |tape, lse, _| {
-            cross_entropy(tape.processor().machine(), &mut computed, lse, tape.value(logits), targets, vocab);
+        let op = |lse| CrossEntropy { logits, lse, targets: targets.to_vec(), counted };
+        let (loss, _) = self.operation_saving(&[logits], [1, 1], [1, rows], op, |tape, y, lse, buffers| {
+            let mut losses = buffers.take(rows);
+            cross_entropy(tape.processor().machine(), &mut losses, lse, tape.value(logits), targets, vocab);
+            y[0] = (losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / counted as f64) as f32;
+            buffers.give(losses);
         });
-        let op = CrossEntropy { logits, lse, targets: targets.to_vec(), counted };
-        self.operation(&[logits], 1, 1, op, |_, y, _| {
-            y[0] = (computed.iter().map(|&loss| f64::from(loss)).sum::<f64>() / counted as f64) as f32;
-        })
+        loss
     }
 }
 

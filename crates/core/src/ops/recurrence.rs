@@ -57,53 +57,51 @@ impl Tape {
         sequences: &[Range<usize>],
     ) -> Recurrence {
         let (rows, width) = (self.rows(q), spec.heads * spec.d_v);
+        let batch = self.rows(initial);
+        let state_len = batch * self.width(initial);
         let saved = if self.recording() { scan::scan_checkpoints(spec, sequences) } else { 0 };
-        let mut checkpoints = vec![0.0; saved];
-        let mut state = self.value(initial).to_vec();
-        let checkpoint_rows = self.saved(1, saved);
         let inputs = [q, k, v, gate.var().unwrap_or(q)];
-        let op = ScanOp {
-            q,
-            k,
-            v,
-            gate,
-            spec,
-            sequences: sequences.to_vec(),
-            checkpoints: checkpoint_rows,
-            batch: self.rows(initial),
-        };
-        let out = self.operation(&inputs, rows, width, op, |tape, y, buffers| {
+        // One row of saved values: the final states, then the states that the backward starts from.
+        let op = |saved| ScanOp { q, k, v, gate, spec, sequences: sequences.to_vec(), saved, batch };
+        let shape = [rows, width];
+        let (out, kept) = self.operation_saving(&inputs, shape, [1, state_len + saved], op, |tape, y, kept, buffers| {
             let machine = tape.processor().machine();
             let mut scratch = buffers.take(scan::gated_scan_scratch(spec, machine.executor.workers()));
+            let (state, checkpoints) = kept.split_at_mut(state_len);
+            state.copy_from_slice(tape.value(initial));
             let gate = gate.with_values(|var| tape.value(var));
             let (q, k, v) = (tape.value(q), tape.value(k), tape.value(v));
-            let kept = if saved > 0 { Some(&mut checkpoints[..]) } else { None };
-            scan::gated_scan(machine, spec, sequences, y, &mut state, q, k, v, gate, kept, &mut scratch);
+            let checkpoints = (saved > 0).then_some(checkpoints);
+            scan::gated_scan(machine, spec, sequences, y, state, q, k, v, gate, checkpoints, &mut scratch);
             buffers.give(scratch);
         });
-        self.fill(checkpoint_rows, |_, to, _| to.copy_from_slice(&checkpoints));
-        let state = self.constant(self.rows(initial), self.width(initial), &state);
-        Recurrence { rows: out, state }
+        Recurrence { rows: out, state: self.final_states(kept, [batch, state_len / batch.max(1)]) }
     }
 
     /// A gated recurrent unit (Cho et al. 2014, 1406.1078, in the form of cuDNN and PyTorch): x_gates `[N, 3h]` holds the
     /// input's part of reset, update and candidate; initial `[B, h]` -> `[N, h]` and the final states.
     pub fn gru(&mut self, x_gates: Var, w_hh: Var, b_hh: Var, initial: Var, sequences: &[Range<usize>]) -> Recurrence {
         let (rows, hidden) = (self.rows(x_gates), self.width(initial));
-        let mut state = self.value(initial).to_vec();
-        let mut gate_values = vec![0.0; rows * 4 * hidden];
-        let gates = self.saved(rows, 4 * hidden);
-        let op = GruOp { x_gates, w_hh, b_hh, initial, gates, sequences: sequences.to_vec() };
-        let out = self.operation(&[x_gates, w_hh, b_hh], rows, hidden, op, |tape, y, buffers| {
+        let batch = self.rows(initial);
+        // One row of saved values: the final states, then the gates of every row.
+        let op = |saved| GruOp { x_gates, w_hh, b_hh, initial, saved, sequences: sequences.to_vec() };
+        let (inputs, shape) = ([x_gates, w_hh, b_hh], [rows, hidden]);
+        let saved = [1, (batch + 4 * rows) * hidden];
+        let (out, kept) = self.operation_saving(&inputs, shape, saved, op, |tape, y, kept, buffers| {
             let mut scratch = buffers.take(gru_scratch(hidden));
+            let (state, gates) = kept.split_at_mut(batch * hidden);
+            state.copy_from_slice(tape.value(initial));
             let (x, w, b) = (tape.value(x_gates), tape.value(w_hh), tape.value(b_hh));
-            let machine = tape.processor().machine();
-            gru(machine, hidden, sequences, y, &mut gate_values, x, w, b, &mut state, &mut scratch);
+            gru(tape.processor().machine(), hidden, sequences, y, gates, x, w, b, state, &mut scratch);
             buffers.give(scratch);
         });
-        self.fill(gates, |_, to, _| to.copy_from_slice(&gate_values));
-        let state = self.constant(self.rows(initial), hidden, &state);
-        Recurrence { rows: out, state }
+        Recurrence { rows: out, state: self.final_states(kept, [batch, hidden]) }
+    }
+
+    /// The final states, which stand at the start of what a recurrence saved.
+    fn final_states(&mut self, saved: Var, [rows, width]: [usize; 2]) -> Var {
+        let states = self.columns(saved, 0..rows * width);
+        self.reshape(states, width)
     }
 }
 
@@ -114,7 +112,7 @@ struct ScanOp {
     gate: ScanGate,
     spec: Scan,
     sequences: Vec<Range<usize>>,
-    checkpoints: Var,
+    saved: Var,
     batch: usize,
 }
 
@@ -128,7 +126,9 @@ impl Op for ScanOp {
         });
         let workers = pass.machine().executor.workers();
         let mut scratch = pass.scratch(scan::gated_scan_backward_scratch(self.spec, workers));
-        let mut d_state = vec![0.0; self.batch * self.spec.heads * self.spec.d_k * self.spec.d_v];
+        let state_len = self.batch * self.spec.heads * self.spec.d_k * self.spec.d_v;
+        let mut d_state = pass.scratch(state_len);
+        d_state.fill(0.0);
         {
             let [d_q, d_k, d_v, d_gate] = &mut gradients;
             let [spare_q, spare_k, spare_v] = &mut spares;
@@ -146,11 +146,12 @@ impl Op for ScanOp {
                 pass.value(self.k),
                 pass.value(self.v),
                 self.gate.with_values(|var| pass.value(var)),
-                pass.value(self.checkpoints),
+                &pass.value(self.saved)[state_len..],
                 &mut scratch,
             );
         }
         gradients.into_iter().flatten().for_each(|d| pass.put(d));
+        pass.give(d_state);
         pass.give(scratch);
     }
 }
@@ -160,7 +161,7 @@ struct GruOp {
     w_hh: Var,
     b_hh: Var,
     initial: Var,
-    gates: Var,
+    saved: Var,
     sequences: Vec<Range<usize>>,
 }
 
@@ -174,7 +175,8 @@ impl Op for GruOp {
             None => vec![0.0; pass.rows(inputs[i]) * pass.width(inputs[i])],
         });
         let mut scratch = pass.scratch(gru_backward_scratch(hidden, rows));
-        let mut d_state = vec![0.0; pass.rows(self.initial) * hidden];
+        let mut d_state = pass.scratch(pass.rows(self.initial) * hidden);
+        d_state.fill(0.0);
         {
             let [d_x, d_w, d_b] = &mut gradients;
             let [spare_x, spare_w, spare_b] = &mut spares;
@@ -188,13 +190,14 @@ impl Op for GruOp {
                 &mut d_state,
                 gradient,
                 pass.value(output),
-                pass.value(self.gates),
+                &pass.value(self.saved)[pass.rows(self.initial) * hidden..],
                 pass.value(self.w_hh),
                 pass.value(self.initial),
                 &mut scratch,
             );
         }
         gradients.into_iter().flatten().for_each(|d| pass.put(d));
+        pass.give(d_state);
         pass.give(scratch);
     }
 }

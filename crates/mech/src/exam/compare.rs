@@ -10,6 +10,12 @@ pub mod bound {
     pub const GRADIENTS: f64 = 1e-5;
     /// A slope along a line, against a difference of two f32 losses: rounding over the step, and the step's own error.
     pub const DIFFERENCES: f64 = 2e-3;
+    /// Outputs over rows stored in f16, whose step is 2^-11 of a value: four steps.
+    pub const F16_STORE: f64 = 4.0 / 2048.0;
+    /// Outputs over rows stored in bf16, whose step is 2^-8 of a value: four steps.
+    pub const BF16_STORE: f64 = 4.0 / 256.0;
+    /// Outputs over rows stored in int8, whose step is 1/127 of a head's largest value: four steps.
+    pub const INT8_STORE: f64 = 4.0 / 127.0;
     /// An RMS below this share of the largest one is a derivative that is 0 and was summed in f64.
     pub const VANISHES: f64 = 1e-12;
 }

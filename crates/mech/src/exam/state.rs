@@ -2,11 +2,11 @@
 
 use super::Verdict;
 use super::candidate::{Candidate, Chunk, Desk, Text};
-use super::compare::same;
+use super::compare::{bound, close, same};
 use super::schedule::storages;
 use crate::mechanism::Oracle;
 use attendant_core::{Error, Random};
-use attendant_state::{Growth, Rings, SequenceState, Storage};
+use attendant_state::{Dtype, Growth, Rings, SequenceState, Storage};
 
 /// Point 3: after every call of a random history, in every store, the bytes allocated are those that the planes declare.
 ///
@@ -36,7 +36,8 @@ pub fn declared_bytes<M: Oracle>(candidate: &Candidate<'_, M>) -> Verdict {
     Ok(())
 }
 
-/// Point 7: the same history over contiguous memory, pages of 1, 3 and 16 rows, with rings and without, gives the same bits.
+/// Point 7: the same history over contiguous memory, pages of 1, 3 and 16 rows, with rings and without, gives the same bits;
+/// and over stores of fewer bits what their step allows.
 ///
 /// # Errors
 /// Which two stores differ, and where.
@@ -53,6 +54,12 @@ pub fn stores_agree<M: Oracle>(candidate: &Candidate<'_, M>) -> Verdict {
             Some((other, want)) => same(&format!("{storage:?} against {other:?}, chunks {schedule:?}"), &got, want)?,
             None => first = Some((storage, got)),
         }
+    }
+    let want: Vec<f64> = first.iter().flat_map(|(_, want)| want).map(|&want| want.into()).collect();
+    for (dtype, bound) in [(Dtype::F16, bound::F16_STORE), (Dtype::Bf16, bound::BF16_STORE), (Dtype::Int8, bound::INT8_STORE)] {
+        let mut states: Vec<_> = texts.iter().map(|_| candidate.empty(Storage::paged(3).dtype(dtype))).collect();
+        let got = candidate.follow(&desk, &texts, &mut states, &schedule, |_| Ok(()))?.concat();
+        close(&format!("{dtype:?}, chunks {schedule:?}"), &got, &want, bound)?;
     }
     Ok(())
 }

@@ -123,14 +123,14 @@ fn gradients_over_a_past<M: Oracle>(candidate: &Candidate<'_, M>, desk: &Desk) -
         let slope: f64 = gradient.iter().zip(&line).map(|(&g, &l)| f64::from(g) * f64::from(l)).sum();
         let want = slope_along(candidate, desk, &chunks, &filled, &weights, (index, &line))?;
         // A slope along a normal line is as large as the gradient is long; rounding of the losses is as large for all.
-        let size = rms(gradient.iter().map(|&g| g.into())).max(largest / 30.0);
+        let size = rms(gradient.iter().map(|&g| g.into())).max(largest / 100.0);
         let scale = size * (line.len() as f64).sqrt();
         close_to_scale(&format!("slope of {name} over a past"), &[slope as f32], &[want], scale, bound::DIFFERENCES)?;
     }
     Ok(())
 }
 
-/// The slope of the loss as one parameter moves along a line, by differences of fourth order.
+/// The slope of the loss as one parameter moves along a line, by differences of sixth order.
 fn slope_along<M: Oracle>(
     candidate: &Candidate<'_, M>,
     desk: &Desk,
@@ -139,7 +139,7 @@ fn slope_along<M: Oracle>(
     weights: &[f32],
     (index, line): (usize, &[f32]),
 ) -> Result<f64, String> {
-    let step = 1.0 / 256.0;
+    let step = 1.0 / 128.0;
     let loss_at = |steps: f32| -> Result<f64, String> {
         let mut moved = Candidate { parameters: candidate.parameters.clone(), ..*candidate };
         let (name, tensor) = &candidate.parameters[index];
@@ -148,9 +148,11 @@ fn slope_along<M: Oracle>(
         let y = moved.call(desk, chunks, &mut fork(states).iter_mut().collect::<Vec<_>>())?;
         Ok(y.iter().zip(weights).map(|(&y, &weight)| f64::from(y) * f64::from(weight)).sum())
     };
-    let near = loss_at(1.0)? - loss_at(-1.0)?;
-    let far = loss_at(2.0)? - loss_at(-2.0)?;
-    Ok((8.0 * near - far) / (12.0 * f64::from(step)))
+    let mut difference = 0.0;
+    for (steps, weight) in [(1.0, 45.0), (2.0, -9.0), (3.0, 1.0)] {
+        difference += weight * (loss_at(steps)? - loss_at(-steps)?);
+    }
+    Ok(difference / (60.0 * f64::from(step)))
 }
 
 fn fork(states: &[SequenceState]) -> Vec<SequenceState> {

@@ -1,8 +1,9 @@
-//! One file for each mechanism.
+//! One file for each mechanism; the lines of the registry declare them.
 
-pub mod cross;
-pub mod gqa;
-pub mod gru;
-pub mod linear;
-pub mod mla;
-pub mod swa;
+macro_rules! declare {
+    ($($module:ident::$type:ident: $($preset:ident),+;)+) => {
+        $(pub mod $module;)+
+    };
+}
+
+crate::for_each_mechanism!(declare);
