@@ -16,6 +16,7 @@ macro_rules! for_each_mechanism {
             cross::Cross: cross;
             gru::Gru: gru;
             linear::Linear: linear;
+            retention::Retention: retention;
         }
     };
 }

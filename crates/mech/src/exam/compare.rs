@@ -16,8 +16,6 @@ pub mod bound {
     pub const BF16_STORE: f64 = 4.0 / 256.0;
     /// Outputs over rows stored in int8, whose step is 1/127 of a head's largest value: four steps.
     pub const INT8_STORE: f64 = 4.0 / 127.0;
-    /// An RMS below this share of the largest one is a derivative that is 0 and was summed in f64.
-    pub const VANISHES: f64 = 1e-12;
 }
 
 pub(super) fn rms(values: impl IntoIterator<Item = f64>) -> f64 {

@@ -9,6 +9,7 @@ use crate::mechanism::Oracle;
 use attendant_core::kernels::Isa;
 use attendant_core::{Processor, Random};
 use attendant_state::Storage;
+use std::ops::Range;
 
 /// Point 5: rows of another content, ten times as large, after a row of a causal mechanism change no bit of its output. If
 /// the declared order is another one, the rows that it names do change it.
@@ -74,19 +75,16 @@ pub fn neighbour<M: Oracle>(candidate: &Candidate<'_, M>) -> Verdict {
     for neighbours in [[1, 3], [40, 17], [3, 65]] {
         let [before, after] = neighbours.map(|rows| candidate.text(&mut random, rows, 3.0));
         let texts = [before, text.clone(), after];
-        let beside = [(0, &texts[0]), (2, &texts[2])];
-        // The neighbours come whole, each beside another of the calls.
-        let schedule: Vec<_> = alone
-            .iter()
-            .enumerate()
-            .map(|(i, call)| {
-                let mut call: Vec<_> = call.iter().map(|(_, rows)| (1, rows.clone())).collect();
-                let present = beside.iter().filter(|(which, _)| i == (which / 2).min(alone.len() - 1));
-                call.extend(present.map(|(which, text)| (*which, 0..text.rows)));
-                call.sort_by_key(|(which, _)| *which);
-                call
-            })
-            .collect();
+        // A share of each neighbour beside every call: a leak into one call alone may be lost to rounding.
+        let share = |which: usize, i: usize| {
+            let rows = |i: usize| texts[which].rows * i / alone.len();
+            Some((which, rows(i)..rows(i + 1))).filter(|(_, rows)| !rows.is_empty())
+        };
+        let beside = |(i, call): (usize, &Vec<(usize, Range<usize>)>)| {
+            let own = call.iter().map(|(_, rows)| (1, rows.clone()));
+            share(0, i).into_iter().chain(own).chain(share(2, i)).collect::<Vec<_>>()
+        };
+        let schedule: Vec<_> = alone.iter().enumerate().map(beside).collect();
         let mut states = [0; 3].map(|_| candidate.empty(Storage::paged(3)));
         let got = candidate.follow(&desk, &texts, &mut states, &schedule, |_| Ok(()))?;
         same(&format!("beside {neighbours:?} rows, schedule {schedule:?}"), &got[1], &want[0])?;
@@ -146,7 +144,7 @@ pub fn instruction_sets<M: Oracle>(candidate: &Candidate<'_, M>) -> Verdict {
     for isa in Isa::available() {
         let desk = Desk { processor: Processor::with_isa(2, isa), poisoned: true };
         let named = |why| format!("{}: {why}", isa.name());
-        chunked(candidate, &desk, &mut Random::new(candidate.seed, "instruction_sets")).map_err(named)?;
+        chunked(candidate, &desk, &mut Random::new(candidate.seed, "instruction_sets"), 0).map_err(named)?;
         whole_gradients(candidate, &desk).map_err(named)?;
     }
     Ok(())
