@@ -2,7 +2,7 @@
 //! for each visible pair and width forward, 10 backward; decoding in GB/s of keys and values read.
 
 use attendant_kernels::attention::{
-    Attention, Run, Sequence, Span, Visible, backward, backward_scratch, forward, forward_scratch,
+    Attention, Cells, Run, Sequence, Span, Visible, backward, backward_scratch, forward, forward_scratch,
 };
 use attendant_kernels::product::{Accumulate, MatrixMut, MatrixRef, product, product_scratch};
 use attendant_kernels::{Isa, Machine, Pool};
@@ -69,7 +69,7 @@ fn train(machine: Machine<'_>, (sequences, heads, kv_heads, length, d): (usize, 
         .map(|i| {
             [&k, &v].map(|data| {
                 let data = &data[i * length * kv_heads * d..][..length * kv_heads * d];
-                Run { first: 0, rows: length, data, row_stride: kv_heads * d, head_stride: d }
+                Run { first: 0, rows: length, data: Cells::F32(data), row_stride: kv_heads * d, head_stride: d }
             })
         })
         .collect();
@@ -112,7 +112,7 @@ fn decode(machine: Machine<'_>, (sequences, heads, kv_heads, length, d): (usize,
     let spec = spec(heads, kv_heads, d);
     let planes: Vec<_> = (0..2 * sequences).map(|_| values(length * kv_heads * d)).collect();
     let runs: Vec<_> =
-        planes.iter().map(|data| Run { first: 0, rows: length, data, row_stride: kv_heads * d, head_stride: d }).collect();
+        planes.iter().map(|data| Run { first: 0, rows: length, data: Cells::F32(data), row_stride: kv_heads * d, head_stride: d }).collect();
     let calls: Vec<_> = (0..sequences)
         .map(|i| Sequence {
             rows: i..i + 1,

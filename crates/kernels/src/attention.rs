@@ -10,6 +10,7 @@ mod softmax;
 pub use backward::{backward, backward_scratch};
 pub use forward::{forward, forward_scratch};
 
+use half::{bf16, f16};
 use std::ops::Range;
 
 /// Which keys a query sees, by position. Both count from the start of the sequence.
@@ -97,6 +98,26 @@ pub struct Attention<'a> {
     pub sink: Option<&'a [f32]>,
 }
 
+/// Values in the type that they are stored in. All of them are read as f32, a register at a time.
+#[derive(Clone, Copy, Debug)]
+pub enum Cells<'a> {
+    /// 4 bytes each.
+    F32(&'a [f32]),
+    /// 2 bytes each, the upper half of an f32.
+    Bf16(&'a [bf16]),
+    /// 2 bytes each.
+    F16(&'a [f16]),
+    /// 1 byte each, times a scale.
+    Int8 {
+        /// The bytes.
+        values: &'a [i8],
+        /// A scale for each head of each row: that of head `g` of row `r` at `g * scale_stride + r`.
+        scales: &'a [f32],
+        /// Distance between the scales of heads.
+        scale_stride: usize,
+    },
+}
+
 /// Rows of one sequence at consecutive positions, in place: head `g` of row `r` begins at `g * head_stride + r * row_stride`.
 #[derive(Clone, Copy, Debug)]
 pub struct Run<'a> {
@@ -105,11 +126,31 @@ pub struct Run<'a> {
     /// How many rows.
     pub rows: usize,
     /// Where they lie.
-    pub data: &'a [f32],
-    /// Distance between rows.
+    pub data: Cells<'a>,
+    /// Distance between rows, in values.
     pub row_stride: usize,
-    /// Distance between the heads of one row.
+    /// Distance between the heads of one row, in values.
     pub head_stride: usize,
+}
+
+impl Run<'_> {
+    /// The `width` values of a head of row `row`, as f32.
+    ///
+    /// # Panics
+    /// If they are not all there.
+    pub fn values(&self, row: usize, head: usize, width: usize) -> Vec<f32> {
+        let start = head * self.head_stride + row * self.row_stride;
+        let cells = start..start + width;
+        match self.data {
+            Cells::F32(values) => values[cells].to_vec(),
+            Cells::Bf16(values) => values[cells].iter().map(|x| x.to_f32()).collect(),
+            Cells::F16(values) => values[cells].iter().map(|x| x.to_f32()).collect(),
+            Cells::Int8 { values, scales, scale_stride } => {
+                let scale = scales[head * scale_stride + row];
+                values[cells].iter().map(|&x| f32::from(x) * scale).collect()
+            }
+        }
+    }
 }
 
 /// One sequence of a ragged batch, whose sequences come in ascending rows: new query rows, and every key and value that they may see.

@@ -30,10 +30,11 @@ impl Isa {
         let mut all = vec![Isa::SCALAR, Isa::SCALAR_16];
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+            if avx2 {
                 all.push(Isa(Level::Avx2));
             }
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            if avx2 && is_x86_feature_detected!("avx512f") {
                 all.push(Isa(Level::Avx512));
             }
         }
@@ -84,10 +85,10 @@ impl Isa {
             Level::Scalar => kernel.run(Portable::<8>),
             Level::Scalar16 => kernel.run(Portable::<16>),
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Isa::available` makes this level only after detecting avx2 and fma.
+            // SAFETY: `Isa::available` makes this level only after detecting avx2, fma and f16c.
             Level::Avx2 => unsafe { crate::simd::run_avx2(kernel) },
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Isa::available` makes this level only after detecting avx512f, avx2 and fma.
+            // SAFETY: `Isa::available` makes this level only after detecting avx512f, avx2, fma and f16c.
             Level::Avx512 => unsafe { crate::simd::run_avx512(kernel) },
         }
     }

@@ -4,6 +4,8 @@
 //! A `Simd` value is a token. The x86 tokens are made only inside the shells, which run only on a processor that has the
 //! features, so holding one is the proof that its intrinsics may be called.
 
+use half::{bf16, f16};
+
 /// Lanes of the widest vector.
 pub(crate) const MAX_LANES: usize = 16;
 
@@ -28,6 +30,15 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` must be valid for writing `LANES` values; no alignment is needed.
     unsafe fn store(self, p: *mut f32, v: Self::V);
+    /// # Safety
+    /// As [`Simd::load`].
+    unsafe fn load_bf16(self, p: *const bf16) -> Self::V;
+    /// # Safety
+    /// As [`Simd::load`].
+    unsafe fn load_f16(self, p: *const f16) -> Self::V;
+    /// # Safety
+    /// As [`Simd::load`].
+    unsafe fn load_i8(self, p: *const i8) -> Self::V;
     /// The first `LANES` or fewer values of `x`; missing lanes are 0.
     fn load_partial(self, x: &[f32]) -> Self::V;
     /// Stores the first `y.len()` lanes, at most `LANES`.
@@ -51,6 +62,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `yes` where `a < b`, else `no` (also where either is NaN).
     fn select_lt(self, a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
     fn reduce_add(self, a: Self::V) -> f32;
+    /// The sums of the first `LANES` vectors, one a lane. The lanes of each vector are added in the same order.
+    fn sum_each(self, vectors: [Self::V; MAX_LANES]) -> Self::V;
     /// Largest lane; lanes that are NaN may be passed over.
     fn reduce_max(self, a: Self::V) -> f32;
 
@@ -170,6 +183,21 @@ impl<const N: usize> Simd for Portable<N> {
         unsafe { p.cast::<[f32; N]>().write_unaligned(v) }
     }
     #[inline(always)]
+    unsafe fn load_bf16(self, p: *const bf16) -> [f32; N] {
+        // SAFETY: the caller promises N readable values.
+        unsafe { p.cast::<[bf16; N]>().read() }.map(bf16::to_f32)
+    }
+    #[inline(always)]
+    unsafe fn load_f16(self, p: *const f16) -> [f32; N] {
+        // SAFETY: the caller promises N readable values.
+        unsafe { p.cast::<[f16; N]>().read() }.map(f16::to_f32_const)
+    }
+    #[inline(always)]
+    unsafe fn load_i8(self, p: *const i8) -> [f32; N] {
+        // SAFETY: the caller promises N readable values.
+        unsafe { p.cast::<[i8; N]>().read() }.map(f32::from)
+    }
+    #[inline(always)]
     fn load_partial(self, x: &[f32]) -> [f32; N] {
         std::array::from_fn(|i| x.get(i).copied().unwrap_or(0.0))
     }
@@ -237,6 +265,10 @@ impl<const N: usize> Simd for Portable<N> {
             n /= 2;
         }
         a[0]
+    }
+    #[inline(always)]
+    fn sum_each(self, vectors: [[f32; N]; MAX_LANES]) -> [f32; N] {
+        std::array::from_fn(|i| self.reduce_add(vectors[i]))
     }
     #[inline(always)]
     fn reduce_max(self, a: [f32; N]) -> f32 {

@@ -184,11 +184,7 @@ impl<'a> Context<'a> {
     }
 
     fn attend_rows(&mut self, q: Var, keys: &Memory, values: &Memory, spec: &Softmax) -> Var {
-        let (states, layer) = (&*self.states, self.layer);
-        // A store of fewer bits decodes into the scratch; one of f32 leaves it empty and is read in place.
-        let (mut key_scratch, mut value_scratch) = (vec![Vec::new(); states.len()], vec![Vec::new(); states.len()]);
-        let (old_keys, old_values) =
-            (past(states, layer, keys, &mut key_scratch), past(states, layer, values, &mut value_scratch));
+        let (old_keys, old_values) = (past(self.states, self.layer, keys), past(self.states, self.layer, values));
         let keys_of = Keys { past: &old_keys, new: keys.new };
         self.tape.attention(q, keys_of, Keys { past: &old_values, new: values.new }, spec, &keys.spans)
     }
@@ -304,12 +300,7 @@ impl<'a> Context<'a> {
 }
 
 /// The rows that a memory's plane holds, for every sequence; none where it has no plane.
-fn past<'a>(
-    states: &'a [&'a mut SequenceState],
-    layer: usize,
-    memory: &Memory,
-    scratch: &'a mut [Vec<f32>],
-) -> Vec<Vec<Run<'a>>> {
+fn past<'a>(states: &'a [&'a mut SequenceState], layer: usize, memory: &Memory) -> Vec<Vec<Run<'a>>> {
     let Some(plane) = memory.plane else { return Vec::new() };
-    states.iter().zip(scratch).map(|(state, scratch)| state.layer(layer).plane(plane).runs_with(scratch)).collect()
+    states.iter().map(|state| state.layer(layer).plane(plane).runs()).collect()
 }

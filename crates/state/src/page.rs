@@ -2,7 +2,7 @@
 
 use crate::layout::Plane;
 use crate::storage::Dtype;
-use attendant_core::kernels::attention::Run;
+use attendant_core::kernels::attention::{self, Run};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use std::ops::Range;
@@ -140,11 +140,30 @@ impl Page {
         Page { rows, cells, ..*self }
     }
 
-    /// Rows `at .. at + count`, the first of them at position `first`, in place; none unless they are f32.
-    pub(crate) fn run(&self, at: usize, count: usize, first: usize) -> Option<Run<'_>> {
-        let Cells::F32(values) = &self.cells else { return None };
+    /// Rows `at .. at + count`, the first of them at position `first`, in place.
+    pub(crate) fn run(&self, at: usize, count: usize, first: usize) -> Run<'_> {
         let (row_stride, head_stride) = (self.part, self.rows * self.part);
-        Some(Run { first, rows: count, data: &values[at * row_stride..], row_stride, head_stride })
+        let start = at * row_stride;
+        let data = match &self.cells {
+            Cells::F32(values) => attention::Cells::F32(&values[start..]),
+            Cells::Bf16(values) => attention::Cells::Bf16(&values[start..]),
+            Cells::F16(values) => attention::Cells::F16(&values[start..]),
+            Cells::Int8 { values, scales } => {
+                attention::Cells::Int8 { values: &values[start..], scales: &scales[at..], scale_stride: self.rows }
+            }
+        };
+        Run { first, rows: count, data, row_stride, head_stride }
+    }
+
+    /// The values, one head after the other, of a page in f32.
+    ///
+    /// # Panics
+    /// If it is in another type.
+    pub(crate) fn values(&self) -> &[f32] {
+        match &self.cells {
+            Cells::F32(values) => values,
+            _ => panic!("constant planes are f32"),
+        }
     }
 }
 

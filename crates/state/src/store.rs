@@ -151,34 +151,9 @@ impl PlaneStore {
         }
     }
 
-    /// Every row held, in ascending position, in place: a run for each page, and one more where a ring wraps around.
-    ///
-    /// # Panics
-    /// If the rows are not stored in f32. [`PlaneStore::runs_with`] reads every type.
+    /// Every row held, in ascending position, in place and as stored: a run for each page, and one more where a ring wraps around.
     pub fn runs(&self) -> Vec<Run<'_>> {
-        let run = |piece: Piece| self.pages[piece.page].run(piece.at, piece.rows, piece.first);
-        let runs: Option<Vec<_>> = self.pieces_held().map(run).collect();
-        runs.unwrap_or_else(|| panic!("plane {}: rows of {:?} cannot be read in place", self.plane.name, self.dtype()))
-    }
-
-    /// Every row held, in ascending position: in place if stored in f32, else decoded into `scratch`.
-    pub fn runs_with<'a>(&'a self, scratch: &'a mut Vec<f32>) -> Vec<Run<'a>> {
-        if self.dtype() == Dtype::F32 {
-            return self.runs();
-        }
-        scratch.clear();
-        self.read(scratch);
-        let Plane { width, heads, .. } = self.plane;
-        let [kept, window] = self.held();
-        let (kept_data, window_data) = scratch.split_at(kept.len() * width);
-        let runs = [(kept, kept_data), (window, window_data)].map(|(held, data)| Run {
-            first: held.start,
-            rows: held.len(),
-            data,
-            row_stride: width,
-            head_stride: width / heads,
-        });
-        runs.into_iter().filter(|run| run.rows > 0).collect()
+        self.pieces_held().map(|piece| self.pages[piece.page].run(piece.at, piece.rows, piece.first)).collect()
     }
 
     /// Appends every row held to `out`, token-major, decoded, in ascending position.
@@ -223,7 +198,7 @@ impl PlaneStore {
     /// If the plane is not constant.
     pub fn constant(&self) -> &[f32] {
         assert!(self.plane.growth == Growth::Constant, "plane {} is not constant", self.plane.name);
-        self.pages[0].run(0, 1, 0).expect("constant planes are f32").data
+        self.pages[0].values()
     }
 
     /// Replaces the row of a constant plane.

@@ -1,7 +1,7 @@
 //! Softmax attention over rows on the tape and, when nothing records, over rows of the past in place.
 
 use crate::tape::{Backward, Op, Tape, Var};
-use attendant_kernels::attention::{self, Attention, DistanceBias, Run, Sequence, Span, Visible};
+use attendant_kernels::attention::{self, Attention, Cells, DistanceBias, Run, Sequence, Span, Visible};
 
 /// What one attention computes; see [`Attention`] for each field.
 #[derive(Clone, Debug)]
@@ -100,7 +100,7 @@ impl<'a> Keys<'a> {
         let width = tape.width(self.new);
         let mut runs = self.past.get(index).cloned().unwrap_or_default();
         if !span.k_rows.is_empty() {
-            let data = &tape.value(self.new)[span.k_rows.start * width..span.k_rows.end * width];
+            let data = Cells::F32(&tape.value(self.new)[span.k_rows.start * width..span.k_rows.end * width]);
             let (first, rows) = (span.k_first, span.k_rows.len());
             runs.push(Run { first, rows, data, row_stride: width, head_stride: width / heads });
         }

@@ -1,6 +1,6 @@
 //! What a call must satisfy, checked before any work.
 
-use super::{Attention, Run, Sequence, Span, Visible};
+use super::{Attention, Cells, Run, Sequence, Span, Visible};
 use std::ops::Range;
 
 /// # Panics
@@ -104,7 +104,23 @@ fn runs(what: &str, runs: &[Run<'_>], kv_heads: usize, width: usize) {
         assert!(run.first >= free, "{what}: a run at {} after one that ends at {free}", run.first);
         free = run.first + run.rows;
         let end = (kv_heads - 1) * run.head_stride + (run.rows - 1) * run.row_stride + width;
-        assert!(end <= run.data.len(), "{what}: a run at {} ends at {end} of {} values", run.first, run.data.len());
+        let len = run.data.len();
+        assert!(end <= len, "{what}: a run at {} ends at {end} of {len} values", run.first);
+        if let Cells::Int8 { scales, scale_stride, .. } = run.data {
+            let (end, len) = ((kv_heads - 1) * scale_stride + run.rows, scales.len());
+            assert!(end <= len, "{what}: a run at {} ends at {end} of {len} scales", run.first);
+        }
+    }
+}
+
+impl Cells<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Cells::F32(values) => values.len(),
+            Cells::Bf16(values) => values.len(),
+            Cells::F16(values) => values.len(),
+            Cells::Int8 { values, .. } => values.len(),
+        }
     }
 }
 

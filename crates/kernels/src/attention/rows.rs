@@ -1,9 +1,11 @@
-//! Keys and values of one head, found in their runs and packed as operands.
+//! Keys and values of one head, found in their runs, and packed as operands where many queries read them.
 
-use super::Run;
+use super::{Cells, Run};
+use crate::element::Element;
 use crate::product::MatrixRef;
-use crate::simd::Simd;
-use crate::tile::{pack_panels, panel_width};
+use crate::simd::{Kernel, Simd};
+use crate::tile::{MAX_PANEL, pack_panels, panel_width};
+use half::{bf16, f16};
 use std::ops::Range;
 
 /// One head's rows in the runs of a sequence.
@@ -14,17 +16,138 @@ pub(super) struct Rows<'a> {
     pub(super) width: usize,
 }
 
+/// Consecutive rows of one head, as they are stored.
+#[derive(Clone, Copy)]
+pub(super) enum Piece<'a> {
+    F32(View<'a, f32>),
+    Bf16(View<'a, bf16>),
+    F16(View<'a, f16>),
+    /// Values, and the scale of each row.
+    Int8(View<'a, i8>, &'a [f32]),
+}
+
+/// Rows of `width` contiguous values, `stride` apart.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a, E> {
+    // Every row lies inside; `View::new` checks it and nothing changes it.
+    data: &'a [E],
+    rows: usize,
+    width: usize,
+    stride: usize,
+}
+
+impl<'a, E> View<'a, E> {
+    fn new(data: &'a [E], rows: usize, width: usize, stride: usize) -> Self {
+        let end = rows.checked_sub(1).map_or(0, |last| last * stride + width);
+        assert!(end <= data.len(), "{rows} rows of {width}, {stride} apart, in {} values", data.len());
+        View { data, rows, width, stride }
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Row `i`.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[inline(always)]
+    pub(super) fn row(&self, i: usize) -> &'a [E] {
+        assert!(i < self.rows, "row {i} of {}", self.rows);
+        &self.data[i * self.stride..][..self.width]
+    }
+}
+
+/// Calls a generic function with the view of a piece, whatever its type.
+macro_rules! with_view {
+    ($piece:expr, $view:ident => $call:expr) => {
+        match $piece {
+            Piece::F32($view) => $call,
+            Piece::Bf16($view) => $call,
+            Piece::F16($view) => $call,
+            Piece::Int8($view, _) => $call,
+        }
+    };
+}
+pub(super) use with_view;
+
+impl<'a> Piece<'a> {
+    pub(super) fn rows(self) -> usize {
+        with_view!(self, view => view.rows)
+    }
+
+    /// The scales of the rows, if they have any.
+    pub(super) fn scales(self) -> Option<&'a [f32]> {
+        match self {
+            Piece::Int8(_, scales) => Some(scales),
+            _ => None,
+        }
+    }
+
+    /// The rows as a matrix, unless they need widening.
+    fn in_place(self) -> Option<MatrixRef<'a>> {
+        match self {
+            Piece::F32(View { data, rows, width, stride }) => Some(MatrixRef::strided(data, rows, width, stride, 1)),
+            _ => None,
+        }
+    }
+
+    /// Writes some of the rows to `to`, one after the other, as f32.
+    #[inline(always)]
+    fn widen<S: Simd>(self, simd: S, rows: Range<usize>, to: &mut [f32]) {
+        let scales = self.scales();
+        with_view!(self, view => simd.call(Widen { view, rows, scales, to }));
+    }
+}
+
+struct Widen<'a, E> {
+    view: View<'a, E>,
+    rows: Range<usize>,
+    scales: Option<&'a [f32]>,
+    to: &'a mut [f32],
+}
+
+impl<E: Element> Kernel for Widen<'_, E> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for (row, to) in self.rows.zip(self.to.chunks_mut(self.view.width)) {
+            E::widen(simd, self.view.row(row), to);
+            if let Some(scales) = self.scales {
+                let scale = scales[row];
+                to.iter_mut().for_each(|x| *x *= scale);
+            }
+        }
+    }
+}
+
 impl<'a> Rows<'a> {
     /// The rows at `positions` that runs hold, run by run, each piece with its first position.
-    pub(super) fn pieces(self, positions: Range<usize>) -> impl Iterator<Item = (usize, MatrixRef<'a>)> {
+    pub(super) fn pieces(self, positions: Range<usize>) -> impl Iterator<Item = (usize, Piece<'a>)> {
         let after = self.runs.partition_point(|run| run.first + run.rows <= positions.start);
         let runs = self.runs[after..].iter().take_while(move |run| run.first < positions.end);
         runs.filter(|run| run.rows > 0).map(move |run| {
             let first = run.first.max(positions.start);
             let rows = (run.first + run.rows).min(positions.end) - first;
-            let start = self.head * run.head_stride + (first - run.first) * run.row_stride;
-            (first, MatrixRef::strided(&run.data[start..], rows, self.width, run.row_stride, 1))
+            (first, self.piece(run, first - run.first, rows))
         })
+    }
+
+    fn piece(self, run: &Run<'a>, row: usize, rows: usize) -> Piece<'a> {
+        let (start, width, stride) = (self.head * run.head_stride + row * run.row_stride, self.width, run.row_stride);
+        match run.data {
+            Cells::F32(data) => Piece::F32(View::new(&data[start..], rows, width, stride)),
+            Cells::Bf16(data) => Piece::Bf16(View::new(&data[start..], rows, width, stride)),
+            Cells::F16(data) => Piece::F16(View::new(&data[start..], rows, width, stride)),
+            Cells::Int8 { values, scales, scale_stride } => {
+                let scales = &scales[self.head * scale_stride + row..][..rows];
+                Piece::Int8(View::new(&values[start..], rows, width, stride), scales)
+            }
+        }
     }
 
     /// Packs the keys at `positions` as the columns of B `[width, keys]`, the first of them at column 0 of the first panel.
@@ -35,16 +158,16 @@ impl<'a> Rows<'a> {
         let panels = panels.chunks_mut(columns * self.width);
         for (start, panel) in positions.clone().step_by(columns).zip(panels) {
             let end = (start + columns).min(positions.end);
-            let (first, piece) = self.pieces(start..end).next().unwrap_or((start, MatrixRef::row_major(&[], 0, self.width)));
-            if (first, piece.rows()) == (start, end - start) {
-                pack_panels(simd, piece.transposed(), panel, self.width, 0);
+            if let Some((first, piece)) = self.pieces(start..end).next()
+                && (first, piece.rows()) == (start, end - start)
+                && let Some(keys) = piece.in_place()
+            {
+                pack_panels(simd, keys.transposed(), panel, self.width, 0);
                 continue;
             }
             for (first, piece) in self.pieces(start..end) {
-                for row in 0..piece.rows() {
-                    let to = &mut rows[(first - start + row) * self.width..][..self.width];
-                    to.copy_from_slice(piece.row(row));
-                }
+                let to = &mut rows[(first - start) * self.width..][..piece.rows() * self.width];
+                piece.widen(simd, 0..piece.rows(), to);
             }
             let gathered = MatrixRef::row_major(rows, end - start, self.width);
             pack_panels(simd, gathered.transposed(), panel, self.width, 0);
@@ -52,14 +175,32 @@ impl<'a> Rows<'a> {
     }
 
     /// Packs the values at `positions` as the rows of B `[depth, width]`, the first of them in the first row. Rows of positions
-    /// that no run holds become zeros, so that a probability of zero times such a row is zero.
+    /// that no run holds become zeros, so that a probability of zero times such a row is zero. `rows` holds some of them for a
+    /// while.
     #[inline(always)]
-    pub(super) fn pack_as_rows<S: Simd>(self, simd: S, positions: Range<usize>, panels: &mut [f32], depth: usize) {
+    pub(super) fn pack_as_rows<S: Simd>(
+        self,
+        simd: S,
+        positions: Range<usize>,
+        panels: &mut [f32],
+        depth: usize,
+        rows: &mut [f32],
+    ) {
         let mut free = positions.start;
         for (first, piece) in self.pieces(positions.clone()) {
             self.pack_zeros(simd, free..first, positions.start, panels, depth);
-            pack_panels(simd, piece, panels, depth, first - positions.start);
             free = first + piece.rows();
+            if let Some(values) = piece.in_place() {
+                pack_panels(simd, values, panels, depth, first - positions.start);
+                continue;
+            }
+            for start in (0..piece.rows()).step_by(MAX_PANEL) {
+                let some = start..(start + MAX_PANEL).min(piece.rows());
+                let values = &mut rows[..some.len() * self.width];
+                piece.widen(simd, some.clone(), values);
+                let values = MatrixRef::row_major(values, some.len(), self.width);
+                pack_panels(simd, values, panels, depth, first + start - positions.start);
+            }
         }
         self.pack_zeros(simd, free..positions.end, positions.start, panels, depth);
     }

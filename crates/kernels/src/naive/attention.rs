@@ -17,7 +17,7 @@ pub fn attention_forward(
                 let key_head = head / (heads / spec.kv_heads);
                 let scores = spec.visible.spans(q_pos, sequence.k_end).into_iter().flatten().map(|k_pos| {
                     let key = row_at(sequence.keys, k_pos, key_head, d_qk);
-                    (k_pos, Score::new(spec, head, q_pos, k_pos, q, key).value)
+                    (k_pos, Score::new(spec, head, q_pos, k_pos, q, &key).value)
                 });
                 let (probs, row_lse) = softmax(scores.collect(), spec.sink.map(|sink| sink[head]));
                 let out = &mut out[(row * heads + head) * d_v..][..d_v];
@@ -137,10 +137,10 @@ fn softmax(scores: Vec<(usize, f64)>, sink: Option<f32>) -> (Vec<(usize, f64)>, 
     (scores.into_iter().map(|(k_pos, score)| (k_pos, (score - max).exp() / sum)).collect(), max + sum.ln())
 }
 
-fn row_at<'a>(runs: &[Run<'a>], pos: usize, head: usize, width: usize) -> &'a [f32] {
+fn row_at(runs: &[Run<'_>], pos: usize, head: usize, width: usize) -> Vec<f32> {
     let run = runs.iter().find(|run| (run.first..run.first + run.rows).contains(&pos));
     let run = run.unwrap_or_else(|| panic!("no run holds position {pos}"));
-    &run.data[head * run.head_stride + (pos - run.first) * run.row_stride..][..width]
+    run.values(pos - run.first, head, width)
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {

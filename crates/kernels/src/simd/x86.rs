@@ -5,6 +5,7 @@
 
 use super::{Kernel, MAX_LANES, Simd};
 use core::arch::x86_64::*;
+use half::{bf16, f16};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(());
@@ -12,11 +13,11 @@ pub(crate) struct Avx2(());
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512(());
 
-/// Runs `kernel` compiled with AVX2 and FMA.
+/// Runs `kernel` compiled with AVX2, FMA and F16C.
 ///
 /// # Safety
-/// The processor must have avx2 and fma.
-#[target_feature(enable = "avx2,fma")]
+/// The processor must have avx2, fma and f16c.
+#[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx2(()))
 }
@@ -24,8 +25,8 @@ pub(crate) unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
 /// Runs `kernel` compiled with AVX-512.
 ///
 /// # Safety
-/// The processor must have avx512f, avx2 and fma.
-#[target_feature(enable = "avx512f,avx2,fma")]
+/// The processor must have avx512f, avx2, fma and f16c.
+#[target_feature(enable = "avx512f,avx2,fma,f16c")]
 pub(crate) unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx512(()))
 }
@@ -103,7 +104,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) -> K::Output {
-        // SAFETY: the token proves avx2 and fma.
+        // SAFETY: the token proves avx2, fma and f16c.
         unsafe { run_avx2(kernel) }
     }
 
@@ -121,6 +122,21 @@ impl Simd for Avx2 {
     unsafe fn store(self, p: *mut f32, v: __m256) {
         // SAFETY: the caller promises eight writable values; the token proves avx.
         unsafe { _mm256_storeu_ps(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(self, p: *const bf16) -> __m256 {
+        // SAFETY: the caller promises eight readable values; the token proves avx2.
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast())))) }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(self, p: *const f16) -> __m256 {
+        // SAFETY: the caller promises eight readable values; the token proves f16c.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(self, p: *const i8) -> __m256 {
+        // SAFETY: the caller promises eight readable values; the token proves avx2.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast()))) }
     }
     #[inline(always)]
     fn load_partial(self, x: &[f32]) -> __m256 {
@@ -154,6 +170,25 @@ impl Simd for Avx2 {
             let x = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
             let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
             _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps::<1>(x, x)))
+        }
+    }
+    #[inline(always)]
+    fn sum_each(self, vectors: [__m256; MAX_LANES]) -> __m256 {
+        // SAFETY: the token proves avx.
+        unsafe {
+            // Four vectors become one of their sums within each 128-bit half.
+            let mut fours = [_mm256_setzero_ps(); 2];
+            for i in 0..2 {
+                let [a, b, c, d] = [0, 1, 2, 3].map(|j| vectors[4 * i + j]);
+                let ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                let cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+                fours[i] = _mm256_add_ps(
+                    _mm256_shuffle_ps::<0b01_00_01_00>(ab, cd),
+                    _mm256_shuffle_ps::<0b11_10_11_10>(ab, cd),
+                );
+            }
+            let [a, b] = fours;
+            _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b))
         }
     }
     #[inline(always)]
@@ -203,7 +238,7 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) -> K::Output {
-        // SAFETY: the token proves avx512f, avx2 and fma.
+        // SAFETY: the token proves avx512f, avx2, fma and f16c.
         unsafe { run_avx512(kernel) }
     }
 
@@ -221,6 +256,21 @@ impl Simd for Avx512 {
     unsafe fn store(self, p: *mut f32, v: __m512) {
         // SAFETY: the caller promises sixteen writable values; the token proves avx512f.
         unsafe { _mm512_storeu_ps(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(self, p: *const bf16) -> __m512 {
+        // SAFETY: the caller promises sixteen readable values; the token proves avx512f.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast())))) }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(self, p: *const f16) -> __m512 {
+        // SAFETY: the caller promises sixteen readable values; the token proves avx512f.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(self, p: *const i8) -> __m512 {
+        // SAFETY: the caller promises sixteen readable values; the token proves avx512f.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()))) }
     }
     #[inline(always)]
     fn load_partial(self, x: &[f32]) -> __m512 {
@@ -251,6 +301,36 @@ impl Simd for Avx512 {
     fn reduce_add(self, a: __m512) -> f32 {
         // SAFETY: the token proves avx512f.
         unsafe { _mm512_reduce_add_ps(a) }
+    }
+    #[inline(always)]
+    fn sum_each(self, vectors: [__m512; MAX_LANES]) -> __m512 {
+        // SAFETY: the token proves avx512f.
+        unsafe {
+            // Four vectors become one of their sums within each 128-bit quarter, then quarters are added.
+            let mut fours = [_mm512_setzero_ps(); 4];
+            for i in 0..4 {
+                let [a, b, c, d] = [0, 1, 2, 3].map(|j| vectors[4 * i + j]);
+                let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+                let cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+                fours[i] = _mm512_add_ps(
+                    _mm512_shuffle_ps::<0b01_00_01_00>(ab, cd),
+                    _mm512_shuffle_ps::<0b11_10_11_10>(ab, cd),
+                );
+            }
+            let [a, b, c, d] = fours;
+            let ab = _mm512_add_ps(
+                _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b),
+                _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b),
+            );
+            let cd = _mm512_add_ps(
+                _mm512_shuffle_f32x4::<0b01_00_01_00>(c, d),
+                _mm512_shuffle_f32x4::<0b11_10_11_10>(c, d),
+            );
+            _mm512_add_ps(
+                _mm512_shuffle_f32x4::<0b10_00_10_00>(ab, cd),
+                _mm512_shuffle_f32x4::<0b11_01_11_01>(ab, cd),
+            )
+        }
     }
     #[inline(always)]
     fn reduce_max(self, a: __m512) -> f32 {

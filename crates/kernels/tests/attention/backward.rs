@@ -3,7 +3,7 @@
 use crate::case::Spec;
 use crate::check::{Random, assert_close, assert_close_at, assert_same_bits, bound, for_random_cases, machines, poison};
 use crate::oracle::{self, FILES, Oracle};
-use attendant_kernels::attention::{Run, Sequence, Span, Visible, backward, backward_scratch, forward, forward_scratch};
+use attendant_kernels::attention::{Cells, Run, Sequence, Span, Visible, backward, backward_scratch, forward, forward_scratch};
 use attendant_kernels::{Machine, naive};
 use std::ops::Range;
 
@@ -55,7 +55,7 @@ impl Batch {
             .map(|span| {
                 [(&self.k, d_qk), (&self.v, d_v)].map(|(data, width)| {
                     let (first, rows, start, end) = run(span, data, width);
-                    Run { first, rows, data: &data[start..end], row_stride: kv_heads * width, head_stride: width }
+                    Run { first, rows, data: Cells::F32(&data[start..end]), row_stride: kv_heads * width, head_stride: width }
                 })
             })
             .collect();

@@ -1,8 +1,9 @@
 //! Random calls: specifications, ragged sequences, and keys and values cut into runs in any layout.
 
 use crate::check::{Random, poison};
-use attendant_kernels::attention::{Attention, DistanceBias, Run, Sequence, Visible, forward, forward_scratch};
+use attendant_kernels::attention::{Attention, Cells, DistanceBias, Run, Sequence, Visible, forward, forward_scratch};
 use attendant_kernels::{Machine, naive};
+use half::{bf16, f16};
 use std::ops::Range;
 
 /// An [`Attention`] that owns its tables.
@@ -74,9 +75,42 @@ pub(crate) fn any_visible(random: &mut Random) -> Visible {
 pub(crate) struct Stored {
     first: usize,
     rows: usize,
-    data: Vec<f32>,
+    data: Data,
     row_stride: usize,
     head_stride: usize,
+}
+
+enum Data {
+    F32(Vec<f32>),
+    Bf16(Vec<bf16>),
+    F16(Vec<f16>),
+    /// Values, scales, and how far the scales of heads are apart.
+    Int8(Vec<i8>, Vec<f32>, usize),
+}
+
+impl Data {
+    /// In one of the types, of which those of fewer bits keep what they can.
+    fn random(random: &mut Random, data: Vec<f32>, heads: usize, rows: usize) -> Data {
+        match random.in_range(0..=3) {
+            0 => Data::F32(data),
+            1 => Data::Bf16(data.into_iter().map(bf16::from_f32).collect()),
+            2 => Data::F16(data.into_iter().map(f16::from_f32).collect()),
+            _ => {
+                let scale_stride = rows + random.pick(&[0, 3]);
+                let scales = random.values(heads * scale_stride).into_iter().map(|x| x / 50.0).collect();
+                Data::Int8(data.into_iter().map(|x| (x * 50.0) as i8).collect(), scales, scale_stride)
+            }
+        }
+    }
+
+    fn cells(&self) -> Cells<'_> {
+        match self {
+            Data::F32(data) => Cells::F32(data),
+            Data::Bf16(data) => Cells::Bf16(data),
+            Data::F16(data) => Cells::F16(data),
+            Data::Int8(values, scales, scale_stride) => Cells::Int8 { values, scales, scale_stride: *scale_stride },
+        }
+    }
 }
 
 /// Keys or values of one sequence: `[positions, heads, width]`, and the same in runs.
@@ -90,11 +124,11 @@ pub(crate) struct Plane {
 impl Plane {
     pub(crate) fn new(dense: Vec<f32>, heads: usize, width: usize) -> Plane {
         let rows = dense.len() / (heads * width);
-        let whole = Stored { first: 0, rows, data: dense.clone(), row_stride: heads * width, head_stride: width };
+        let whole = Stored { first: 0, rows, data: Data::F32(dense.clone()), row_stride: heads * width, head_stride: width };
         Plane { dense, runs: vec![whole], heads, width }
     }
 
-    /// Stores the positions that are `needed`, and some of the others, in runs of random lengths and layouts.
+    /// Stores the positions that are `needed`, and some of the others, in f32, in runs of random lengths and layouts.
     pub(crate) fn scatter(&mut self, random: &mut Random, needed: impl Fn(usize) -> bool) {
         let positions = self.dense.len() / (self.heads * self.width);
         self.runs.clear();
@@ -123,7 +157,15 @@ impl Plane {
                 data[head * head_stride + row * row_stride..][..self.width].copy_from_slice(from);
             }
         }
-        Stored { first, rows, data, row_stride, head_stride }
+        Stored { first, rows, data: Data::F32(data), row_stride, head_stride }
+    }
+
+    /// Stores each run anew in a type at random. `dense` is then no longer what is stored.
+    pub(crate) fn encode(&mut self, random: &mut Random) {
+        for stored in &mut self.runs {
+            let Data::F32(data) = &mut stored.data else { continue };
+            stored.data = Data::random(random, std::mem::take(data), self.heads, stored.rows);
+        }
     }
 
     pub(crate) fn views(&self) -> Vec<Run<'_>> {
@@ -132,7 +174,7 @@ impl Plane {
             .iter()
             .map(|stored| {
                 let (first, rows, row_stride, head_stride) = view(stored);
-                Run { first, rows, data: &stored.data, row_stride, head_stride }
+                Run { first, rows, data: stored.data.cells(), row_stride, head_stride }
             })
             .collect()
     }

@@ -28,6 +28,18 @@ fn random_calls_agree_with_the_twin() {
     for_random_cases(60, |random| check_against_twin(&Case::random(random)));
 }
 
+#[test]
+fn every_stored_type_agrees_with_the_twin() {
+    for_random_cases(60, |random| {
+        let mut case = Case::random(random);
+        for sequence in &mut case.sequences {
+            sequence.keys.encode(random);
+            sequence.values.encode(random);
+        }
+        check_against_twin(&case);
+    });
+}
+
 fn plain(heads: usize, kv_heads: usize, d_qk: usize, d_v: usize, visible: Visible) -> Spec {
     let scale = 1.0 / (d_qk as f32).sqrt();
     Spec { heads, kv_heads, d_qk, d_v, scale, visible, softcap: None, bias: None, sink: None }
@@ -43,8 +55,10 @@ fn one_sequence(random: &mut Random, spec: Spec, rows: usize, q_first: usize, k_
 fn published_widths_agree_with_the_twin() {
     for_random_cases(1, |random| {
         for (d_qk, d_v) in [(64, 64), (128, 128), (96, 128), (192, 128), (256, 256), (576, 512)] {
-            let spec = plain(4, 2, d_qk, d_v, Visible::Causal);
-            check_against_twin(&one_sequence(random, spec, 100, 65, 165));
+            for rows in [1, 100] {
+                let spec = plain(4, 2, d_qk, d_v, Visible::Causal);
+                check_against_twin(&one_sequence(random, spec, rows, 165 - rows, 165));
+            }
         }
     });
 }
@@ -63,7 +77,12 @@ fn decoding_over_thousands_of_keys_agrees_with_the_twin() {
         spec.sink = random.chance(2).then(|| random.values(6));
         let rows = random.in_range(1..=8);
         let k_end = random.pick(&[2047, 2048, 2049, 4096, 5000]);
-        check_against_twin(&one_sequence(random, spec, rows, k_end - rows, k_end));
+        let mut case = one_sequence(random, spec, rows, k_end - rows, k_end);
+        if random.chance(2) {
+            case.sequences[0].keys.encode(random);
+            case.sequences[0].values.encode(random);
+        }
+        check_against_twin(&case);
     });
 }
 

@@ -2,14 +2,14 @@
 
 use crate::check::poison;
 use attendant_kernels::Machine;
-use attendant_kernels::attention::{Attention, DistanceBias, Run, Sequence, Visible, forward, forward_scratch};
+use attendant_kernels::attention::{Attention, Cells, DistanceBias, Run, Sequence, Visible, forward, forward_scratch};
 
 fn spec(visible: Visible) -> Attention<'static> {
     Attention { heads: 2, kv_heads: 1, d_qk: 4, d_v: 4, scale: 0.5, visible, softcap: None, bias: None, sink: None }
 }
 
 fn run(first: usize, rows: usize) -> Run<'static> {
-    Run { first, rows, data: &[1.0; 400], row_stride: 4, head_stride: 4 }
+    Run { first, rows, data: Cells::F32(&[1.0; 400]), row_stride: 4, head_stride: 4 }
 }
 
 /// One sequence of three rows at positions 10, 11 and 12; returns the output, which starts as NaN.

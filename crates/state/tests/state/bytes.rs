@@ -2,6 +2,7 @@
 
 use crate::cases::{any_rows, every_storage, for_random_cases, pick};
 use attendant_core::Random;
+use attendant_core::kernels::attention::{Cells, Run};
 use attendant_state::{Dtype, Growth, Paging, Plane, PlaneStore, Rings, SequenceState, StateLayout, Storage};
 
 fn every_growth() -> StateLayout {
@@ -84,9 +85,13 @@ fn rows_with_room_for_them_are_not_moved() {
     let mut store = PlaneStore::new(Plane::new("k", 6, Growth::PerToken).heads(2), Storage::contiguous(4));
     store.reserve(100);
     store.append(&[1.0; 6]);
-    let start = store.runs()[0].data.as_ptr();
+    let start = |store: &PlaneStore| match store.runs()[..] {
+        [Run { rows, data: Cells::F32(values), .. }] => (rows, values.as_ptr()),
+        _ => unreachable!("one run in f32"),
+    };
+    let (_, first) = start(&store);
     (1..100).for_each(|_| store.append(&[1.0; 6]));
-    assert_eq!((store.runs()[0].rows, store.runs()[0].data.as_ptr()), (100, start));
+    assert_eq!(start(&store), (100, first));
 }
 
 /// DeepSeek-V2-Lite keeps 512 + 64 values in each of 27 layers: 31,104 bytes a token in 16 bits. Llama-3-8B keeps keys and

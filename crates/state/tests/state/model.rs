@@ -2,6 +2,7 @@
 
 use crate::cases::{any_rows, pick};
 use attendant_core::Random;
+use attendant_core::kernels::attention::Run;
 use attendant_state::{Dtype, Growth, Paging, Plane, PlaneStore, Precision, Rings, SequenceState, StateLayout, Storage};
 
 #[derive(Clone)]
@@ -200,23 +201,15 @@ impl ModelPlane {
         }
     }
 
-    /// Runs, in place or decoded, hold the same values at ascending positions.
+    /// Runs, as they are stored, hold the same values at ascending positions.
     fn verify_runs(&self, store: &PlaneStore, values: &[f32]) {
-        let mut scratch = vec![f32::NAN; 7];
-        let decoded = store.runs_with(&mut scratch);
-        let in_place = if store.dtype() == Dtype::F32 { store.runs() } else { decoded.clone() };
-        let part = self.plane.width / self.plane.heads;
-        for runs in [decoded, in_place] {
-            let positions: Vec<usize> = runs.iter().flat_map(|run| run.first..run.first + run.rows).collect();
-            assert_eq!(positions, store.held().into_iter().flatten().collect::<Vec<_>>());
-            let mut read = Vec::new();
-            for run in &runs {
-                for (row, head) in (0..run.rows).flat_map(|row| (0..self.plane.heads).map(move |head| (row, head))) {
-                    read.extend_from_slice(&run.data[head * run.head_stride + row * run.row_stride..][..part]);
-                }
-            }
-            assert_eq!(read, values);
-        }
+        let (runs, heads) = (store.runs(), self.plane.heads);
+        let positions: Vec<usize> = runs.iter().flat_map(|run| run.first..run.first + run.rows).collect();
+        assert_eq!(positions, store.held().into_iter().flatten().collect::<Vec<_>>());
+        let parts = |run: Run<'_>| (0..run.rows).flat_map(move |row| (0..heads).map(move |head| (row, head)));
+        let part = |run: &Run<'_>, (row, head)| run.values(row, head, self.plane.width / heads);
+        let read: Vec<f32> = runs.iter().flat_map(|run| parts(*run).flat_map(|place| part(run, place))).collect();
+        assert_eq!(read, values);
     }
 
     /// Any range is read if it is held, and refused if a position of it is not.

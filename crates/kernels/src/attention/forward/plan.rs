@@ -7,7 +7,7 @@ use crate::simd::MAX_LANES;
 use crate::tile::{MAX_PANEL, TILE_ROWS};
 use std::ops::Range;
 
-/// Sequences of at most this many rows are cut along their keys.
+/// Sequences of at most this many rows are cut along their keys, which are not packed.
 const FEW_ROWS: usize = 8;
 
 /// Keys of a part, where keys are cut.
@@ -36,6 +36,8 @@ pub(super) struct Item<'a> {
     pub(super) keys: Range<usize>,
     /// Rows that scratch has room for.
     pub(super) tile: usize,
+    /// Whether so few queries read the keys that packing them would cost more than it saves.
+    pub(super) few: bool,
     /// Where the state of the first row goes if these are not all keys, and how far the next row's is.
     pub(super) part: Option<(usize, usize)>,
 }
@@ -47,6 +49,10 @@ pub(super) struct Joined<'a> {
     /// Where the state of the first row after the first part is.
     pub(super) first: usize,
     pub(super) parts: usize,
+}
+
+fn is_few(sequence: &Sequence<'_>) -> bool {
+    sequence.rows.len() <= FEW_ROWS
 }
 
 impl<'a> Plan<'a> {
@@ -64,7 +70,7 @@ impl<'a> Plan<'a> {
 
     /// Parts that the keys are cut into.
     fn parts(&self, sequence: &Sequence<'_>) -> usize {
-        if sequence.rows.len() <= FEW_ROWS { sequence.k_end.div_ceil(PART).max(1) } else { 1 }
+        if is_few(sequence) { sequence.k_end.div_ceil(PART).max(1) } else { 1 }
     }
 
     /// Values of a row's state: the largest score, the sum of weights, the weighted sum of values.
@@ -99,6 +105,7 @@ impl<'a> Plan<'a> {
                     rows: rows_of_tile,
                     keys: if cut { part * PART..(part + 1) * PART } else { 0..sequence.k_end },
                     tile: self.tile,
+                    few: is_few(sequence),
                     part: cut.then_some((first_part + place, parts * self.state())),
                 };
             }
@@ -141,6 +148,6 @@ impl<'a> Plan<'a> {
     pub(super) fn tile_scratch(&self) -> usize {
         let Attention { d_qk, d_v, .. } = *self.spec;
         let queries = self.tile * (d_qk + KEYS + 1 + MAX_LANES + d_v.next_multiple_of(MAX_LANES));
-        queries + KEYS * d_qk + (KEYS + 1) * d_v.next_multiple_of(MAX_PANEL) + MAX_PANEL * d_qk
+        queries + KEYS * d_qk + (KEYS + 1) * d_v.next_multiple_of(MAX_PANEL) + MAX_PANEL * d_qk.max(d_v)
     }
 }

@@ -1,13 +1,13 @@
 //! One item: a tile of queries goes over its keys, a tile of keys at a time.
 
+use super::few::{AddWeighted, Score};
 use super::plan::Item;
 use super::{KEYS, Target};
 use crate::attention::check::{hull, union};
 use crate::attention::reach::{MAX_ROWS, Reach};
-use crate::attention::rows::Rows;
+use crate::attention::rows::{Piece, Rows, with_view};
 use crate::attention::softmax::{States, each_vector, finish, hide, query_factor, soft_cap};
 use crate::attention::{Attention, DistanceBias};
-use crate::dots::{FEW_ROWS, multiply_rows};
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::{Kernel, MAX_LANES, Simd};
 use crate::tile::{MAX_PANEL, TILE_ROWS, multiply_panel, multiply_strips, panel_width};
@@ -88,7 +88,7 @@ impl<'a> Work<'a> {
             out_stride,
             key_panels: take(KEYS * d_qk),
             value_panels: take(panel_depth(KEYS) * d_v.next_multiple_of(MAX_PANEL)),
-            gathered: take(MAX_PANEL * d_qk),
+            gathered: take(MAX_PANEL * d_qk.max(d_v)),
             seen: [const { [0..0, 0..0] }; MAX_ROWS],
         };
         work.max.fill(f32::NEG_INFINITY);
@@ -164,14 +164,14 @@ impl<'a> Work<'a> {
         let (d_qk, width) = (self.spec.d_qk, panel_width::<S>());
         let first = needed.start / width * width;
         let keys = Rows { runs: self.item.sequence.keys, head: self.item.head, width: d_qk };
-        if self.rows <= FEW_ROWS {
-            let queries = MatrixRef::row_major(self.queries, self.rows, d_qk);
-            let scores = MatrixMut::row_major(self.scores, self.rows, KEYS);
+        if self.item.few {
+            let queries = &self.queries[..self.rows * d_qk];
             for (first, piece) in keys.pieces(start + needed.start..start + needed.end) {
-                let column = first - start;
-                // SAFETY: the only part of `scores` in use.
-                let scores = unsafe { scores.part(0, 0..self.rows, column..column + piece.rows()) };
-                multiply_rows(simd, scores, queries, piece, Accumulate::Store);
+                let scores = &mut self.scores[first - start..self.rows * KEYS];
+                with_view!(piece, keys => simd.call(Score { scores, queries, keys }));
+                if let Some(scales) = piece.scales() {
+                    scores.chunks_mut(KEYS).for_each(|scores| multiply_each(scores, scales));
+                }
             }
             return;
         }
@@ -222,7 +222,13 @@ impl<'a> Work<'a> {
         let d_v = self.spec.d_v;
         let values = Rows { runs: self.item.sequence.values, head: self.item.head, width: d_v };
         let positions = start + needed.start..start + needed.end;
-        values.pack_as_rows(simd, positions, self.value_panels, panel_depth(needed.len()));
+        if self.item.few {
+            for (first, piece) in values.pieces(positions) {
+                self.add_in_place(simd, first - start, piece);
+            }
+            return;
+        }
+        values.pack_as_rows(simd, positions, self.value_panels, panel_depth(needed.len()), self.gathered);
         let every_row = [(0..self.rows, &reach.strips_from(needed.start)[..])];
         let all_see_all = self.seen[..self.rows].iter().all(|[first, second]| *first == needed || *second == needed);
         if all_see_all || all_finite(simd, self.value_panels, needed.len(), d_v) {
@@ -234,6 +240,32 @@ impl<'a> Work<'a> {
             let counted = |column: usize| column.saturating_sub(needed.start);
             let visible = self.seen[i].clone().map(|range| counted(range.start)..counted(range.end));
             self.add_panels(simd, &needed, visible.iter().map(|range| (i..i + 1, std::slice::from_ref(range))));
+        }
+    }
+
+    /// Adds what the values of `piece` give, which begins at a column of the tile, to each row that sees any of them.
+    #[inline(always)]
+    fn add_in_place<S: Simd>(&mut self, simd: S, column: usize, piece: Piece<'_>) {
+        let mut row = 0;
+        while row < self.rows {
+            // Heads of one position see the same.
+            let position = self.position(self.item.rows.start + row);
+            let heads = (row..self.rows).take_while(|i| self.position(self.item.rows.start + i) == position).count();
+            for seen in self.seen[row].clone() {
+                let range = seen.start.max(column) - column..seen.end.clamp(column, column + piece.rows()) - column;
+                if range.is_empty() {
+                    continue;
+                }
+                let weights = &mut self.scores[row * KEYS + column..(row + heads) * KEYS];
+                if let Some(scales) = piece.scales() {
+                    let scaled = |weights: &mut [f32]| multiply_each(&mut weights[range.clone()], &scales[range.clone()]);
+                    weights.chunks_mut(KEYS).for_each(scaled);
+                }
+                let out = &mut self.out[row * self.out_stride..(row + heads) * self.out_stride];
+                let out_stride = self.out_stride;
+                with_view!(piece, values => simd.call(AddWeighted { out, out_stride, weights, values, range: range.clone() }));
+            }
+            row += heads;
         }
     }
 
@@ -283,6 +315,11 @@ impl<'a> Work<'a> {
             target.write(place, &out[..d_v], finished.lse);
         }
     }
+}
+
+#[inline(always)]
+fn multiply_each(values: &mut [f32], by: &[f32]) {
+    values.iter_mut().zip(by).for_each(|(value, by)| *value *= by);
 }
 
 /// Adds a head's bias to scores of keys from `k_pos` on.

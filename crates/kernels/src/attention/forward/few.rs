@@ -1,0 +1,197 @@
+//! Few queries over keys and values that are read once, in place, in the type that they are stored in: decoding.
+//!
+//! Scores are sums along lanes, several rows of keys by several queries at a time, each key loaded once for all of them; the
+//! sums of a block are reduced together. Values are multiplied by broadcast weights where they lie. Nothing is packed.
+//! A score is the same bits whatever block it falls in.
+
+use super::KEYS;
+use crate::attention::rows::View;
+use crate::element::Element;
+use crate::simd::{Kernel, MAX_LANES, Simd};
+use crate::vector::{load, store};
+use std::ops::Range;
+
+/// Rows of values that weighted sums stay in registers for: as many as leave the first-level cache room for the sums.
+const BLOCK: usize = 32;
+
+/// Scores of every query with every row of `keys`: `scores[i * KEYS + r] = queries[i] . keys[r]`.
+pub(super) struct Score<'a, E> {
+    /// `[queries, KEYS]`, from the column of the first key on.
+    pub(super) scores: &'a mut [f32],
+    /// `[queries, width]`
+    pub(super) queries: &'a [f32],
+    pub(super) keys: View<'a, E>,
+}
+
+impl<E: Element> Kernel for Score<'_, E> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        match self.queries.len() / self.keys.width() {
+            0 => {}
+            1 => self.score::<S, 1>(simd),
+            2 => self.score::<S, 2>(simd),
+            _ => self.score::<S, 4>(simd),
+        }
+    }
+}
+
+impl<E: Element> Score<'_, E> {
+    #[inline(always)]
+    fn score<S: Simd, const QUERIES: usize>(&mut self, simd: S) {
+        for key in (0..self.keys.rows()).step_by(S::LANES / QUERIES) {
+            for query in (0..self.queries.len() / self.keys.width()).step_by(QUERIES) {
+                self.block::<S, QUERIES>(simd, query, key);
+            }
+        }
+    }
+
+    /// QUERIES queries from `query` on by as many keys from `key` on as make a vector of scores. Beyond the last query and the
+    /// last key these take their places, and what comes of it is dropped.
+    #[inline(always)]
+    fn block<S: Simd, const QUERIES: usize>(&mut self, simd: S, query: usize, key: usize) {
+        let (width, count) = (self.keys.width(), self.queries.len() / self.keys.width());
+        let keys_of_block = S::LANES / QUERIES;
+        let mut queries = [&[][..]; QUERIES];
+        for i in 0..QUERIES {
+            queries[i] = &self.queries[(query + i).min(count - 1) * width..][..width];
+        }
+        let mut keys = [&[][..]; MAX_LANES];
+        for r in 0..keys_of_block {
+            keys[r] = self.keys.row((key + r).min(self.keys.rows() - 1));
+        }
+        let mut sums = [simd.splat(0.0); MAX_LANES];
+        let whole = width / S::LANES * S::LANES;
+        for k in (0..whole).step_by(S::LANES) {
+            let mut q = [simd.splat(0.0); QUERIES];
+            for i in 0..QUERIES {
+                // SAFETY: `k + LANES <= whole`, which is at most `width`, the length of every query.
+                q[i] = unsafe { simd.load(queries[i].as_ptr().add(k)) };
+            }
+            for r in 0..keys_of_block {
+                // SAFETY: as above; a key is as wide.
+                let x = unsafe { E::load(simd, keys[r].as_ptr().add(k)) };
+                for i in 0..QUERIES {
+                    sums[r * QUERIES + i] = simd.fma(x, q[i], sums[r * QUERIES + i]);
+                }
+            }
+        }
+        if whole < width {
+            for r in 0..keys_of_block {
+                let x = E::load_partial(simd, &keys[r][whole..]);
+                for i in 0..QUERIES {
+                    sums[r * QUERIES + i] = simd.fma(x, simd.load_partial(&queries[i][whole..]), sums[r * QUERIES + i]);
+                }
+            }
+        }
+        let mut lanes = [0.0; MAX_LANES];
+        store(simd, &mut lanes[..S::LANES], simd.sum_each(sums));
+        for i in 0..QUERIES.min(count - query) {
+            let scores = &mut self.scores[(query + i) * KEYS + key..];
+            for r in 0..keys_of_block.min(self.keys.rows() - key) {
+                scores[r] = lanes[r * QUERIES + i];
+            }
+        }
+    }
+}
+
+/// Adds the values in `range`, weighted: `out[i] += weights[i * KEYS + r] * values[r]`.
+pub(super) struct AddWeighted<'a, E> {
+    /// `[rows, out_stride]`, of which the first `width` of a row are written.
+    pub(super) out: &'a mut [f32],
+    pub(super) out_stride: usize,
+    /// `[rows, KEYS]`, from the column of the first row of `values` on.
+    pub(super) weights: &'a [f32],
+    pub(super) values: View<'a, E>,
+    /// Rows of `values`.
+    pub(super) range: Range<usize>,
+}
+
+impl<E: Element> Kernel for AddWeighted<'_, E> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let rows = self.out.len() / self.out_stride;
+        for start in self.range.clone().step_by(BLOCK) {
+            let block = start..(start + BLOCK).min(self.range.end);
+            let mut row = 0;
+            while row < rows {
+                // The fewer rows, the more vectors of each, so that no sum waits for itself.
+                row += match rows - row {
+                    1 => self.add_rows::<S, 1, 8>(simd, row, &block),
+                    2 | 3 if S::TILE_VECTORS == 4 => self.add_rows::<S, 2, 8>(simd, row, &block),
+                    2 | 3 => self.add_rows::<S, 2, 4>(simd, row, &block),
+                    4 | 5 if S::TILE_VECTORS == 4 => self.add_rows::<S, 4, 4>(simd, row, &block),
+                    4 | 5 => self.add_rows::<S, 4, 2>(simd, row, &block),
+                    _ if S::TILE_VECTORS == 4 => self.add_rows::<S, 6, 4>(simd, row, &block),
+                    _ => self.add_rows::<S, 6, 2>(simd, row, &block),
+                };
+            }
+        }
+    }
+}
+
+impl<E: Element> AddWeighted<'_, E> {
+    /// ROWS rows from `row` on, VECTORS vectors of columns at a time. Gives ROWS.
+    #[inline(always)]
+    fn add_rows<S: Simd, const ROWS: usize, const VECTORS: usize>(&mut self, simd: S, row: usize, block: &Range<usize>) -> usize {
+        let width = self.values.width();
+        let mut column = 0;
+        while column + VECTORS * S::LANES <= width {
+            self.add_columns::<S, ROWS, VECTORS>(simd, row, column, block);
+            column += VECTORS * S::LANES;
+        }
+        while column < width {
+            self.add_columns::<S, ROWS, 1>(simd, row, column, block);
+            column += S::LANES;
+        }
+        ROWS
+    }
+
+    /// VECTORS vectors of columns from `column` on. Only a single vector may be partial.
+    #[inline(always)]
+    fn add_columns<S: Simd, const ROWS: usize, const VECTORS: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        column: usize,
+        block: &Range<usize>,
+    ) {
+        let columns = column..(column + VECTORS * S::LANES).min(self.values.width());
+        let partial = columns.len() < VECTORS * S::LANES;
+        let mut weights = [&[][..]; ROWS];
+        let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
+        for i in 0..ROWS {
+            weights[i] = &self.weights[(row + i) * KEYS..][..block.end];
+            let out = &self.out[(row + i) * self.out_stride..][columns.clone()];
+            for j in 0..VECTORS {
+                sums[i][j] = load(simd, &out[j * S::LANES..]);
+            }
+        }
+        for r in block.clone() {
+            let value = &self.values.row(r)[columns.clone()];
+            let mut vectors = [simd.splat(0.0); VECTORS];
+            for j in 0..VECTORS {
+                vectors[j] = if partial {
+                    E::load_partial(simd, value)
+                } else {
+                    // SAFETY: `value` has VECTORS whole vectors.
+                    unsafe { E::load(simd, value.as_ptr().add(j * S::LANES)) }
+                };
+            }
+            for i in 0..ROWS {
+                // SAFETY: `r < block.end`, the length of each row of weights.
+                let weight = simd.splat(unsafe { *weights[i].get_unchecked(r) });
+                for j in 0..VECTORS {
+                    sums[i][j] = simd.fma(weight, vectors[j], sums[i][j]);
+                }
+            }
+        }
+        for i in 0..ROWS {
+            let out = &mut self.out[(row + i) * self.out_stride..][columns.clone()];
+            for j in 0..VECTORS {
+                store(simd, &mut out[j * S::LANES..], sums[i][j]);
+            }
+        }
+    }
+}
