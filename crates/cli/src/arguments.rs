@@ -132,12 +132,30 @@ pub(crate) struct Bench {
     /// What to measure
     #[arg(value_enum)]
     pub(crate) what: Benched,
-    /// As one line of JSON
+    /// As JSON, one line a figure
     #[arg(long)]
     pub(crate) json: bool,
-    /// Measured repetitions
+    /// Measured steps of `train`
     #[arg(long, default_value_t = 7, value_name = "N")]
     pub(crate) steps: usize,
+    /// Key heads under 32 query heads, of `attention` and `decode`
+    #[arg(long, value_delimiter = ',', value_name = "N,...", default_value = "32,8,1")]
+    pub(crate) kv: Vec<usize>,
+    /// Widths of a head, of `attention` (`decode` takes the last)
+    #[arg(long, value_delimiter = ',', value_name = "N,...", default_value = "64,128")]
+    pub(crate) widths: Vec<usize>,
+    /// Lengths: of the sequence, or of the cache [default: 512,2048, or 8192]
+    #[arg(long, value_delimiter = ',', value_name = "N,...")]
+    pub(crate) lengths: Vec<usize>,
+    /// Sequences that decode at once
+    #[arg(long, value_delimiter = ',', value_name = "N,...", default_value = "1")]
+    pub(crate) batches: Vec<usize>,
+    /// Types of the cache
+    #[arg(long, value_delimiter = ',', value_name = "TYPE,...", default_value = "f32,bf16,f16,int8")]
+    pub(crate) dtypes: Vec<String>,
+    /// Seconds of measuring for each figure
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.5)]
+    pub(crate) budget: f64,
     /// Threads to use instead of all
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
@@ -147,6 +165,16 @@ pub(crate) struct Bench {
 pub(crate) enum Benched {
     /// One training step of a GPT with 10.7 million parameters on 4,096 tokens
     Train,
+    /// What the machine reaches when it does nothing else: multiply-adds, and reading
+    Limits,
+    /// Causal attention, forward and with its backward
+    Attention,
+    /// One token over a long cache, in every type that a cache is kept in
+    Decode,
+    /// The same with one latent row for all heads (absorbed MLA)
+    Mla,
+    /// Matrix products
+    Gemm,
 }
 
 #[derive(Args)]

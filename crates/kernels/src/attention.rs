@@ -8,7 +8,7 @@ mod rows;
 mod softmax;
 
 pub use backward::{backward, backward_scratch};
-pub use forward::{forward, forward_scratch};
+pub use forward::{Statistics, forward, forward_scratch, statistics, statistics_scratch};
 
 use half::{bf16, f16};
 use std::ops::Range;

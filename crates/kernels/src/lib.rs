@@ -10,6 +10,10 @@
 //! Results are the same bits whatever the number of threads, and a row's result does not depend on which other rows
 //! share the call: work is cut by shape, never by the number of workers.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod activation;
 pub mod attention;
 mod disjoint;

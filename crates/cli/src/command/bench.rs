@@ -2,37 +2,110 @@
 
 use crate::arguments::{Bench, Benched};
 use crate::command::processor;
-use crate::failure::Done;
-use attendant_lab::bench::{TrainingRate, training_step};
+use crate::failure::{Done, Failure};
+use attendant_core::Processor;
+use attendant_lab::bench::attention::{self, Shapes};
+use attendant_lab::bench::train::{TrainingRate, training_step};
+use attendant_lab::bench::{Figure, decode, limits, product};
+use std::time::Duration;
 
 pub(crate) fn run(options: &Bench) -> Done {
+    check(options)?;
     let processor = processor(options.threads)?;
+    let budget = Duration::from_secs_f64(options.budget);
+    let each = |figure| print(&figure, options.json);
     match options.what {
-        Benched::Train => {
-            let TrainingRate { params, tokens, median, minimum, tok_s, gflops } =
-                training_step(&processor, options.steps.max(1))?;
-            let disturbed = median > 1.15 * minimum;
-            if options.json {
-                let line = serde_json::json!({
-                    "bench": "train", "mode": "f32", "params": params, "threads": processor.threads(), "isa": processor.isa().name(),
-                    "step_ms": (median * 1e4).round() / 10.0, "min_step_ms": (minimum * 1e4).round() / 10.0,
-                    "tok_s": tok_s.round(), "gflops": (gflops * 10.0).round() / 10.0, "disturbed": disturbed,
-                });
-                anstream::println!("{line}");
-            } else {
-                let note = if disturbed { " (disturbed: median and minimum differ by more than 15%)" } else { "" };
-                anstream::println!(
-                    "one step of {params} parameters on {tokens} tokens, f32, {} threads, {}",
-                    processor.threads(),
-                    processor.isa().name()
-                );
-                anstream::println!(
-                    "{:.0} ms (minimum {:.0}){note}, {tok_s:.0} tokens/s, {gflops:.0} GFLOP/s",
-                    median * 1e3,
-                    minimum * 1e3
-                );
-            }
-            Ok(())
+        Benched::Train => return train(&processor, options),
+        Benched::Limits => limits::figures(&processor, each),
+        Benched::Attention => attention::figures(&processor, &shapes(options, &[512, 2048]), budget, each),
+        Benched::Decode => {
+            let shapes = shapes(options, &[8192]);
+            let widths = shapes.widths.last().copied().into_iter().collect();
+            decode::figures(&processor, &Shapes { widths, ..shapes }, &dtypes(options), &options.batches, budget, each);
+        }
+        Benched::Mla => {
+            let lengths = shapes(options, &[8192]).lengths;
+            decode::latent_figures(&processor, &lengths, &dtypes(options), &options.batches, budget, each);
+        }
+        Benched::Gemm => product::figures(&processor, budget, each),
+    }
+    Ok(())
+}
+
+fn check(options: &Bench) -> Done {
+    let refuse = |why: String| Err(Failure::Refused(why));
+    let sizes =
+        [("--kv", &options.kv), ("--widths", &options.widths), ("--lengths", &options.lengths), ("--batches", &options.batches)];
+    for (name, values) in sizes {
+        if let Some(value) = values.iter().find(|&&value| value == 0 || value > 1 << 20) {
+            return refuse(format!("{name}: got {value}, wanted 1 to {}", 1 << 20));
         }
     }
+    if let Some(kv) = options.kv.iter().find(|&&kv| !attention::HEADS.is_multiple_of(kv)) {
+        return refuse(format!("--kv: got {kv}, wanted a divisor of the {} query heads", attention::HEADS));
+    }
+    if let Some(name) = options.dtypes.iter().find(|name| !decode::DTYPES.contains(&name.as_str())) {
+        return refuse(format!("--dtypes: got {name:?}, wanted some of {}", decode::DTYPES.join(", ")));
+    }
+    if !(0.0..=3600.0).contains(&options.budget) {
+        return refuse(format!("--budget: got {}, wanted 0 to 3600 seconds", options.budget));
+    }
+    Ok(())
+}
+
+fn shapes(options: &Bench, lengths: &[usize]) -> Shapes {
+    let lengths = if options.lengths.is_empty() { lengths.to_vec() } else { options.lengths.clone() };
+    Shapes { kv_heads: options.kv.clone(), widths: options.widths.clone(), lengths }
+}
+
+fn dtypes(options: &Bench) -> Vec<&'static str> {
+    decode::DTYPES.into_iter().filter(|name| options.dtypes.iter().any(|wanted| wanted == name)).collect()
+}
+
+fn print(figure: &Figure, json: bool) {
+    if json {
+        let line = serde_json::to_string(figure).expect("a figure is plain numbers and names");
+        return anstream::println!("{line}");
+    }
+    let field = |name: &str, value: Option<usize>| value.map(|value| format!(" {name} {value}"));
+    let shape: String = [
+        figure.shape.as_ref().map(|shape| format!(" {shape}")),
+        field("kv", figure.kv),
+        field("D", figure.d),
+        field("L", figure.length),
+        field("B", figure.batch),
+        figure.variant.map(|variant| format!(" {variant}")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let rate = match (figure.gbs, figure.gflops) {
+        (Some(gbs), _) => format!("{gbs:7.1} GB/s"),
+        (None, Some(gflops)) => format!("{gflops:7.1} GFLOP/s"),
+        (None, None) => String::new(),
+    };
+    let share = figure.share.map_or(String::new(), |share| format!(" {:3.0}%", share * 100.0));
+    let note = if figure.disturbed { "  disturbed" } else { "" };
+    let work = format!("{:<7} {:<4}{shape}", figure.what, figure.dtype);
+    anstream::println!("{work:<44} {:9.3} ms {rate}{share}{note}", figure.ms);
+}
+
+fn train(processor: &Processor, options: &Bench) -> Done {
+    let TrainingRate { params, tokens, median, minimum, tok_s, gflops } = training_step(processor, options.steps.max(1))?;
+    let disturbed = median > 1.15 * minimum;
+    let (threads, isa) = (processor.threads(), processor.isa().name());
+    if options.json {
+        let line = serde_json::json!({
+            "bench": "train", "mode": "f32", "params": params, "threads": threads, "isa": isa,
+            "step_ms": (median * 1e4).round() / 10.0, "min_step_ms": (minimum * 1e4).round() / 10.0,
+            "tok_s": tok_s.round(), "gflops": (gflops * 10.0).round() / 10.0, "disturbed": disturbed,
+        });
+        anstream::println!("{line}");
+        return Ok(());
+    }
+    let note = if disturbed { " (disturbed: median and minimum differ by more than 15%)" } else { "" };
+    anstream::println!("one step of {params} parameters on {tokens} tokens, f32, {threads} threads, {isa}");
+    let (median, minimum) = (median * 1e3, minimum * 1e3);
+    anstream::println!("{median:.0} ms (minimum {minimum:.0}){note}, {tok_s:.0} tokens/s, {gflops:.0} GFLOP/s");
+    Ok(())
 }

@@ -10,7 +10,10 @@
 mod few;
 mod join;
 mod plan;
+mod statistics;
 mod tile;
+
+pub use statistics::{Statistics, statistics, statistics_scratch};
 
 use super::{Attention, Sequence, check};
 use crate::Machine;
@@ -64,7 +67,7 @@ pub fn forward(
     lse: Option<&mut [f32]>,
     scratch: &mut [f32],
 ) {
-    check_call(spec, sequences, q, out, lse.as_deref());
+    check_call(spec, sequences, q, Some(out), lse.as_deref());
     let workers = machine.executor.workers();
     let want = forward_scratch(spec, sequences, workers);
     assert!(scratch.len() >= want, "scratch of attention: want {want}, got {}", scratch.len());
@@ -87,11 +90,13 @@ pub fn forward_scratch(spec: &Attention<'_>, sequences: &[Sequence<'_>], workers
     plan.tile_scratch() * workers + plan.parts_scratch()
 }
 
-fn check_call(spec: &Attention<'_>, sequences: &[Sequence<'_>], q: &[f32], out: &[f32], lse: Option<&[f32]>) {
+fn check_call(spec: &Attention<'_>, sequences: &[Sequence<'_>], q: &[f32], out: Option<&[f32]>, lse: Option<&[f32]>) {
     check::spec(spec);
     let rows = q.len() / (spec.heads * spec.d_qk);
     check::length("q", q.len(), rows * spec.heads * spec.d_qk);
-    check::length("out", out.len(), rows * spec.heads * spec.d_v);
+    if let Some(out) = out {
+        check::length("out", out.len(), rows * spec.heads * spec.d_v);
+    }
     if let Some(lse) = lse {
         check::length("lse", lse.len(), rows * spec.heads);
     }

@@ -1,6 +1,7 @@
 //! Which part of a tile is visible, strip by strip: what need not be computed is left out in pieces of a register tile.
 
 use super::check::hull;
+use crate::simd::Simd;
 use crate::tile::TILE_ROWS;
 use std::ops::Range;
 
@@ -31,6 +32,12 @@ impl Reach {
     /// The columns that the strip of `row` sees.
     pub(super) fn of(&self, row: usize) -> Range<usize> {
         self.strips[row / TILE_ROWS].clone()
+    }
+
+    /// The same in whole vectors.
+    pub(super) fn vectors_of<S: Simd>(&self, row: usize) -> Range<usize> {
+        let columns = self.of(row);
+        if columns.is_empty() { 0..0 } else { columns.start / S::LANES * S::LANES..columns.end.next_multiple_of(S::LANES) }
     }
 
     /// The columns that any row sees.

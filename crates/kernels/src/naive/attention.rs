@@ -1,4 +1,4 @@
-use crate::attention::{Attention, Run, Sequence, Span};
+use crate::attention::{Attention, Run, Sequence, Span, Statistics};
 
 /// q `[N, H * d_qk]` -> out `[N, H * d_v]`, lse `[N, H]`.
 pub fn attention_forward(
@@ -27,6 +27,37 @@ pub fn attention_forward(
                 }
                 if let Some(lse) = lse.as_deref_mut() {
                     lse[row * heads + head] = row_lse as f32;
+                }
+            }
+        }
+    }
+}
+
+/// The statistics of [`crate::attention::statistics`], from all probabilities of a row at once.
+pub fn attention_statistics(spec: &Attention<'_>, sequences: &[Sequence<'_>], q: &[f32], out: Statistics<'_>) {
+    let Statistics { entropy, first, distance, top_keys, top_probs } = out;
+    let top = top_keys.len() / entropy.len().max(1);
+    for sequence in sequences {
+        for (i, row) in sequence.rows.clone().enumerate() {
+            let q_pos = sequence.q_first + i;
+            for head in 0..spec.heads {
+                let place = row * spec.heads + head;
+                let q = &q[place * spec.d_qk..][..spec.d_qk];
+                let scores = spec.visible.spans(q_pos, sequence.k_end).into_iter().flatten().map(|k_pos| {
+                    let key = row_at(sequence.keys, k_pos, head / (spec.heads / spec.kv_heads), spec.d_qk);
+                    (k_pos, Score::new(spec, head, q_pos, k_pos, q, &key).value)
+                });
+                let (mut probs, lse) = softmax(scores.collect(), spec.sink.map(|sink| sink[head]));
+                let sink = spec.sink.map(|sink| (f64::from(sink[head]) - lse).exp());
+                let surprise = |prob: f64| if prob > 0.0 { -prob * prob.ln() } else { 0.0 };
+                let of_keys = probs.iter().map(|&(_, prob)| surprise(prob));
+                entropy[place] = of_keys.chain(sink.map(surprise)).sum::<f64>() as f32;
+                first[place] = probs.iter().find(|&&(k_pos, _)| k_pos == 0).map_or(0.0, |&(_, prob)| prob as f32);
+                distance[place] = probs.iter().map(|&(k_pos, prob)| prob * (q_pos as f64 - k_pos as f64)).sum::<f64>() as f32;
+                probs.sort_by(|a, b| b.1.total_cmp(&a.1));
+                for n in 0..top {
+                    let (k_pos, prob) = probs.get(n).map_or((u32::MAX, 0.0), |&(k_pos, prob)| (k_pos as u32, prob));
+                    (top_keys[place * top + n], top_probs[place * top + n]) = (k_pos, prob as f32);
                 }
             }
         }

@@ -13,5 +13,5 @@ mod product;
 pub mod rope;
 pub mod scan;
 
-pub use attention::{attention_backward, attention_forward};
+pub use attention::{attention_backward, attention_forward, attention_statistics};
 pub use product::product;

@@ -231,6 +231,14 @@ impl Case {
     }
 
     fn call(&self, f: impl FnOnce(&Attention<'_>, &[Sequence<'_>], &[f32], &mut [f32], &mut [f32])) -> (Vec<f32>, Vec<f32>) {
+        let mut out = poison(self.rows() * self.spec.heads * self.spec.d_v);
+        let mut lse = poison(self.rows() * self.spec.heads);
+        self.described(|spec, sequences, q| f(spec, sequences, q, &mut out, &mut lse));
+        (out, lse)
+    }
+
+    /// Calls `f` with what a kernel takes.
+    pub(crate) fn described(&self, f: impl FnOnce(&Attention<'_>, &[Sequence<'_>], &[f32])) {
         let runs: Vec<_> = self.sequences.iter().map(|sequence| (sequence.keys.views(), sequence.values.views())).collect();
         let sequences: Vec<_> = self
             .sequences
@@ -244,10 +252,7 @@ impl Case {
                 values,
             })
             .collect();
-        let mut out = poison(self.rows() * self.spec.heads * self.spec.d_v);
-        let mut lse = poison(self.rows() * self.spec.heads);
-        f(&self.spec.view(), &sequences, &self.q, &mut out, &mut lse);
-        (out, lse)
+        f(&self.spec.view(), &sequences, &self.q);
     }
 
     /// What `values`, one row after the other, hold for rows of sequences.

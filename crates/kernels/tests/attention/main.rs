@@ -9,3 +9,4 @@ mod forward;
 mod invariance;
 mod oracle;
 mod refusal;
+mod statistics;

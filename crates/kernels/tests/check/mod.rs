@@ -48,17 +48,15 @@ impl Random {
     }
 }
 
-/// Runs `test` with `cases` generators. The seed is new each time and printed if the test fails; `ATTENDANT_SEED` repeats one.
+/// Runs `test` with `cases` generators, all of them from one seed. The seed is new each time and printed if the test fails, with
+/// the case; `ATTENDANT_SEED` repeats one.
 pub fn for_random_cases(cases: u64, test: impl Fn(&mut Random)) {
-    if let Ok(seed) = std::env::var("ATTENDANT_SEED") {
-        let seed = seed.parse().unwrap_or_else(|_| panic!("ATTENDANT_SEED: want a number, got {seed:?}"));
-        return test(&mut Random(seed));
-    }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_nanos() as u64;
+    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_nanos() as u64;
+    let seed: u64 = std::env::var("ATTENDANT_SEED")
+        .map_or_else(|_| clock(), |seed| seed.parse().unwrap_or_else(|_| panic!("ATTENDANT_SEED: want a number, got {seed:?}")));
     for case in 0..cases {
-        let seed = Random(now.wrapping_add(case)).bits();
-        println!("ATTENDANT_SEED={seed}");
-        test(&mut Random(seed));
+        println!("ATTENDANT_SEED={seed}, case {case}");
+        test(&mut Random(Random(seed.wrapping_add(case)).bits()));
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Plan<'a> {
     sequences: &'a [Sequence<'a>],
     /// Rows of a tile.
     tile: usize,
+    /// Whether sequences of few rows are cut along their keys.
+    cut: bool,
 }
 
 /// A tile of queries with keys to attend to.
@@ -42,6 +44,20 @@ pub(super) struct Item<'a> {
     pub(super) part: Option<(usize, usize)>,
 }
 
+impl Item<'_> {
+    /// Position of a row of the list.
+    pub(super) fn position(&self, spec: &Attention<'_>, row: usize) -> usize {
+        self.sequence.q_first + row / (spec.heads / spec.kv_heads)
+    }
+
+    /// Query head of a row of the list, and its row in `q` and `out` counted in heads.
+    pub(super) fn place(&self, spec: &Attention<'_>, row: usize) -> (usize, usize) {
+        let group = spec.heads / spec.kv_heads;
+        let head = self.head * group + row % group;
+        (head, (self.sequence.rows.start + row / group) * spec.heads + head)
+    }
+}
+
 /// The rows of a key head whose keys were cut, to be joined.
 pub(super) struct Joined<'a> {
     pub(super) sequence: &'a Sequence<'a>,
@@ -57,10 +73,15 @@ fn is_few(sequence: &Sequence<'_>) -> bool {
 
 impl<'a> Plan<'a> {
     pub(super) fn new(spec: &'a Attention<'a>, sequences: &'a [Sequence<'a>]) -> Plan<'a> {
+        Plan { cut: true, ..Plan::uncut(spec, sequences) }
+    }
+
+    /// One in which every item has all keys of its rows.
+    pub(super) fn uncut(spec: &'a Attention<'a>, sequences: &'a [Sequence<'a>]) -> Plan<'a> {
         let width = spec.d_qk + spec.d_v;
         // Many rows, since each tile packs its keys and values anew.
         let rows = CACHED.saturating_sub(KEYS * width) / (width + KEYS);
-        Plan { spec, sequences, tile: (rows / TILE_ROWS * TILE_ROWS).clamp(8 * TILE_ROWS, MAX_ROWS) }
+        Plan { spec, sequences, tile: (rows / TILE_ROWS * TILE_ROWS).clamp(8 * TILE_ROWS, MAX_ROWS), cut: false }
     }
 
     /// Queries that read one key head.
@@ -70,7 +91,7 @@ impl<'a> Plan<'a> {
 
     /// Parts that the keys are cut into.
     fn parts(&self, sequence: &Sequence<'_>) -> usize {
-        if is_few(sequence) { sequence.k_end.div_ceil(PART).max(1) } else { 1 }
+        if self.cut && is_few(sequence) { sequence.k_end.div_ceil(PART).max(1) } else { 1 }
     }
 
     /// Values of a row's state: the largest score, the sum of weights, the weighted sum of values.

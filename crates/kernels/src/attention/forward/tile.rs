@@ -30,10 +30,8 @@ impl Kernel for Tile<'_> {
         let Tile { spec, item, q, target, scratch } = self;
         let mut work = Work::new(spec, &item, scratch);
         work.load_queries(q);
-        let first = work.position(item.rows.start);
-        let spans = union(spec.visible, first..work.position(item.rows.end - 1) + 1, item.sequence.k_end);
-        for tile in tiles(spans.map(|span| span.start.max(item.keys.start)..span.end.min(item.keys.end))) {
-            work.attend(simd, tile * KEYS);
+        for start in work.starts() {
+            work.attend(simd, start);
         }
         work.finish(simd, target);
     }
@@ -47,7 +45,7 @@ fn tiles(spans: [Range<usize>; 2]) -> impl Iterator<Item = usize> {
 }
 
 /// A tile of queries and what it has come to so far.
-struct Work<'a> {
+pub(super) struct Work<'a> {
     spec: &'a Attention<'a>,
     item: &'a Item<'a>,
     /// Query heads that share the key head.
@@ -71,7 +69,7 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(spec: &'a Attention<'a>, item: &'a Item<'a>, mut scratch: &'a mut [f32]) -> Self {
+    pub(super) fn new(spec: &'a Attention<'a>, item: &'a Item<'a>, mut scratch: &'a mut [f32]) -> Self {
         let Attention { d_qk, d_v, .. } = *spec;
         let mut take = |n| scratch.split_off_mut(..n).expect("scratch as Plan::tile_scratch says");
         let out_stride = d_v.next_multiple_of(MAX_LANES);
@@ -97,19 +95,16 @@ impl<'a> Work<'a> {
         work
     }
 
-    /// Position of a row of the list.
     fn position(&self, row: usize) -> usize {
-        self.item.sequence.q_first + row / self.group
+        self.item.position(self.spec, row)
     }
 
-    /// Query head of a row of the list, and its row in `q` and `out` counted in heads.
     fn place(&self, row: usize) -> (usize, usize) {
-        let head = self.item.head * self.group + row % self.group;
-        (head, (self.item.sequence.rows.start + row / self.group) * self.spec.heads + head)
+        self.item.place(self.spec, row)
     }
 
     #[inline(always)]
-    fn load_queries(&mut self, q: &[f32]) {
+    pub(super) fn load_queries(&mut self, q: &[f32]) {
         let width = self.spec.d_qk;
         let factor = query_factor(self.spec);
         for (i, row) in self.item.rows.clone().enumerate() {
@@ -138,6 +133,36 @@ impl<'a> Work<'a> {
     /// Attends to the keys of the tile at position `start`.
     #[inline(always)]
     fn attend<S: Simd>(&mut self, simd: S, start: usize) {
+        let Some(reach) = self.multiply(simd, start) else { return };
+        for first in (0..self.rows).step_by(TILE_ROWS) {
+            let columns = reach.vectors_of::<S>(first);
+            if !columns.is_empty() {
+                self.weigh(simd, start, first..(first + TILE_ROWS).min(self.rows), columns);
+            }
+        }
+        self.add_values(simd, start, &reach, reach.columns());
+    }
+
+    /// The scores of each row of the item with the keys of the tile at position `start`, strip by strip: `each` gets the index of
+    /// a row, its column of the first score, and the scores, whole vectors, minus infinity where the row does not see.
+    #[inline(always)]
+    pub(super) fn each_score<S: Simd>(&mut self, simd: S, start: usize, mut each: impl FnMut(usize, usize, &[f32])) {
+        let Some(reach) = self.multiply(simd, start) else { return };
+        for first in (0..self.rows).step_by(TILE_ROWS) {
+            let (columns, rows) = (reach.vectors_of::<S>(first), first..(first + TILE_ROWS).min(self.rows));
+            if columns.is_empty() {
+                continue;
+            }
+            self.complete(simd, start, rows.clone(), columns.clone());
+            for i in rows {
+                each(i, columns.start, &self.scores[i * KEYS..][columns.clone()]);
+            }
+        }
+    }
+
+    /// Dot products with the keys of the tile at position `start`, and what of them is visible, if anything is.
+    #[inline(always)]
+    fn multiply<S: Simd>(&mut self, simd: S, start: usize) -> Option<Reach> {
         self.look(start);
         let reach = Reach::new(self.rows, |i| {
             let [first, second] = self.seen[i].clone();
@@ -145,17 +170,17 @@ impl<'a> Work<'a> {
         });
         let needed = reach.columns();
         if needed.is_empty() {
-            return;
+            return None;
         }
-        self.score(simd, start, &reach, needed.clone());
-        for first in (0..self.rows).step_by(TILE_ROWS) {
-            let columns = reach.of(first);
-            if !columns.is_empty() {
-                let columns = columns.start / S::LANES * S::LANES..columns.end.next_multiple_of(S::LANES);
-                self.weigh(simd, start, first..(first + TILE_ROWS).min(self.rows), columns);
-            }
-        }
-        self.add_values(simd, start, &reach, needed);
+        self.score(simd, start, &reach, needed);
+        Some(reach)
+    }
+
+    /// The first positions of the tiles that hold any key that the item's rows see.
+    pub(super) fn starts(&self) -> impl Iterator<Item = usize> + use<> {
+        let (item, first) = (self.item, self.position(self.item.rows.start));
+        let spans = union(self.spec.visible, first..self.position(item.rows.end - 1) + 1, item.sequence.k_end);
+        tiles(spans.map(|span| span.start.max(item.keys.start)..span.end.min(item.keys.end))).map(|tile| tile * KEYS)
     }
 
     /// Scores of every strip that sees any of the `needed` columns.
@@ -192,7 +217,20 @@ impl<'a> Work<'a> {
     /// Turns the scores of a strip of rows in `columns`, whole vectors, into weights.
     #[inline(always)]
     fn weigh<S: Simd>(&mut self, simd: S, start: usize, rows: Range<usize>, columns: Range<usize>) {
-        for i in rows.clone() {
+        self.complete(simd, start, rows.clone(), columns.clone());
+        let states = States {
+            max: &mut self.max[rows.clone()],
+            sums: &mut self.sums[rows.start * MAX_LANES..rows.end * MAX_LANES],
+            out: &mut self.out[rows.start * self.out_stride..rows.end * self.out_stride],
+            out_stride: self.out_stride,
+        };
+        states.absorb(simd, &mut self.scores[rows.start * KEYS..rows.end * KEYS], KEYS, columns);
+    }
+
+    /// Makes dot products in `columns`, whole vectors, into scores: capped, with the bias, minus infinity where a row does not see.
+    #[inline(always)]
+    fn complete<S: Simd>(&mut self, simd: S, start: usize, rows: Range<usize>, columns: Range<usize>) {
+        for i in rows {
             let row = self.item.rows.start + i;
             let (q_pos, head) = (self.position(row), self.place(row).0);
             let scores = &mut self.scores[i * KEYS..][..KEYS];
@@ -207,13 +245,6 @@ impl<'a> Work<'a> {
             }
             hide(scores, columns.clone(), &self.seen[i], f32::NEG_INFINITY);
         }
-        let states = States {
-            max: &mut self.max[rows.clone()],
-            sums: &mut self.sums[rows.start * MAX_LANES..rows.end * MAX_LANES],
-            out: &mut self.out[rows.start * self.out_stride..rows.end * self.out_stride],
-            out_stride: self.out_stride,
-        };
-        states.absorb(simd, &mut self.scores[rows.start * KEYS..rows.end * KEYS], KEYS, columns);
     }
 
     /// Adds the weighted values.

@@ -1,0 +1,78 @@
+//! What the processor itself allows: loops that do nothing else, for a kernel's rate to be a share of.
+
+use crate::Machine;
+use crate::disjoint::run;
+use crate::simd::{Kernel, Simd};
+use std::hint::black_box;
+
+/// Chains of multiply-adds: enough to hide the latency of one, and few enough for the registers of every instruction set.
+const CHAINS: usize = 12;
+
+/// Multiply-adds in a chain between two looks at the clock.
+const ROUNDS: usize = 1 << 20;
+
+/// Multiply-adds of f32 in registers, by every worker. Gives how many operations that were, two for each lane of each.
+pub fn multiply_adds(machine: Machine<'_>) -> f64 {
+    let workers = machine.executor.workers();
+    run(machine, workers, &|_, _| {
+        black_box(machine.isa.run(MultiplyAdds));
+    });
+    let lanes = machine.isa.run(Lanes);
+    (2 * workers * ROUNDS * CHAINS * lanes) as f64
+}
+
+/// Reads every value once, by every worker.
+pub fn read(machine: Machine<'_>, values: &[f32]) {
+    let part = values.len().div_ceil(machine.executor.workers()).max(1);
+    run(machine, values.len().div_ceil(part), &|item, _| {
+        let values = &values[item * part..((item + 1) * part).min(values.len())];
+        black_box(machine.isa.run(Read { values }));
+    });
+}
+
+struct Lanes;
+
+impl Kernel for Lanes {
+    type Output = usize;
+    #[inline(always)]
+    fn run<S: Simd>(self, _simd: S) -> usize {
+        S::LANES
+    }
+}
+
+struct MultiplyAdds;
+
+impl Kernel for MultiplyAdds {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> f32 {
+        // Behind a black box, or the compiler knows what they come to.
+        let (a, b) = (simd.splat(black_box(0.999)), simd.splat(black_box(1e-3)));
+        let mut chains = [simd.splat(1.0); CHAINS];
+        for _ in 0..ROUNDS {
+            for chain in &mut chains {
+                *chain = simd.fma(*chain, a, b);
+            }
+        }
+        chains.into_iter().map(|chain| simd.reduce_add(chain)).sum()
+    }
+}
+
+struct Read<'a> {
+    values: &'a [f32],
+}
+
+impl Kernel for Read<'_> {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> f32 {
+        let mut sums = [simd.splat(0.0); 8];
+        for chunk in self.values.chunks_exact(8 * S::LANES) {
+            for (j, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: the chunk has 8 vectors.
+                *sum = simd.add(*sum, unsafe { simd.load(chunk.as_ptr().add(j * S::LANES)) });
+            }
+        }
+        sums.into_iter().map(|sum| simd.reduce_add(sum)).sum()
+    }
+}

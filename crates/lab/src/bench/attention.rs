@@ -1,0 +1,70 @@
+//! Causal attention over one sequence, forward and with its backward, in f32. Half of the square is counted: `2 H L L D`
+//! operations forward, 3.5 times that with the backward.
+
+use super::{Figure, limits, time, values};
+use attendant_core::Processor;
+use attendant_core::kernels::attention::{
+    Attention, Cells, Run, Sequence, Span, Visible, backward, backward_scratch, forward, forward_scratch,
+};
+use std::time::Duration;
+
+/// Query heads.
+pub const HEADS: usize = 32;
+
+/// What to measure: every combination.
+#[derive(Clone, Debug)]
+pub struct Shapes {
+    /// Key heads.
+    pub kv_heads: Vec<usize>,
+    /// Widths of a head.
+    pub widths: Vec<usize>,
+    /// Lengths.
+    pub lengths: Vec<usize>,
+}
+
+/// What attention over `kv_heads` key heads of one width computes.
+pub(super) fn spec(heads: usize, kv_heads: usize, d: usize) -> Attention<'static> {
+    let scale = 1.0 / (d as f32).sqrt();
+    Attention { heads, kv_heads, d_qk: d, d_v: d, scale, visible: Visible::Causal, softcap: None, bias: None, sink: None }
+}
+
+/// Every combination, forward and with its backward.
+pub fn figures(processor: &Processor, shapes: &Shapes, budget: Duration, mut each: impl FnMut(Figure)) {
+    for &d in &shapes.widths {
+        for &kv in &shapes.kv_heads {
+            for &length in &shapes.lengths {
+                figures_of(processor, kv, d, length, budget).into_iter().for_each(&mut each);
+            }
+        }
+    }
+}
+
+fn figures_of(processor: &Processor, kv: usize, d: usize, length: usize, budget: Duration) -> [Figure; 2] {
+    let (machine, spec) = (processor.machine(), spec(HEADS, kv, d));
+    let (q, k, v) = (values(length * HEADS * d), values(length * kv * d), values(length * kv * d));
+    let run = |data| [Run { first: 0, rows: length, data: Cells::F32(data), row_stride: kv * d, head_stride: d }];
+    let (keys, rows) = ([run(&k), run(&v)], 0..length);
+    let sequences = [Sequence { rows: rows.clone(), q_first: 0, k_end: length, keys: &keys[0], values: &keys[1] }];
+    let spans = [Span { rows: rows.clone(), q_first: 0, k_rows: rows, k_first: 0 }];
+    let (mut out, mut lse) = (vec![0.0; q.len()], vec![0.0; length * HEADS]);
+    let workers = machine.executor.workers();
+    let mut scratch = vec![0.0; forward_scratch(&spec, &sequences, workers)];
+    let operations = 2.0 * (HEADS * d) as f64 * (length * length) as f64;
+
+    let before = limits::operations_per_second(processor);
+    let ahead = time(budget, || forward(machine, &spec, &sequences, &q, &mut out, Some(&mut lse), &mut scratch));
+    let d_out = values(out.len());
+    let [mut d_q, mut d_k, mut d_v] = [&q, &k, &v].map(|x| vec![0.0; x.len()]);
+    let mut back_scratch = vec![0.0; backward_scratch(&spec, &spans, workers)];
+    let both = time(budget, || {
+        forward(machine, &spec, &sequences, &q, &mut out, Some(&mut lse), &mut scratch);
+        let gradients = (&mut d_q[..], &mut d_k[..], &mut d_v[..]);
+        let (d_q, d_k, d_v) = gradients;
+        backward(machine, &spec, &spans, &q, &k, &v, &out, &lse, &d_out, d_q, d_k, d_v, None, None, &mut back_scratch);
+    });
+    let ceiling = before.max(limits::operations_per_second(processor));
+    [("prefill", ahead, operations), ("bwd", both, 3.5 * operations)].map(|(what, timing, operations)| {
+        let figure = Figure::new(processor, what, "f32", timing).operations(operations, ceiling);
+        Figure { kv: Some(kv), d: Some(d), length: Some(length), batch: Some(1), ..figure }
+    })
+}
