@@ -67,7 +67,7 @@ fn main() {
             None,
             &mut back_scratch,
         );
-        q.iter_mut().zip(&d_q).for_each(|(q, d)| *q -= 8.0 * d);
+        q.iter_mut().zip(&d_q).for_each(|(q, d)| *q -= 3.0 * d);
     }
 }
 

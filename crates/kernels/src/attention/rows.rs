@@ -51,6 +51,11 @@ impl<'a, E> View<'a, E> {
         self.width
     }
 
+    /// Values from one row to the next.
+    pub(super) fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// Row `i`.
     ///
     /// # Panics

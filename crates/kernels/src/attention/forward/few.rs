@@ -170,6 +170,8 @@ impl<E: Element> AddWeighted<'_, E> {
         }
         for r in block.clone() {
             let value = &self.values.row(r)[columns.clone()];
+            // The same columns a block later: rows are too far apart for hardware to foresee.
+            simd.prefetch(value.as_ptr().wrapping_add(BLOCK * self.values.stride()).cast());
             let mut vectors = [simd.splat(0.0); VECTORS];
             for j in 0..VECTORS {
                 vectors[j] = if partial {
