@@ -30,6 +30,12 @@ impl Flags {
         word.parse().map(Some).map_err(|_| format!("{name}: got {word:?}"))
     }
 
+    /// The words after the first `--`, which are not flags.
+    pub(crate) fn rest(&mut self) -> Vec<String> {
+        let Some(at) = self.0.iter().position(|word| word == "--") else { return Vec::new() };
+        self.0.drain(at..).skip(1).collect()
+    }
+
     /// Call last.
     ///
     /// # Errors
@@ -59,6 +65,15 @@ mod tests {
         assert_eq!(all.value::<usize>("--runs"), Ok(Some(4)));
         assert_eq!(all.value::<usize>("--runs"), Ok(None));
         assert!(all.finish().unwrap_err().contains("extra"));
+    }
+
+    #[test]
+    fn words_after_two_dashes_are_no_flags() {
+        let mut all = flags("--check -- --runs 3 -- x");
+        assert_eq!(all.rest(), ["--runs", "3", "--", "x"]);
+        assert_eq!(all.rest(), [""; 0]);
+        assert_eq!(all.value::<usize>("--runs"), Ok(None));
+        assert!(all.switch("--check"));
     }
 
     #[test]
