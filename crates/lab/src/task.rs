@@ -3,7 +3,7 @@
 use crate::batches::{text_batch, validation_windows};
 use crate::config::{Config, TaskKind, VocabularyKind};
 use crate::corpus::Corpus;
-use crate::error::Result;
+use crate::error::{LabError, Result};
 use crate::recall::{Recall, Split};
 use crate::vocabulary::Vocabulary;
 use attendant_core::Error;
@@ -29,6 +29,14 @@ pub enum Task {
     Recall(Recall),
 }
 
+/// A text that cannot be used, as a fault of the field that names it.
+fn named(why: LabError) -> LabError {
+    match why {
+        LabError::Content { .. } => Error::config("data.text", format!("got {why}")).into(),
+        other => other,
+    }
+}
+
 /// Test batches of recall: enough that one answer is worth less than a tenth of a percent.
 const RECALL_TEST_BATCHES: u64 = 16;
 
@@ -42,7 +50,7 @@ impl Task {
             return Ok(Task::Recall(Recall::new(config.data.pairs, config.data.context)));
         }
         let austen = config.data.text == "austen";
-        let corpus = if austen { Corpus::austen() } else { Corpus::from_file(Path::new(&config.data.text))? };
+        let corpus = if austen { Corpus::austen() } else { Corpus::from_file(Path::new(&config.data.text)).map_err(named)? };
         let vocabulary = match config.data.vocabulary {
             VocabularyKind::Bytes => Vocabulary::bytes(),
             VocabularyKind::Bpe if austen && config.data.vocabulary_size == Vocabulary::AUSTEN_SIZE => Vocabulary::austen(),
@@ -52,9 +60,13 @@ impl Task {
         let validation = vocabulary.encode(&corpus.validation)?;
         for (part, tokens) in [("training", &train), ("validation", &validation)] {
             if tokens.len() <= config.data.context {
-                let why =
-                    format!("{part} part has {} tokens, wanted more than one context ({})", tokens.len(), config.data.context);
-                return Err(Error::config(format!("text {}", corpus.name), why).into());
+                let why = format!(
+                    "got {}, wanted less than the {} tokens of the {part} part of the text {}",
+                    config.data.context,
+                    tokens.len(),
+                    corpus.name
+                );
+                return Err(Error::config("data.context", why).into());
             }
         }
         Ok(Task::Text { vocabulary: Box::new(vocabulary), name: corpus.name, train, validation })
