@@ -2,10 +2,10 @@
 
 use crate::arguments::{Arguments, Docs, Document};
 use crate::failure::{Done, Failure};
+use crate::output::print;
 use attendant_lab::config::Config;
 use clap::{Command, CommandFactory};
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 
 pub(crate) fn run(options: &Docs) -> Done {
     let mut command = Arguments::command();
@@ -19,7 +19,7 @@ pub(crate) fn run(options: &Docs) -> Done {
             out = format!("```toml\n{text}```\n").into_bytes();
         }
     }
-    io::stdout().write_all(&out).map_err(|why| Failure::Failed(format!("stdout: {why}")))
+    print(String::from_utf8_lossy(&out))
 }
 
 fn reference(command: Command) -> String {
