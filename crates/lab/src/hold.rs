@@ -51,7 +51,7 @@ fn state_bytes(mechanism: &str, size: Size) -> Result<f64> {
 fn equal_state(config: &Config, reference: &Config) -> Result<Config> {
     let want = state_bytes(&reference.mechanism, reference.size())?;
     let model = &config.model;
-    let sizes = (1..=32).flat_map(|heads| (2..=256).step_by(2).map(move |d_head| (heads, d_head)));
+    let sizes = (1..=32).flat_map(|heads| (2..=512).step_by(2).map(move |d_head| (heads, d_head)));
     let choices = sizes.filter_map(|(heads, d_head)| {
         // Not every mechanism takes every size.
         let have = state_bytes(&config.mechanism, Size { heads, d_head, ..config.size() }).ok()?;
