@@ -6,7 +6,12 @@ use std::str::FromStr;
 
 /// Compare, train and run sequence models in which the attention mechanism is a parameter.
 #[derive(Parser)]
-#[command(version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 fine, 1 failed, 2 usage or bad input, 3 training left the finite numbers, 130 interrupted."
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,

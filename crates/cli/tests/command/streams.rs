@@ -42,6 +42,21 @@ fn data_has_no_escape_sequences_in_a_pipe() {
 }
 
 #[test]
+fn the_manual_has_every_command_and_its_options() {
+    let place = Place::new();
+    let manual = place.good("docs man");
+    for (command, option) in [("COMPARE", "hold"), ("TRAIN", "resume"), ("GENERATE", "temperature"), ("SWEEP", "rates")] {
+        let section = manual.split(&format!(".SH \"ATTENDANT {command}\"")).nth(1).unwrap();
+        let section = section.split(".SH").next().unwrap();
+        assert!(section.contains(option), "{command}: {section}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let words = place.good(&format!("docs completions --shell {shell}"));
+        assert!(["compare", "generate", "temperature"].iter().all(|word| words.contains(word)), "{shell}");
+    }
+}
+
+#[test]
 fn a_reader_that_leaves_ends_the_command_in_peace() {
     let place = Place::new();
     place.good("train --config run.toml --out run");
