@@ -17,18 +17,19 @@ const METRICS: &str = "metrics.jsonl";
 #[derive(Debug)]
 pub struct Run {
     path: PathBuf,
-    configuration: Value,
+    about: Value,
     metrics: File,
     /// Held until the run is closed, so that no second process writes here.
     _lock: File,
 }
 
 impl Run {
-    /// A new folder, for a run on this processor.
+    /// A new folder, for a run on this processor. The hash of what it learns from tells a later process whether that is still the
+    /// same.
     ///
     /// # Errors
     /// If it exists and holds anything, or cannot be written.
-    pub fn create(path: &Path, configuration: &Value, processor: &Processor) -> Result<Run> {
+    pub fn create(path: &Path, configuration: &Value, data: Option<&str>, processor: &Processor) -> Result<Run> {
         // Once before the lock, so that a folder of something else gets no file from us; and once with it, since another
         // process may have begun here in between.
         vacant(path)?;
@@ -38,6 +39,7 @@ impl Run {
         let about = json!({
             "attendant": env!("CARGO_PKG_VERSION"),
             "configuration": configuration,
+            "data_sha256": data,
             "cpu": environment::cpu_name(),
             "isa": processor.isa().name(),
             "threads": processor.threads(),
@@ -47,7 +49,7 @@ impl Run {
         let text = serde_json::to_vec_pretty(&about).map_err(|why| LabError::json(path, why))?;
         replace(&path.join(ABOUT), &text)?;
         let metrics = append(&path.join(METRICS))?;
-        Ok(Run { path: path.into(), configuration: configuration.clone(), metrics, _lock: lock })
+        Ok(Run { path: path.into(), about, metrics, _lock: lock })
     }
 
     /// The folder of a run that was there before.
@@ -62,15 +64,10 @@ impl Run {
             }
             _ => LabError::io(&about, why),
         })?;
-        let mut about: Value = serde_json::from_slice(&text).map_err(|why| LabError::json(&about, why))?;
+        let about: Value = serde_json::from_slice(&text).map_err(|why| LabError::json(&about, why))?;
         let lock = lock(path)?;
         let metrics = append(&path.join(METRICS))?;
-        Ok(Run {
-            path: path.into(),
-            configuration: about.get_mut("configuration").map(Value::take).unwrap_or_default(),
-            metrics,
-            _lock: lock,
-        })
+        Ok(Run { path: path.into(), about, metrics, _lock: lock })
     }
 
     /// Where it is.
@@ -83,7 +80,20 @@ impl Run {
     /// # Errors
     /// One line with the file and the field that someone or something has damaged.
     pub fn configuration(&self) -> Result<Config> {
-        Config::from_json(&self.configuration).map_err(|why| LabError::content(&self.path.join(ABOUT), why))
+        Config::from_json(&self.about["configuration"]).map_err(|why| LabError::content(&self.path.join(ABOUT), why))
+    }
+
+    /// Whether a run that learns from data with this hash is still the one that was created.
+    ///
+    /// # Errors
+    /// If it learns from other data by now.
+    pub fn learns_from(&self, data: Option<&str>) -> Result<()> {
+        match (self.about["data_sha256"].as_str(), data) {
+            (Some(then), Some(now)) if then != now => {
+                Err(LabError::content(&self.path.join(ABOUT), "the text of data.text is not the one that the run began with"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Adds a line to metrics.jsonl.
@@ -190,7 +200,7 @@ mod tests {
     use super::*;
 
     fn create(path: &Path, configuration: &Value) -> Result<Run> {
-        Run::create(path, configuration, &Processor::new(1))
+        Run::create(path, configuration, None, &Processor::new(1))
     }
 
     #[test]
@@ -252,7 +262,7 @@ mod tests {
     fn a_description_says_what_it_ran_on() {
         let folder = tempfile::tempdir().unwrap();
         let processor = Processor::new(3);
-        Run::create(folder.path(), &json!({}), &processor).unwrap();
+        Run::create(folder.path(), &json!({}), None, &processor).unwrap();
         let about: Value = serde_json::from_slice(&fs::read(folder.path().join("run.json")).unwrap()).unwrap();
         assert_eq!((&about["threads"], &about["isa"]), (&json!(3), &json!(processor.isa().name())));
     }

@@ -1,12 +1,14 @@
 //! What a run learns: a text or recall, as batches that are functions of the seed and the step alone.
 
 use crate::batches::{text_batch, validation_windows};
+use crate::checkpoint;
 use crate::config::{Config, TaskKind, VocabularyKind};
 use crate::corpus::Corpus;
 use crate::error::{LabError, Result};
 use crate::recall::{Recall, Split};
 use crate::vocabulary::Vocabulary;
 use attendant_core::Error;
+use sha2::{Digest, Sha256};
 use std::path::Path;
 
 /// A batch: token ids, and what should follow each.
@@ -70,6 +72,15 @@ impl Task {
             }
         }
         Ok(Task::Text { vocabulary: Box::new(vocabulary), name: corpus.name, train, validation })
+    }
+
+    /// The hash of the tokens to learn from and to judge by, where there is text.
+    pub fn sha256(&self) -> Option<String> {
+        let Task::Text { train, validation, .. } = self else { return None };
+        let hash = [train, validation].iter().fold(Sha256::new(), |hash, tokens| {
+            hash.chain_update((tokens.len() as u64).to_le_bytes()).chain_update(bytemuck::cast_slice::<u32, u8>(tokens))
+        });
+        Some(checkpoint::hexadecimal(hash))
     }
 
     /// Tokens of the vocabulary.

@@ -133,7 +133,7 @@ impl Trainer {
     /// If the folder exists and holds something.
     pub fn place(&mut self, folder: &Path) -> Result<()> {
         let configuration = serde_json::to_value(&self.config).map_err(|why| LabError::json(folder, why))?;
-        let run = Run::create(folder, &configuration, self.tape.processor())?;
+        let run = Run::create(folder, &configuration, self.task.sha256().as_deref(), self.tape.processor())?;
         self.folder = Some(Folder { run, events: EventWriter::create(folder, 0)? });
         Ok(())
     }
@@ -162,6 +162,7 @@ impl Trainer {
 
     fn resume_in(self, folder: &Path, mut run: Run) -> Result<Trainer> {
         let mut trainer = self;
+        run.learns_from(trainer.task.sha256().as_deref())?;
         if let Some((step, path)) = checkpoint::latest(folder)? {
             trainer.fits(&path)?;
             trainer.decoder = model_checkpoint::load(&path)?;

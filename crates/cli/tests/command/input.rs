@@ -112,6 +112,18 @@ fn a_damaged_description_is_named() {
 }
 
 #[test]
+fn a_run_does_not_continue_on_another_text() {
+    let place = Place::new();
+    place.good("train --config run.toml --out run");
+    let text = fs::read_to_string(place.path("text.txt")).unwrap();
+    fs::write(place.path("text.txt"), text.replace("silence", "a noise")).unwrap();
+    let line = place.bad("train --resume run", 2);
+    assert!(line.contains("run.json: the text of data.text is not the one that the run began with"), "{line}");
+    fs::write(place.path("text.txt"), text).unwrap();
+    place.good("train --resume run");
+}
+
+#[test]
 fn a_model_of_recall_is_not_asked_for_text() {
     let place = Place::new();
     place.good("train --config run.toml --out run --set data.task=recall --set data.pairs=2");
