@@ -1,7 +1,7 @@
 //! The comparison: the same model with each mechanism, trained on the same data from the same seeds, then timed.
 
 use crate::comparison::{Comparison, Curve, CurvePoint, Hold, Machine, Measured, Outcome};
-use crate::config::{Config, DataConfig, TaskKind, TrainingConfig};
+use crate::config::{Config, DataConfig, ModelConfig, TaskKind, TrainingConfig};
 use crate::decode::{self, DecodeCost};
 use crate::environment;
 use crate::error::{LabError, Result};
@@ -60,14 +60,16 @@ impl Settings {
             ..Config::default()
         };
         let recall = Config {
-            data: DataConfig { task: TaskKind::Recall, context: 64, batch: 32, pairs: 8, ..DataConfig::default() },
+            data: DataConfig { task: TaskKind::Recall, context: 32, batch: 16, pairs: 4, ..DataConfig::default() },
             training: TrainingConfig {
-                tokens: if quick { 16_384 } else { 327_680 },
+                tokens: if quick { 131_072 } else { 327_680 },
+                warmup: 0.1,
                 weight_decay: 0.0,
                 validate_every: 1_000_000,
                 ..TrainingConfig::default()
             },
-            model: crate::config::ModelConfig { layers: 2, ..text.model.clone() },
+            // Two layers are the least that can look a pair up, and small ones do as well as large ones.
+            model: ModelConfig { layers: 2, d_model: 64, d_ff: 64, ..text.model.clone() },
             ..text.clone()
         };
         Settings {
