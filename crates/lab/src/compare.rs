@@ -62,7 +62,7 @@ impl Settings {
         let recall = Config {
             data: DataConfig { task: TaskKind::Recall, context: 32, batch: 16, pairs: 4, ..DataConfig::default() },
             training: TrainingConfig {
-                tokens: if quick { 131_072 } else { 327_680 },
+                tokens: if quick { 196_608 } else { 327_680 },
                 warmup: 0.1,
                 weight_decay: 0.0,
                 validate_every: 1_000_000,
@@ -150,7 +150,7 @@ pub fn compare(
             let task = tasks.of(config.data.task);
             let config = configured(settings, config, seed, task.vocab_size())?;
             let name = format!("{}-{}-seed{seed}", config.mechanism, config.data.task.name());
-            let share = config.training.tokens as f64;
+            let share = Work::of(&config);
             let mut report = |fraction: f64| {
                 watch(Moment { doing: name.clone(), done: (done + fraction * share) / work.total });
             };
@@ -217,7 +217,7 @@ fn claim(folder: &Path) -> Result<fs::File> {
     run::lock(folder)
 }
 
-/// What there is to do, in training tokens; the decoding counts as so many.
+/// What there is to do, in training tokens times the weights each goes through; the decoding counts as so many.
 struct Work {
     runs: Vec<Config>,
     decode: f64,
@@ -227,11 +227,16 @@ struct Work {
 impl Work {
     fn new(settings: &Settings) -> Work {
         let runs = settings.runs();
-        let tokens: u64 = runs.iter().map(|config| config.training.tokens).sum();
+        let training: f64 = runs.iter().map(Work::of).sum();
         // Filling a cache is forward only, a third of the work of training, over a much longer past.
-        let decode = settings.contexts.last().copied().unwrap_or(0) as f64 * 2.0;
-        let total = tokens as f64 * settings.seeds as f64 + decode * settings.mechanisms.len() as f64;
+        let decode = settings.contexts.last().copied().unwrap_or(0) as f64 * 2.0 * settings.text.weights();
+        let total = training * settings.seeds as f64 + decode * settings.mechanisms.len() as f64;
         Work { runs, decode, total }
+    }
+
+    /// The part that one run is.
+    fn of(config: &Config) -> f64 {
+        config.training.tokens as f64 * config.weights()
     }
 }
 

@@ -238,10 +238,7 @@ impl Config {
         if self.model.layers > MOST_LAYERS {
             return Err(invalid("model.layers", format!("got {}, wanted at most {MOST_LAYERS}", self.model.layers)));
         }
-        let of = |sizes: &[usize]| sizes.iter().map(|&size| size as f64).product::<f64>();
-        let model = &self.model;
-        let layer = 4.0 * of(&[model.d_model, model.heads, model.d_head]) + 3.0 * of(&[model.d_model, model.d_ff]);
-        let weights = layer * model.layers as f64;
+        let weights = self.weights();
         if weights > MOST_WEIGHTS {
             return Err(invalid("model", format!("got sizes that make {weights:.1e} weights, wanted at most {MOST_WEIGHTS:e}")));
         }
@@ -291,6 +288,14 @@ impl Config {
             return Err(invalid("training.warmup", format!("got {}, wanted 0 to 1", training.warmup)));
         }
         Ok(())
+    }
+
+    /// Weights of all layers, about, if heads share nothing: an order of magnitude for sizes that have not been checked yet.
+    pub(crate) fn weights(&self) -> f64 {
+        let of = |sizes: &[usize]| sizes.iter().map(|&size| size as f64).product::<f64>();
+        let model = &self.model;
+        let layer = 4.0 * of(&[model.d_model, model.heads, model.d_head]) + 3.0 * of(&[model.d_model, model.d_ff]);
+        layer * model.layers as f64
     }
 
     /// The size that presets are made at.
