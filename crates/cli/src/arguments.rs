@@ -2,10 +2,16 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// Compare, train and run sequence models in which the attention mechanism is a parameter.
 #[derive(Parser)]
-#[command(version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 fine, 1 failed, 2 usage or bad input, 3 training left the finite numbers, 130 interrupted."
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -39,6 +45,11 @@ pub(crate) enum Held {
     None,
 }
 
+/// A count, refused with what would do.
+fn at_least_one<N: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<N, String> {
+    text.parse().ok().filter(|count| *count >= N::from(1)).ok_or_else(|| "wanted a whole number, 1 or more".into())
+}
+
 #[derive(Args)]
 pub(crate) struct Compare {
     /// One minute instead of six: fewer tokens, two seeds, contexts to 4k
@@ -48,10 +59,10 @@ pub(crate) struct Compare {
     #[arg(long, value_delimiter = ',', value_name = "NAME,...", default_value = "mha,mqa,gqa,mla")]
     pub(crate) mechanisms: Vec<String>,
     /// Seeds to train each with
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<u64>, allow_negative_numbers = true)]
     pub(crate) seeds: Option<u64>,
-    /// Tokens to train each model on
-    #[arg(long, value_name = "N")]
+    /// Tokens of text to train each model on; those of recall follow in proportion
+    #[arg(long, value_name = "N", value_parser = at_least_one::<u64>, allow_negative_numbers = true)]
     pub(crate) tokens: Option<u64>,
     /// What is held equal between the models
     #[arg(long, value_enum, default_value = "none")]
@@ -66,7 +77,7 @@ pub(crate) struct Compare {
     #[arg(long)]
     pub(crate) json: bool,
     /// Threads to use instead of all
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,
 }
 
@@ -85,7 +96,7 @@ pub(crate) struct Train {
     #[arg(long, value_name = "DIR", conflicts_with = "out")]
     pub(crate) resume: Option<PathBuf>,
     /// Threads to use instead of all
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,
 }
 
@@ -101,19 +112,19 @@ pub(crate) struct Generate {
     #[arg(long, default_value_t = 200, value_name = "N")]
     pub(crate) max_new: usize,
     /// 0 takes the likeliest token; above 1 flattens the choice
-    #[arg(long, default_value_t = 0.8, value_name = "T")]
+    #[arg(long, default_value_t = 0.8, value_name = "T", allow_negative_numbers = true)]
     pub(crate) temperature: f64,
     /// Choose among the K likeliest tokens
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
     pub(crate) top_k: Option<usize>,
     /// Choose among the likeliest tokens that together have probability P
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub(crate) top_p: Option<f64>,
     /// Seed of the choices
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) seed: u64,
     /// Threads to use instead of all
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,
 }
 
@@ -136,7 +147,7 @@ pub(crate) struct Bench {
     #[arg(long)]
     pub(crate) json: bool,
     /// Measured steps of `train`
-    #[arg(long, default_value_t = 7, value_name = "N")]
+    #[arg(long, default_value_t = 7, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
     pub(crate) steps: usize,
     /// Key heads under 32 query heads, of `attention` and `decode`
     #[arg(long, value_delimiter = ',', value_name = "N,...", default_value = "32,8,1")]
@@ -157,7 +168,7 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "SECONDS", default_value_t = 0.5)]
     pub(crate) budget: f64,
     /// Threads to use instead of all
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,
 }
 
@@ -183,10 +194,16 @@ pub(crate) struct Sweep {
     #[arg(long, value_delimiter = ',', value_name = "NAME,...", default_value = "mha,mqa,gqa,mla")]
     pub(crate) mechanisms: Vec<String>,
     /// Learning rates to try
-    #[arg(long, value_delimiter = ',', value_name = "RATE,...", default_value = "0.001,0.002,0.004,0.008")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "RATE,...",
+        default_value = "0.001,0.002,0.004,0.008",
+        allow_negative_numbers = true
+    )]
     pub(crate) rates: Vec<f64>,
     /// Threads to use instead of all
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,
 }
 

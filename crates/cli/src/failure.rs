@@ -1,6 +1,8 @@
 //! How the command ends: 0 fine, 1 failed, 2 usage or bad input, 3 numerical failure, 130 interrupted.
 
+use crate::output::say;
 use attendant_lab::LabError;
+use attendant_model::CheckpointError;
 use std::fmt;
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -16,6 +18,8 @@ pub(crate) enum Failure {
     Numeric(String),
     /// It was asked to stop, and saved.
     Interrupted(String),
+    /// Whoever read stdout has gone. Nobody is left to tell, and nothing failed.
+    Closed,
 }
 
 /// The result of a command.
@@ -23,8 +27,10 @@ pub(crate) type Done = Result<(), Failure>;
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Failure::Failed(why) | Failure::Refused(why) | Failure::Numeric(why) | Failure::Interrupted(why)) = self;
-        f.write_str(why)
+        match self {
+            Failure::Failed(why) | Failure::Refused(why) | Failure::Numeric(why) | Failure::Interrupted(why) => f.write_str(why),
+            Failure::Closed => f.write_str("stdout: closed"),
+        }
     }
 }
 
@@ -33,7 +39,10 @@ impl From<LabError> for Failure {
         let line = error.to_string();
         match error {
             LabError::Numeric { .. } => Failure::Numeric(line),
-            LabError::Io { source, .. } if source.kind() != ErrorKind::NotFound => Failure::Failed(line),
+            LabError::Io { source, .. } | LabError::Checkpoint(CheckpointError::Io { source, .. }) => match source.kind() {
+                ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory => Failure::Refused(line),
+                _ => Failure::Failed(line),
+            },
             _ => Failure::Refused(line),
         }
     }
@@ -48,8 +57,11 @@ impl From<attendant_core::Error> for Failure {
 /// Says why on stderr and gives the exit code.
 pub(crate) fn exit(done: Done) -> ExitCode {
     let Err(failure) = done else { return ExitCode::SUCCESS };
-    anstream::eprintln!("attendant: {failure}");
+    if !matches!(failure, Failure::Closed) {
+        say(format!("attendant: {failure}"));
+    }
     ExitCode::from(match failure {
+        Failure::Closed => 0,
         Failure::Failed(_) => 1,
         Failure::Refused(_) => 2,
         Failure::Numeric(_) => 3,

@@ -5,6 +5,7 @@
 mod arguments;
 mod command;
 mod failure;
+mod output;
 mod progress;
 
 use arguments::{Arguments, Command};

@@ -28,7 +28,8 @@ const ASIDE: &str = ".tmp-";
 
 /// Makes a checkpoint of a step: `fill` writes its files into a folder aside, everything goes to the disk, and only then does
 /// the folder get its name. Afterwards the `keep` latest stay. If anything fails, a full disk for one, what was there before
-/// is untouched. A step that has an intact checkpoint keeps it: a run has the same bits whenever it comes by.
+/// is untouched. A step that has an intact checkpoint keeps it: a run has the same bits whenever it comes by. What an interruption
+/// left aside is removed, so only the process that holds the run's lock may write.
 ///
 /// # Errors
 /// What `fill` says, or what the file system does.
@@ -39,6 +40,7 @@ pub fn write(run: &Path, step: u64, keep: usize, fill: impl FnOnce(&Path) -> Res
         return Ok(place);
     }
     fs::create_dir_all(&all).map_err(|why| LabError::io(&all, why))?;
+    sync(run)?;
     clear(&all)?;
     if place.exists() {
         discard(&place)?;
@@ -57,17 +59,40 @@ pub fn write(run: &Path, step: u64, keep: usize, fill: impl FnOnce(&Path) -> Res
     Ok(place)
 }
 
-/// The latest checkpoint whose files are what its manifest says, if there is one. What an interruption left aside is removed.
+/// The latest checkpoint whose files are what its manifest says, if there is any checkpoint. Only reads, so that a run can be
+/// looked at while another process writes it.
 ///
 /// # Errors
-/// If the folder cannot be read.
+/// If the folder cannot be read, or there are checkpoints and every one is damaged.
 pub fn latest(run: &Path) -> Result<Option<(u64, PathBuf)>> {
     let all = run.join("checkpoints");
     if !all.exists() {
         return Ok(None);
     }
-    clear(&all)?;
-    Ok(steps(&all)?.into_iter().rev().find(|(step, path)| intact(path, *step)))
+    let steps = steps(&all)?;
+    match steps.iter().rev().find(|(step, path)| intact(path, *step)) {
+        Some(found) => Ok(Some(found.clone())),
+        None if steps.is_empty() => Ok(None),
+        None => Err(LabError::content(&all, format!("got {} checkpoints, all damaged, wanted an intact one", steps.len()))),
+    }
+}
+
+/// The checkpoints that are not what their manifest says, by ascending step.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn damaged(run: &Path) -> Result<Vec<PathBuf>> {
+    let all = run.join("checkpoints");
+    let steps = if all.exists() { steps(&all)? } else { Vec::new() };
+    Ok(steps.into_iter().filter(|(step, path)| !intact(path, *step)).map(|(_, path)| path).collect())
+}
+
+/// Whether the files of a checkpoint are what its manifest says. One without a manifest, that others wrote, is taken as it is.
+///
+/// # Errors
+/// The first file that is missing or differs.
+pub fn verify(path: &Path) -> Result<()> {
+    if path.join(MANIFEST).exists() { check(path).map(|_| ()) } else { Ok(()) }
 }
 
 /// Keeps the latest checkpoints up to the step just written. Those above it were damaged, or the run would not have come by
@@ -84,7 +109,7 @@ fn discard(path: &Path) -> Result<()> {
     fs::rename(path, &aside).and_then(|()| fs::remove_dir_all(&aside)).map_err(|why| LabError::io(path, why))
 }
 
-/// Removes what an interruption left aside. A run is locked by its one process, so nothing aside is still being written.
+/// Removes what an interruption left aside. The caller is the run's one writer, so nothing aside is still being written.
 fn clear(all: &Path) -> Result<()> {
     for entry in fs::read_dir(all).map_err(|why| LabError::io(all, why))?.flatten() {
         if entry.file_name().to_string_lossy().starts_with(ASIDE) {
@@ -130,7 +155,12 @@ fn digest(path: &Path) -> std::io::Result<(u64, String)> {
             }
         }
     }
-    Ok((bytes, hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
+    Ok((bytes, hexadecimal(hash)))
+}
+
+/// A hash as text.
+pub(crate) fn hexadecimal(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn sync(path: &Path) -> Result<()> {
@@ -147,11 +177,20 @@ fn steps(all: &Path) -> Result<Vec<(u64, PathBuf)>> {
 }
 
 fn intact(path: &Path, step: u64) -> bool {
-    let manifest = fs::read(path.join(MANIFEST)).ok().and_then(|text| serde_json::from_slice::<Manifest>(&text).ok());
-    manifest.is_some_and(|manifest| {
-        manifest.step == step
-            && manifest.files.iter().all(|entry| describe(&path.join(&entry.name)).is_ok_and(|found| found == *entry))
-    })
+    check(path).is_ok_and(|manifest| manifest.step == step)
+}
+
+fn check(path: &Path) -> Result<Manifest> {
+    let place = path.join(MANIFEST);
+    let text = fs::read(&place).map_err(|why| LabError::io(&place, why))?;
+    let manifest: Manifest = serde_json::from_slice(&text).map_err(|why| LabError::json(&place, why))?;
+    for entry in &manifest.files {
+        let file = path.join(&entry.name);
+        if describe(&file)? != *entry {
+            return Err(LabError::content(&file, "is damaged: it differs from what manifest.json says"));
+        }
+    }
+    Ok(manifest)
 }
 
 #[cfg(test)]
@@ -174,8 +213,14 @@ mod tests {
         assert_eq!(steps(&run.path().join("checkpoints")).unwrap().len(), 2);
         fs::write(run.path().join("checkpoints/step-00000004/weights"), "weights of 5").unwrap();
         assert_eq!(found(run.path()), Some(3));
-        fs::remove_file(run.path().join("checkpoints/step-00000003/manifest.json")).unwrap();
-        assert_eq!(found(run.path()), None);
+        let all = run.path().join("checkpoints");
+        assert_eq!(damaged(run.path()).unwrap(), [all.join("step-00000004")]);
+        let why = verify(&all.join("step-00000004")).unwrap_err().to_string();
+        assert!(why.contains("step-00000004/weights: is damaged"), "{why}");
+        verify(&all.join("step-00000003")).unwrap();
+        fs::write(all.join("step-00000003/manifest.json"), "{").unwrap();
+        let why = latest(run.path()).unwrap_err().to_string();
+        assert!(why.contains("got 2 checkpoints, all damaged"), "{why}");
     }
 
     #[test]
@@ -192,12 +237,15 @@ mod tests {
     }
 
     #[test]
-    fn what_an_interruption_left_is_removed() {
+    fn what_is_aside_is_removed_by_the_writer_and_by_no_reader() {
         let run = tempfile::tempdir().unwrap();
         save(run.path(), 1).unwrap();
-        fs::create_dir(run.path().join("checkpoints/.tmp-2")).unwrap();
+        let aside = run.path().join("checkpoints/.tmp-2");
+        fs::create_dir(&aside).unwrap();
         assert_eq!(latest(run.path()).unwrap().unwrap().0, 1);
-        assert_eq!(fs::read_dir(run.path().join("checkpoints")).unwrap().count(), 1);
+        assert!(aside.exists(), "a reader removed what a writer may be writing");
+        save(run.path(), 3).unwrap();
+        assert!(!aside.exists());
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The comparison: the same model with each mechanism, trained on the same data from the same seeds, then timed.
 
 use crate::comparison::{Comparison, Curve, CurvePoint, Hold, Machine, Measured, Outcome};
-use crate::config::{Config, DataConfig, TaskKind, TrainingConfig};
+use crate::config::{Config, DataConfig, ModelConfig, TaskKind, TrainingConfig};
 use crate::decode::{self, DecodeCost};
 use crate::environment;
 use crate::error::{LabError, Result};
 use crate::hold::adjust;
+use crate::run;
 use crate::task::Task;
 use crate::trainer::{Ending, Judgement, Trainer};
 use attendant_core::Processor;
@@ -13,7 +14,8 @@ use attendant_mech::preset;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -58,14 +60,16 @@ impl Settings {
             ..Config::default()
         };
         let recall = Config {
-            data: DataConfig { task: TaskKind::Recall, context: 64, batch: 32, pairs: 8, ..DataConfig::default() },
+            data: DataConfig { task: TaskKind::Recall, context: 32, batch: 16, pairs: 4, ..DataConfig::default() },
             training: TrainingConfig {
-                tokens: if quick { 16_384 } else { 327_680 },
+                tokens: if quick { 196_608 } else { 327_680 },
+                warmup: 0.1,
                 weight_decay: 0.0,
                 validate_every: 1_000_000,
                 ..TrainingConfig::default()
             },
-            model: crate::config::ModelConfig { layers: 2, ..text.model.clone() },
+            // Two layers are the least that can look a pair up, and small ones do as well as large ones.
+            model: ModelConfig { layers: 2, d_model: 64, d_ff: 64, ..text.model.clone() },
             ..text.clone()
         };
         Settings {
@@ -78,6 +82,16 @@ impl Settings {
         }
     }
 
+    /// Trains on `tokens` tokens of text, and on as many more or fewer of recall in proportion.
+    pub fn set_tokens(&mut self, tokens: u64) {
+        let factor = tokens as f64 / self.text.training.tokens as f64;
+        if let Some(recall) = &mut self.recall {
+            recall.training.tokens = ((recall.training.tokens as f64 * factor).round() as u64).max(1);
+        }
+        self.text.training.tokens = tokens;
+    }
+
+    /// Whether it can all be done: an hour of training must not end in a refusal.
     fn check(&self) -> Result<()> {
         let refuse = |field: &str, why: &str| Err(LabError::from(attendant_core::Error::config(field, why)));
         if self.mechanisms.is_empty() {
@@ -89,15 +103,25 @@ impl Settings {
         if self.seeds == 0 {
             return refuse("--seeds", "got 0, wanted at least 1");
         }
-        Ok(())
+        if self.text.training.tokens == 0 {
+            return refuse("--tokens", "got 0, wanted at least 1");
+        }
+        self.runs().iter().try_for_each(Config::check)
+    }
+
+    /// The configuration of every run but for seed, rate and what is held equal.
+    fn runs(&self) -> Vec<Config> {
+        let of = |config: &Config| -> Vec<Config> {
+            self.mechanisms.iter().map(|mechanism| Config { mechanism: mechanism.clone(), ..config.clone() }).collect()
+        };
+        std::iter::once(&self.text).chain(&self.recall).flat_map(of).collect()
     }
 }
 
 /// The learning rate recorded for a preset and task, or the configured one if none is.
 pub fn recorded_rate(mechanism: &str, task: TaskKind, otherwise: f64) -> f64 {
     let rates: Value = serde_json::from_str(LEARNING_RATES).expect("the recorded rates are JSON");
-    let task = if task == TaskKind::Text { "text" } else { "recall" };
-    rates[mechanism][task].as_f64().unwrap_or(otherwise)
+    rates[mechanism][task.name()].as_f64().unwrap_or(otherwise)
 }
 
 /// Runs the comparison in `folder`. Run again there after an interruption it continues where it was: runs that are done are
@@ -115,16 +139,18 @@ pub fn compare(
 ) -> Result<Option<Comparison>> {
     settings.check()?;
     let work = Work::new(settings);
+    let tasks = Tasks::new(settings)?;
+    let models = models(settings, &work, &tasks)?;
+    let _lock = claim(folder)?;
     let mut done = 0.0;
     let mut parts: BTreeMap<String, Parts> = BTreeMap::new();
-    let tasks = Tasks::new(settings)?;
     for seed in 1..=settings.seeds {
         for (index, config) in work.runs.iter().enumerate() {
             let text = config.data.task == TaskKind::Text;
             let task = tasks.of(config.data.task);
             let config = configured(settings, config, seed, task.vocab_size())?;
-            let name = format!("{}-{}-seed{seed}", config.mechanism, if text { "text" } else { "recall" });
-            let share = config.training.tokens as f64;
+            let name = format!("{}-{}-seed{seed}", config.mechanism, config.data.task.name());
+            let share = Work::of(&config);
             let mut report = |fraction: f64| {
                 watch(Moment { doing: name.clone(), done: (done + fraction * share) / work.total });
             };
@@ -154,6 +180,7 @@ pub fn compare(
         machine: Machine { cpu: environment::cpu_name(), threads: processor.threads(), isa: processor.isa().name().into() },
         configuration: serde_json::json!({
             "seeds": settings.seeds, "text": settings.text, "recall": settings.recall, "contexts": settings.contexts,
+            "models": models,
         }),
         text: settings.text.data.text.clone(),
         held: settings.hold,
@@ -162,7 +189,35 @@ pub fn compare(
     }))
 }
 
-/// What there is to do, in training tokens; the decoding counts as so many.
+/// The sizes of every model once what is held is equal, by task and mechanism.
+fn models(settings: &Settings, work: &Work, tasks: &Tasks) -> Result<Value> {
+    let mut models = serde_json::json!({});
+    for config in &work.runs {
+        let made = configured(settings, config, 1, tasks.of(config.data.task).vocab_size())?;
+        models[made.data.task.name()][&made.mechanism] = serde_json::json!(made.model);
+    }
+    Ok(models)
+}
+
+/// Takes a folder for a comparison: a new or empty one, or that of a comparison which no other process is making.
+fn claim(folder: &Path) -> Result<fs::File> {
+    let holds = |name: &str| folder.join(name).exists();
+    let empty = match fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(why) if why.kind() == ErrorKind::NotFound => true,
+        Err(why) if why.kind() == ErrorKind::NotADirectory => {
+            return Err(LabError::content(folder, "got a file, wanted a folder"));
+        }
+        Err(why) => return Err(LabError::io(folder, why)),
+    };
+    if !empty && (holds("run.json") || !(holds("runs") || holds(run::LOCK))) {
+        return Err(LabError::content(folder, "holds something else, wanted a new or empty folder or that of a comparison"));
+    }
+    fs::create_dir_all(folder).map_err(|why| LabError::io(folder, why))?;
+    run::lock(folder)
+}
+
+/// What there is to do, in training tokens times the weights each goes through; the decoding counts as so many.
 struct Work {
     runs: Vec<Config>,
     decode: f64,
@@ -171,20 +226,17 @@ struct Work {
 
 impl Work {
     fn new(settings: &Settings) -> Work {
-        let of = |config: &Config| {
-            settings
-                .mechanisms
-                .iter()
-                .map(|mechanism| Config { mechanism: mechanism.clone(), ..config.clone() })
-                .collect::<Vec<_>>()
-        };
-        let mut runs = of(&settings.text);
-        runs.extend(settings.recall.iter().flat_map(of));
-        let tokens: u64 = runs.iter().map(|config| config.training.tokens).sum();
+        let runs = settings.runs();
+        let training: f64 = runs.iter().map(Work::of).sum();
         // Filling a cache is forward only, a third of the work of training, over a much longer past.
-        let decode = settings.contexts.last().copied().unwrap_or(0) as f64 * 2.0;
-        let total = tokens as f64 * settings.seeds as f64 + decode * settings.mechanisms.len() as f64;
+        let decode = settings.contexts.last().copied().unwrap_or(0) as f64 * 2.0 * settings.text.weights();
+        let total = training * settings.seeds as f64 + decode * settings.mechanisms.len() as f64;
         Work { runs, decode, total }
+    }
+
+    /// The part that one run is.
+    fn of(config: &Config) -> f64 {
+        config.training.tokens as f64 * config.weights()
     }
 }
 
@@ -240,7 +292,6 @@ fn train(
     stop: &AtomicBool,
     report: &mut dyn FnMut(f64),
 ) -> Result<Option<RunResult>> {
-    let before = environment::cpu_seconds().unwrap_or(0.0);
     let mut trainer = Trainer::with_task(config.clone(), task, processor.clone())?;
     if folder.join("run.json").exists() {
         trainer = trainer.resume_here(folder)?;
@@ -261,20 +312,30 @@ fn train(
         judgement,
         failure,
         parameters: trainer.decoder().parameter_count(),
-        tokens_per_second: config.tokens_per_step() as f64 / median(points.iter().map(|point| point.1).collect()),
-        cpu_seconds: environment::cpu_seconds().unwrap_or(0.0) - before,
-        points: points.into_iter().map(|point| point.0).collect(),
+        tokens_per_second: config.tokens_per_step() as f64 / median(points.iter().map(|point| point.seconds).collect()),
+        cpu_seconds: points.iter().map(|point| point.cpu_seconds).sum(),
+        points: points.into_iter().map(|point| point.losses).collect(),
         model: (config.data.task == TaskKind::Text).then(|| trainer.into_decoder()),
     }))
 }
 
-/// The curve of a run, and the seconds of each step.
-fn read_points(path: &PathBuf) -> Result<Vec<(CurvePoint, f64)>> {
+/// What was recorded of a step.
+struct Point {
+    losses: CurvePoint,
+    seconds: f64,
+    cpu_seconds: f64,
+}
+
+fn read_points(path: &Path) -> Result<Vec<Point>> {
     let text = fs::read_to_string(path).map_err(|why| LabError::io(path, why))?;
     let point = |line: &str| {
         let record: Value = serde_json::from_str(line).ok()?;
         let (train, validation) = (record["loss"].as_f64(), record["validation_loss"].as_f64());
-        Some((CurvePoint { tokens: record["tokens"].as_u64()?, train, validation }, record["seconds"].as_f64()?))
+        Some(Point {
+            losses: CurvePoint { tokens: record["tokens"].as_u64()?, train, validation },
+            seconds: record["seconds"].as_f64()?,
+            cpu_seconds: record["cpu_seconds"].as_f64()?,
+        })
     };
     Ok(text.lines().filter_map(point).collect())
 }

@@ -215,12 +215,16 @@ impl Measured {
         self.interval().map(|(low, high)| (high - low) / 2.0)
     }
 
-    /// Whether the two intervals have no value in common; `None` when either has no interval.
+    /// This mean minus another, with its 95 % interval. It may exclude zero although the two intervals overlap.
     #[must_use]
-    pub fn separates_from(&self, other: &Self) -> Option<bool> {
-        let (low, high) = self.interval()?;
-        let (other_low, other_high) = other.interval()?;
-        Some(high < other_low || other_high < low)
+    pub fn difference(&self, other: &Self) -> Interval {
+        Interval::difference(&self.values, &other.values)
+    }
+
+    /// Whether the two differ by more than chance: the interval of the difference excludes zero. `None` when there is none.
+    #[must_use]
+    pub fn differs_from(&self, other: &Self) -> Option<bool> {
+        self.difference(other).ends().map(|(low, high)| low > 0.0 || high < 0.0)
     }
 }
 
@@ -247,12 +251,16 @@ mod tests {
     }
 
     #[test]
-    fn touching_intervals_do_not_separate() {
-        let measured =
-            |low, high| Measured { mean: (low + high) / 2.0, low: Some(low), high: Some(high), values: vec![low, high] };
-        assert_eq!(measured(1.0, 2.0).separates_from(&measured(2.0, 3.0)), Some(false));
-        assert_eq!(measured(1.0, 2.0).separates_from(&measured(2.1, 3.0)), Some(true));
-        assert_eq!(measured(2.1, 3.0).separates_from(&measured(1.0, 2.0)), Some(true));
-        assert_eq!(measured(1.0, 2.0).separates_from(&Measured::over_seeds(vec![9.0])), None);
+    fn means_differ_where_the_interval_of_their_difference_excludes_zero() {
+        let around = |mean: f64| Measured::over_seeds(vec![mean - 0.1, mean, mean + 0.1]);
+        // The difference is off by 2.7764 * sqrt(2/3) * 0.1 = 0.2267 either way, each mean by 0.2484.
+        assert_eq!(around(1.0).differs_from(&around(1.22)), Some(false));
+        assert_eq!(around(1.0).differs_from(&around(1.23)), Some(true));
+        assert_eq!(around(1.23).differs_from(&around(1.0)), Some(true));
+        assert!(around(1.0).high > around(1.23).low, "the intervals themselves overlap");
+        assert_eq!(around(1.0).differs_from(&Measured::over_seeds(vec![9.0])), None);
+        assert_eq!(around(1.0).differs_from(&Measured::over_seeds(vec![9.0, f64::NAN])), None);
+        let still = |value: f64| Measured::over_seeds(vec![value; 3]);
+        assert_eq!((still(1.0).differs_from(&still(1.0)), still(1.0).differs_from(&still(2.0))), (Some(false), Some(true)));
     }
 }

@@ -1,10 +1,20 @@
 //! The configuration of a training run: what `run.toml` holds and `--set` changes.
 
 use crate::error::{LabError, Result};
+use crate::field::{self, invalid};
 use crate::recall::Recall;
-use attendant_mech::{Size, preset};
+use attendant_mech::{Order, Size, preset};
 use attendant_model::plan::{FeedForward, Norm, Plan, Positions};
 use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::Path;
+
+/// Layers of a model, at most: beyond, no run ends.
+const MOST_LAYERS: usize = 1000;
+/// Weights of a model, at most: with gradients and moments these are 64 GB.
+const MOST_WEIGHTS: f64 = 4e9;
+/// Tokens of a batch, at most: beyond, the activations of one layer fill any memory.
+const MOST_TOKENS: usize = 1 << 24;
 
 /// Everything that decides a run. Equal configurations give equal bits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,6 +78,16 @@ pub enum TaskKind {
     Text,
     /// Values by their keys (multi-query associative recall, 2312.04927).
     Recall,
+}
+
+impl TaskKind {
+    /// Its name in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            TaskKind::Text => "text",
+            TaskKind::Recall => "recall",
+        }
+    }
 }
 
 /// How text becomes tokens.
@@ -155,13 +175,35 @@ impl Config {
     /// # Errors
     /// One line with the field, what it holds and what would do.
     pub fn parse(text: &str, changes: &[String]) -> Result<Config> {
-        let mut table: toml::Table = text.parse().map_err(|why: toml::de::Error| invalid("configuration", one_line(&why)))?;
+        Config::changed(text.parse().map_err(|why| syntax(text, &why))?, changes)
+    }
+
+    /// Reads the configuration in a file, with `key.path=value` changes made to it.
+    ///
+    /// # Errors
+    /// As [`Config::parse`], or if the file cannot be read.
+    pub fn from_file(path: &Path, changes: &[String]) -> Result<Config> {
+        let text = fs::read_to_string(path).map_err(|why| LabError::io(path, why))?;
+        let table = text.parse().map_err(|why| LabError::content(path, syntax(&text, &why)))?;
+        Config::changed(table, changes)
+    }
+
+    fn changed(mut table: toml::Table, changes: &[String]) -> Result<Config> {
         for change in changes {
-            set(&mut table, change)?;
+            field::set(&mut table, change)?;
         }
-        let config: Config = table.try_into().map_err(|why: toml::de::Error| invalid("configuration", one_line(&why)))?;
+        let config = field::read(table)?;
         config.check()?;
         Ok(config)
+    }
+
+    /// Reads the configuration that a run was created with.
+    ///
+    /// # Errors
+    /// As [`Config::parse`].
+    pub fn from_json(value: &serde_json::Value) -> Result<Config> {
+        let table = toml::Table::try_from(value).map_err(|_| invalid("configuration", format!("got {value}, wanted a table")))?;
+        field::read(table)
     }
 
     /// Whether the values can be used.
@@ -169,6 +211,18 @@ impl Config {
     /// # Errors
     /// One line with the field, what it holds and what would do.
     pub fn check(&self) -> Result<()> {
+        self.check_sizes()?;
+        self.check_data()?;
+        self.check_training()?;
+        let order = preset(&self.mechanism, self.size())?.mechanism.order();
+        if order != Order::Causal {
+            let why = format!("got {:?}, which attends to another sequence, wanted one that continues its own", self.mechanism);
+            return Err(invalid("mechanism", why));
+        }
+        Ok(())
+    }
+
+    fn check_sizes(&self) -> Result<()> {
         let sizes = [
             ("model.layers", self.model.layers),
             ("model.d_model", self.model.d_model),
@@ -181,6 +235,24 @@ impl Config {
         if let Some((field, _)) = sizes.iter().find(|(_, size)| *size == 0) {
             return Err(invalid(field, "got 0, wanted at least 1"));
         }
+        if self.model.layers > MOST_LAYERS {
+            return Err(invalid("model.layers", format!("got {}, wanted at most {MOST_LAYERS}", self.model.layers)));
+        }
+        let weights = self.weights();
+        if weights > MOST_WEIGHTS {
+            return Err(invalid("model", format!("got sizes that make {weights:.1e} weights, wanted at most {MOST_WEIGHTS:e}")));
+        }
+        Ok(())
+    }
+
+    fn check_data(&self) -> Result<()> {
+        if self.data.batch.checked_mul(self.data.context).is_none_or(|tokens| tokens > MOST_TOKENS) {
+            let why = format!(
+                "got {} sequences of {} tokens, wanted at most {MOST_TOKENS} tokens in a batch",
+                self.data.batch, self.data.context
+            );
+            return Err(invalid("data.batch", why));
+        }
         if self.data.vocabulary == VocabularyKind::Bpe && self.data.vocabulary_size < 258 {
             let why =
                 format!("got {}, wanted at least 258: every byte, one merge and the end of text", self.data.vocabulary_size);
@@ -191,6 +263,10 @@ impl Config {
             let why = format!("got {}, wanted 1 to {most}, at most a quarter of data.context", self.data.pairs);
             return Err(invalid("data.pairs", why));
         }
+        Ok(())
+    }
+
+    fn check_training(&self) -> Result<()> {
         let training = &self.training;
         let positive = |field: &str, value: f64| {
             if value.is_finite() && value > 0.0 {
@@ -204,10 +280,22 @@ impl Config {
         positive("training.tokens", training.tokens as f64)?;
         positive("training.validate_every", training.validate_every as f64)?;
         positive("training.checkpoint_every", training.checkpoint_every as f64)?;
+        positive("training.validation_tokens", training.validation_tokens as f64)?;
+        if !(training.weight_decay.is_finite() && training.weight_decay >= 0.0) {
+            return Err(invalid("training.weight_decay", format!("got {}, wanted 0 or more", training.weight_decay)));
+        }
         if !(0.0..=1.0).contains(&training.warmup) {
             return Err(invalid("training.warmup", format!("got {}, wanted 0 to 1", training.warmup)));
         }
-        preset(&self.mechanism, self.size()).map(|_| ()).map_err(LabError::from)
+        Ok(())
+    }
+
+    /// Weights of all layers, about, if heads share nothing: an order of magnitude for sizes that have not been checked yet.
+    pub(crate) fn weights(&self) -> f64 {
+        let of = |sizes: &[usize]| sizes.iter().map(|&size| size as f64).product::<f64>();
+        let model = &self.model;
+        let layer = 4.0 * of(&[model.d_model, model.heads, model.d_head]) + 3.0 * of(&[model.d_model, model.d_ff]);
+        layer * model.layers as f64
     }
 
     /// The size that presets are made at.
@@ -259,27 +347,10 @@ pub fn learning_rate(training: &TrainingConfig, step: u64, steps: u64) -> f64 {
     training.learning_rate * (0.1 + 0.45 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos()))
 }
 
-fn set(table: &mut toml::Table, change: &str) -> Result<()> {
-    let (path, value) =
-        change.split_once('=').ok_or_else(|| invalid("--set", format!("got {change:?}, wanted key.path=value")))?;
-    let value = value.parse::<toml::Value>().unwrap_or_else(|_| toml::Value::String(value.into()));
-    let mut keys: Vec<&str> = path.split('.').map(str::trim).collect();
-    let last = keys.pop().unwrap_or_default();
-    let mut place = table;
-    for key in keys {
-        let entry = place.entry(key).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        place = entry.as_table_mut().ok_or_else(|| invalid(path, format!("{key} is not a table")))?;
-    }
-    place.insert(last.into(), value);
-    Ok(())
-}
-
-fn invalid(field: &str, why: impl Into<String>) -> LabError {
-    LabError::from(attendant_core::Error::config(field, why))
-}
-
-fn one_line(why: &toml::de::Error) -> String {
-    why.message().replace('\n', " ")
+/// A fault of the syntax, with its line.
+fn syntax(text: &str, why: &toml::de::Error) -> LabError {
+    let line = why.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+    invalid(&format!("line {line}"), why.message().replace('\n', ", "))
 }
 
 #[cfg(test)]
@@ -295,17 +366,56 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_named() {
-        for (text, word) in [
-            ("mechanism = \"mhq\"", "mhq"),
-            ("[model]\nheads = 0", "model.heads"),
-            ("[model]\nhead = 3", "head"),
-            ("[training]\ntokens = -1", "-1"),
-            ("[data]\nvocabulary = \"words\"", "words"),
-            ("seed =", "configuration"),
+        for (text, start) in [
+            ("mechanism = \"mhq\"", "mechanism: got \"mhq\", wanted one of gqa, mha"),
+            ("mechanism = \"cross\"", "mechanism: got \"cross\", which attends to another sequence"),
+            ("mechanism = 3", "mechanism: got 3, wanted text in quotes"),
+            ("[model]\nheads = 0", "model.heads: got 0, wanted at least 1"),
+            ("[model]\nhead = 3", "model.head: no such field, wanted one of d_ff, d_head, d_model"),
+            ("[modle]\nheads = 3", "modle: no such field, wanted one of data, mechanism, model"),
+            ("model = 3", "model: got 3, wanted a table"),
+            ("[model]\nlayers = 1000000", "model.layers: got 1000000, wanted at most 1000"),
+            ("[model]\nd_ff = 1000000000000", "model: got sizes that make 1.5e15 weights, wanted at most 4e9"),
+            ("[model]\ntie_embeddings = 1", "model.tie_embeddings: got 1, wanted true or false"),
+            ("[training]\ntokens = -1", "training.tokens: got -1, wanted a whole number, 0 or more"),
+            ("[training]\ntokens = 0", "training.tokens: got 0, wanted a number above 0"),
+            ("[training]\nclip = \"x\"", "training.clip: got \"x\", wanted a number"),
+            ("[training]\nweight_decay = -1", "training.weight_decay: got -1, wanted 0 or more"),
+            ("[training]\nvalidation_tokens = 0", "training.validation_tokens: got 0, wanted a number above 0"),
+            ("[data]\nvocabulary = \"words\"", "data.vocabulary: got \"words\", wanted \"bpe\" or \"bytes\""),
+            ("[data]\nbatch = 99999999999", "data.batch: got 99999999999 sequences of 128 tokens, wanted at most 16777216"),
+            ("[data]\ncontext = 99999999999", "data.batch: got 8 sequences of 99999999999 tokens"),
+            ("\nseed =", "line 2: "),
         ] {
             let error = Config::parse(text, &[]).unwrap_err().to_string();
-            assert!(error.contains(word) && !error.contains('\n'), "{text}: {error}");
+            assert!(error.starts_with(start) && !error.contains('\n'), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_change_that_cannot_be_made_is_named() {
+        for (change, start) in [
+            ("seed", "--set: got \"seed\", wanted key.path=value"),
+            ("=3", "--set: got \"=3\", wanted key.path=value"),
+            ("seed.x=3", "seed.x: got a field of seed, which is no table"),
+            ("seed=", "seed: got \"\", wanted a whole number"),
+            ("model.d_head=many", "model.d_head: got \"many\", wanted a whole number, 0 or more"),
+        ] {
+            let error = Config::parse("seed = 1", &[change.into()]).unwrap_err().to_string();
+            assert!(error.starts_with(start) && !error.contains('\n'), "{change}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_survives_json_and_a_damaged_one_is_named() {
+        let config = Config { seed: 7, ..Config::default() };
+        let mut value = serde_json::to_value(&config).unwrap();
+        assert_eq!(Config::from_json(&value).unwrap(), config);
+        value["model"]["heads"] = "four".into();
+        let error = Config::from_json(&value).unwrap_err().to_string();
+        assert_eq!(error, "model.heads: got \"four\", wanted a whole number, 0 or more");
+        let error = Config::from_json(&serde_json::Value::Null).unwrap_err().to_string();
+        assert_eq!(error, "configuration: got null, wanted a table");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::error::{LabError, Result};
 use flate2::read::GzDecoder;
 use std::fs;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 const AUSTEN: &[u8] = include_bytes!("../assets/austen.txt.gz");
@@ -36,7 +36,11 @@ impl Corpus {
     /// # Errors
     /// If it cannot be read, is not UTF-8, or is too short to split.
     pub fn from_file(path: &Path) -> Result<Corpus> {
-        let bytes = fs::read(path).map_err(|why| LabError::io(path, why))?;
+        let bytes = fs::read(path).map_err(|why| match why.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => LabError::content(path, "no such file, wanted a UTF-8 text"),
+            ErrorKind::IsADirectory => LabError::content(path, "got a folder, wanted a UTF-8 text"),
+            _ => LabError::io(path, why),
+        })?;
         let text = String::from_utf8(bytes).map_err(|why| {
             let at = why.utf8_error().valid_up_to();
             LabError::content(path, format!("byte {at}: got 0x{:02x}, wanted UTF-8 text", why.as_bytes()[at]))
@@ -85,7 +89,9 @@ mod tests {
             let error = Corpus::from_file(&path).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains(word) && !error.contains('\n'), "{error}");
         }
-        assert!(Corpus::from_file(&folder.path().join("missing")).unwrap_err().to_string().contains("missing"));
+        let refused = |path: &Path| Corpus::from_file(path).unwrap_err().to_string();
+        assert!(refused(&folder.path().join("missing")).ends_with("missing: no such file, wanted a UTF-8 text"));
+        assert!(refused(folder.path()).ends_with("got a folder, wanted a UTF-8 text"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Where and when something ran.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -22,9 +23,11 @@ pub fn cpu_seconds() -> Option<f64> {
     Some(ticks / 100.0)
 }
 
-/// The revision of the repository that the current folder is in, if it is in one.
-pub fn git_revision() -> Option<String> {
-    let output = Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
+/// The revision of the repository that a folder is in, if it is in one; ends in `-dirty` if files differ from it.
+pub fn git_revision(folder: &Path) -> Option<String> {
+    // Every tag is excluded, so that the revision is always the hash.
+    let describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"];
+    let output = Command::new("git").arg("-C").arg(folder).args(describe).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
 }
 
@@ -73,6 +76,26 @@ mod tests {
         ] {
             assert_eq!(civil(seconds), want);
         }
+    }
+
+    #[test]
+    fn a_changed_tree_is_called_dirty() {
+        let folder = tempfile::tempdir().unwrap();
+        let git = |words: &[&str]| {
+            let author = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"];
+            let run = Command::new("git").arg("-C").arg(folder.path()).args(author).args(words).output();
+            run.is_ok_and(|output| output.status.success())
+        };
+        if !git(&["init", "--quiet"]) {
+            return println!("skipped: no git here");
+        }
+        assert_eq!(git_revision(folder.path()), None);
+        fs::write(folder.path().join("a"), "one").unwrap();
+        assert!(git(&["add", "a"]) && git(&["commit", "--quiet", "-m", "one"]) && git(&["tag", "v1"]));
+        let clean = git_revision(folder.path()).unwrap();
+        assert!(clean.len() == 40 && clean.bytes().all(|byte| byte.is_ascii_hexdigit()), "{clean}");
+        fs::write(folder.path().join("a"), "two").unwrap();
+        assert_eq!(git_revision(folder.path()).unwrap(), clean + "-dirty");
     }
 
     #[test]

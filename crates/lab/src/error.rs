@@ -31,7 +31,7 @@ pub enum LabError {
         why: String,
     },
     /// Training left the finite numbers.
-    #[error("step {step}: {what} is {value}; the last checkpoint before it stays")]
+    #[error("step {step}: {what} is {value}; {}", stays(*.saved))]
     Numeric {
         /// The step that failed, from 1.
         step: u64,
@@ -39,7 +39,13 @@ pub enum LabError {
         what: String,
         /// What it was.
         value: f64,
+        /// The step of the last good checkpoint, if there is one.
+        saved: Option<u64>,
     },
+}
+
+fn stays(saved: Option<u64>) -> String {
+    saved.map_or_else(|| "no checkpoint was saved before it".into(), |step| format!("the checkpoint of step {step} stays"))
 }
 
 impl LabError {

@@ -48,6 +48,10 @@ pub(crate) fn columns(comparison: &Comparison) -> Vec<Column> {
         loss(comparison),
         recall(comparison),
         cache(comparison),
+        column(comparison, "fixed", "B", |outcome, at| match outcome.constant_bytes {
+            0 => Cell::missing(),
+            bytes => Cell::plain(number::whole(bytes as f64), at("constant_bytes")),
+        }),
     ];
     columns.extend(comparison.contexts().into_iter().map(|context| decode(comparison, context)));
     columns.push(column(comparison, "training", "tokens/s", |outcome, at| {
@@ -139,7 +143,7 @@ fn least(comparison: &Comparison, key: impl Fn(&Outcome) -> f64) -> Option<&Outc
 
 /// Not shown to differ from the best. Without intervals nothing is shown, and nothing is set off.
 fn level_with(measured: &Measured, best: &Measured) -> bool {
-    measured.separates_from(best) == Some(false)
+    measured.differs_from(best) == Some(false)
 }
 
 fn keeps_up(point: &DecodePoint, best: &DecodePoint) -> bool {

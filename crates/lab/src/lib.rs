@@ -13,6 +13,7 @@ pub mod decode;
 pub mod environment;
 pub mod error;
 pub mod events;
+mod field;
 mod grid;
 pub mod hold;
 pub mod interval;

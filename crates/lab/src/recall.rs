@@ -1,11 +1,12 @@
-//! Multi-query associative recall (Arora et al. 2023, 2312.04927): pairs of keys and values, then keys alone, in another order,
-//! each of which asks for its value.
+//! Multi-query associative recall (after Arora et al. 2023, 2312.04927): pairs of a key and a value, which return in random order.
+//! Every key that returns asks for its value. The answer follows, as in a text, so that half the tokens of a sequence teach:
+//! where each pair is asked for once and most tokens are blank, nothing is learned within minutes.
 
 use attendant_core::Random;
 use attendant_core::ops::IGNORE;
 
-/// Keys there are, and as many values.
-const SYMBOLS: usize = 64;
+/// Keys there are, and as many values. With many more, each returns too seldom to be learned within minutes.
+const SYMBOLS: usize = 8;
 
 /// The task at one difficulty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,18 +28,18 @@ impl Recall {
     /// Pairs that can be told apart: one for each key.
     pub const MOST_PAIRS: usize = SYMBOLS;
 
-    /// `pairs` pairs in sequences of `length` tokens, of which `2 * pairs` state them and the others ask.
+    /// `pairs` pairs in sequences of `length` tokens: the first `2 * pairs` state them, the others ask for them.
     ///
     /// # Panics
-    /// If there are no pairs, more than there are keys, or no room to ask for each.
+    /// If there are no pairs, more than there are keys, or no room to ask for as many as there are.
     pub fn new(pairs: usize, length: usize) -> Recall {
         assert!(pairs > 0 && pairs <= SYMBOLS && 4 * pairs <= length, "recall of {pairs} pairs in {length} tokens");
         Recall { pairs, length }
     }
 
-    /// Keys, values, and a blank.
+    /// Keys and values.
     pub fn vocab_size(&self) -> usize {
-        2 * SYMBOLS + 1
+        2 * SYMBOLS
     }
 
     /// Inputs and targets `[batch * length]`; a target is [`IGNORE`] but after a key that asks.
@@ -49,18 +50,17 @@ impl Recall {
         for _ in 0..batch {
             let keys = draw(&mut random, SYMBOLS, self.pairs);
             let values: Vec<usize> = keys.iter().map(|_| SYMBOLS + random.below(SYMBOLS)).collect();
-            let mut sequence = vec![2 * SYMBOLS as u32; self.length];
-            let mut wanted = vec![IGNORE; self.length];
-            for (i, (key, value)) in keys.iter().zip(&values).enumerate() {
-                (sequence[2 * i], sequence[2 * i + 1]) = (*key as u32, *value as u32);
+            let (mut sequence, mut wanted) = (Vec::new(), Vec::new());
+            for slot in 0..self.length.div_ceil(2) {
+                let asks = slot >= self.pairs;
+                let pair = if asks { random.below(self.pairs) } else { slot };
+                let (key, value) = (keys[pair] as u32, values[pair] as u32);
+                sequence.extend([key, value]);
+                wanted.extend([if asks { value } else { IGNORE }, IGNORE]);
             }
-            let free = self.length - 2 * self.pairs;
-            for (place, pair) in draw(&mut random, free, self.pairs).into_iter().zip(draw(&mut random, self.pairs, self.pairs)) {
-                let at = 2 * self.pairs + place;
-                (sequence[at], wanted[at]) = (keys[pair] as u32, values[pair] as u32);
-            }
-            inputs.extend(sequence);
-            targets.extend(wanted);
+            // In an odd length the last key asks, and its answer has no place.
+            inputs.extend_from_slice(&sequence[..self.length]);
+            targets.extend_from_slice(&wanted[..self.length]);
         }
         (inputs, targets)
     }
@@ -82,15 +82,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_question_has_its_answer_before_it() {
-        let recall = Recall::new(5, 24);
-        let (inputs, targets) = recall.batch(7, 3, 4, Split::Train);
-        for (inputs, targets) in inputs.chunks(24).zip(targets.chunks(24)) {
-            let asked: Vec<usize> = (0..24).filter(|&at| targets[at] != IGNORE).collect();
-            assert_eq!(asked.len(), 5);
-            for at in asked {
-                let key = (0..10).step_by(2).find(|&i| inputs[i] == inputs[at]).expect("the key was stated");
-                assert_eq!(inputs[key + 1], targets[at]);
+    fn every_question_has_its_answer_before_it_and_after_it() {
+        for length in [24, 25] {
+            let (inputs, targets) = Recall::new(5, length).batch(7, 3, 4, Split::Train);
+            assert_eq!((inputs.len(), targets.len()), (4 * length, 4 * length));
+            for (inputs, targets) in inputs.chunks(length).zip(targets.chunks(length)) {
+                let asked: Vec<usize> = (0..length).filter(|&at| targets[at] != IGNORE).collect();
+                assert_eq!(asked, (10..length).step_by(2).collect::<Vec<_>>());
+                for at in asked {
+                    let key = (0..10).step_by(2).find(|&i| inputs[i] == inputs[at]).expect("the key was stated");
+                    assert_eq!(inputs[key + 1], targets[at]);
+                    assert!(inputs.get(at + 1).is_none_or(|&answer| answer == targets[at]));
+                }
             }
         }
     }

@@ -1,55 +1,55 @@
 //! The folder of a run: run.json, metrics.jsonl, TensorBoard events, checkpoints. One process at a time writes to it.
 
-use crate::environment;
+use crate::config::Config;
 use crate::error::{LabError, Result};
+use crate::{checkpoint, environment};
+use attendant_core::Processor;
 use serde_json::{Value, json};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-const LOCK: &str = ".lock";
+const ABOUT: &str = "run.json";
+pub(crate) const LOCK: &str = ".lock";
 const METRICS: &str = "metrics.jsonl";
 
 /// The folder of a run, open for writing.
 #[derive(Debug)]
 pub struct Run {
     path: PathBuf,
-    configuration: Value,
+    about: Value,
     metrics: File,
     /// Held until the run is closed, so that no second process writes here.
     _lock: File,
 }
 
 impl Run {
-    /// A new folder.
+    /// A new folder, for a run on this processor. The hash of what it learns from tells a later process whether that is still the
+    /// same.
     ///
     /// # Errors
     /// If it exists and holds anything, or cannot be written.
-    pub fn create(path: &Path, configuration: &Value) -> Result<Run> {
-        let taken = match fs::read_dir(path) {
-            // A lock, and a description that was not finished, are left of a creation that was cut off.
-            Ok(mut entries) => {
-                entries.any(|entry| entry.is_ok_and(|entry| ![LOCK, "run.new"].contains(&&*entry.file_name().to_string_lossy())))
-            }
-            Err(why) if why.kind() == ErrorKind::NotFound => false,
-            Err(why) => return Err(LabError::io(path, why)),
-        };
-        if taken {
-            return Err(LabError::content(path, "the folder holds something, wanted a new or empty one (or --resume)"));
-        }
+    pub fn create(path: &Path, configuration: &Value, data: Option<&str>, processor: &Processor) -> Result<Run> {
+        // Once before the lock, so that a folder of something else gets no file from us; and once with it, since another
+        // process may have begun here in between.
+        vacant(path)?;
         fs::create_dir_all(path).map_err(|why| LabError::io(path, why))?;
         let lock = lock(path)?;
+        vacant(path)?;
         let about = json!({
             "attendant": env!("CARGO_PKG_VERSION"),
             "configuration": configuration,
+            "data_sha256": data,
             "cpu": environment::cpu_name(),
-            "git_revision": environment::git_revision(),
+            "isa": processor.isa().name(),
+            "threads": processor.threads(),
+            "git_revision": environment::git_revision(Path::new(".")),
             "started": environment::now(),
         });
         let text = serde_json::to_vec_pretty(&about).map_err(|why| LabError::json(path, why))?;
-        replace(&path.join("run.json"), &text)?;
+        replace(&path.join(ABOUT), &text)?;
         let metrics = append(&path.join(METRICS))?;
-        Ok(Run { path: path.into(), configuration: configuration.clone(), metrics, _lock: lock })
+        Ok(Run { path: path.into(), about, metrics, _lock: lock })
     }
 
     /// The folder of a run that was there before.
@@ -57,15 +57,17 @@ impl Run {
     /// # Errors
     /// If it is no run, or another process has it.
     pub fn open(path: &Path) -> Result<Run> {
-        let about = path.join("run.json");
+        let about = path.join(ABOUT);
         let text = fs::read(&about).map_err(|why| match why.kind() {
-            ErrorKind::NotFound => LabError::content(path, "got no run.json, wanted the folder of a run"),
+            ErrorKind::NotFound | ErrorKind::NotADirectory => {
+                LabError::content(path, "got no run.json, wanted the folder of a run")
+            }
             _ => LabError::io(&about, why),
         })?;
-        let mut about: Value = serde_json::from_slice(&text).map_err(|why| LabError::json(&about, why))?;
+        let about: Value = serde_json::from_slice(&text).map_err(|why| LabError::json(&about, why))?;
         let lock = lock(path)?;
         let metrics = append(&path.join(METRICS))?;
-        Ok(Run { path: path.into(), configuration: about["configuration"].take(), metrics, _lock: lock })
+        Ok(Run { path: path.into(), about, metrics, _lock: lock })
     }
 
     /// Where it is.
@@ -74,8 +76,24 @@ impl Run {
     }
 
     /// What it was created with.
-    pub fn configuration(&self) -> &Value {
-        &self.configuration
+    ///
+    /// # Errors
+    /// One line with the file and the field that someone or something has damaged.
+    pub fn configuration(&self) -> Result<Config> {
+        Config::from_json(&self.about["configuration"]).map_err(|why| LabError::content(&self.path.join(ABOUT), why))
+    }
+
+    /// Whether a run that learns from data with this hash is still the one that was created.
+    ///
+    /// # Errors
+    /// If it learns from other data by now.
+    pub fn learns_from(&self, data: Option<&str>) -> Result<()> {
+        match (self.about["data_sha256"].as_str(), data) {
+            (Some(then), Some(now)) if then != now => {
+                Err(LabError::content(&self.path.join(ABOUT), "the text of data.text is not the one that the run began with"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Adds a line to metrics.jsonl.
@@ -89,6 +107,16 @@ impl Run {
         assert!(record["step"].is_u64(), "a record without a step: {record}");
         let line = format!("{record}\n");
         self.metrics.write_all(line.as_bytes()).map_err(|why| LabError::io(&self.path.join(METRICS), why))
+    }
+
+    /// Writes a checkpoint: see [`checkpoint::write`]. What was recorded up to it goes to the disk first, so that no checkpoint
+    /// outlives a power cut that its metrics do not.
+    ///
+    /// # Errors
+    /// What `fill` says, or what the file system does. Then the checkpoints that were there stay.
+    pub fn checkpoint(&self, step: u64, keep: usize, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+        self.metrics.sync_data().map_err(|why| LabError::io(&self.path.join(METRICS), why))?;
+        checkpoint::write(&self.path, step, keep, fill)
     }
 
     /// Cuts off what was recorded after a step, and a last line that was torn.
@@ -115,19 +143,33 @@ impl Run {
     }
 }
 
+/// Refuses a folder that holds anything but what is left of a creation that was cut off.
+fn vacant(path: &Path) -> Result<()> {
+    let left = [LOCK, "run.new"];
+    match fs::read_dir(path) {
+        Ok(mut entries) => match entries.any(|entry| entry.is_ok_and(|entry| left.iter().all(|name| entry.file_name() != *name)))
+        {
+            true => Err(LabError::content(path, "the folder holds something, wanted a new or empty one (or --resume)")),
+            false => Ok(()),
+        },
+        Err(why) if why.kind() == ErrorKind::NotFound => Ok(()),
+        Err(why) if why.kind() == ErrorKind::NotADirectory => Err(LabError::content(path, "got a file, wanted a folder")),
+        Err(why) => Err(LabError::io(path, why)),
+    }
+}
+
 fn damaged(path: &Path, line: usize, got: &[u8]) -> LabError {
     let got: String = String::from_utf8_lossy(got).trim_end().chars().take(40).collect();
     LabError::content(path, format!("line {line}: got {got:?}, wanted a record with a step"))
 }
 
-fn lock(path: &Path) -> Result<File> {
+/// The lock of a folder, held until the file is closed.
+pub(crate) fn lock(path: &Path) -> Result<File> {
     let place = path.join(LOCK);
     let file = append(&place)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(LabError::content(path, "another process is writing this run, wanted it to end first"))
-        }
+        Err(TryLockError::WouldBlock) => Err(LabError::content(path, "another process is writing here, wanted it to end first")),
         Err(TryLockError::Error(why)) => Err(LabError::io(&place, why)),
     }
 }
@@ -136,14 +178,15 @@ fn append(path: &Path) -> Result<File> {
     OpenOptions::new().create(true).append(true).open(path).map_err(|why| LabError::io(path, why))
 }
 
-/// Writes a file whole or not at all: beside it, to the disk, then over it.
+/// Writes a file whole or not at all: beside it, to the disk, then over it, and the name to the disk as well.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let beside = path.with_extension("new");
     let write = || {
         let mut file = File::create(&beside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&beside, path)
+        fs::rename(&beside, path)?;
+        File::open(path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new(".")))?.sync_all()
     };
     write().map_err(|why| {
         // The first failure is what matters; the next replacement starts the file beside it anew.
@@ -156,18 +199,22 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 mod tests {
     use super::*;
 
+    fn create(path: &Path, configuration: &Value) -> Result<Run> {
+        Run::create(path, configuration, None, &Processor::new(1))
+    }
+
     #[test]
     fn what_comes_after_the_step_is_cut_off() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run");
-        let mut run = Run::create(&path, &json!({"seed": 1})).unwrap();
+        let mut run = create(&path, &json!({"seed": 1})).unwrap();
         (1..=5).for_each(|step| run.record(&json!({"step": step})).unwrap());
         run.metrics.write_all(b"{\"step\": 3, \"los").unwrap();
         assert!(Run::open(&path).unwrap_err().to_string().contains("another process"));
         drop(run);
-        assert!(Run::create(&path, &json!({})).unwrap_err().to_string().contains("holds something"));
+        assert!(create(&path, &json!({})).unwrap_err().to_string().contains("holds something"));
         let mut run = Run::open(&path).unwrap();
-        assert_eq!(run.configuration(), &json!({"seed": 1}));
+        assert_eq!(run.configuration().unwrap(), Config { seed: 1, ..Config::default() });
         run.resume_at(3).unwrap();
         run.record(&json!({"step": 4})).unwrap();
         let text = fs::read_to_string(path.join(METRICS)).unwrap();
@@ -177,7 +224,7 @@ mod tests {
     #[test]
     fn a_damaged_line_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let mut run = Run::create(folder.path(), &json!({})).unwrap();
+        let mut run = create(folder.path(), &json!({})).unwrap();
         for damage in ["\0\0\0\n", "{\"loss\": 1}\n", "{\"step\": \n", "\n"] {
             fs::write(folder.path().join(METRICS), format!("{{\"step\":1}}\n{damage}{{\"step\":2}}\n")).unwrap();
             let error = run.resume_at(5).unwrap_err().to_string();
@@ -190,8 +237,57 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert!(Run::open(folder.path()).unwrap_err().to_string().contains("no run.json"));
         fs::write(folder.path().join("letter.txt"), "dear").unwrap();
-        assert!(Run::create(folder.path(), &json!({})).unwrap_err().to_string().contains("holds something"));
+        assert!(create(folder.path(), &json!({})).unwrap_err().to_string().contains("holds something"));
         fs::rename(folder.path().join("letter.txt"), folder.path().join(LOCK)).unwrap();
-        Run::create(folder.path(), &json!({})).unwrap();
+        create(folder.path(), &json!({})).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_description_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(create(folder.path(), &json!({})).unwrap());
+        for (text, word) in [
+            ("{", "EOF"),
+            ("{}", "got null, wanted a table"),
+            ("7", "got null, wanted a table"),
+            ("{\"configuration\": {\"seed\": \"x\"}}", "seed: got \"x\", wanted a whole number"),
+        ] {
+            fs::write(folder.path().join(ABOUT), text).unwrap();
+            let error = Run::open(folder.path()).and_then(|run| run.configuration()).unwrap_err().to_string();
+            assert!(error.contains(word) && error.contains("run.json") && !error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_description_says_what_it_ran_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let processor = Processor::new(3);
+        Run::create(folder.path(), &json!({}), None, &processor).unwrap();
+        let about: Value = serde_json::from_slice(&fs::read(folder.path().join("run.json")).unwrap()).unwrap();
+        assert_eq!((&about["threads"], &about["isa"]), (&json!(3), &json!(processor.isa().name())));
+    }
+
+    #[test]
+    fn of_many_creations_at_once_one_has_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let creations: Vec<Result<Run>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| create(&path, &json!({})))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(creations.iter().filter(|made| made.is_ok()).count(), 1);
+    }
+
+    /// A device that cannot be synchronised stands for a disk that does not take the metrics.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn no_checkpoint_is_there_before_its_metrics_are_on_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut run = create(folder.path(), &json!({})).unwrap();
+        run.checkpoint(1, 2, |_| Ok(())).unwrap();
+        run.metrics = append(Path::new("/dev/null")).unwrap();
+        let error = run.checkpoint(2, 2, |_| Ok(())).unwrap_err().to_string();
+        assert!(error.contains("metrics.jsonl"), "{error}");
+        assert_eq!(checkpoint::latest(folder.path()).unwrap().unwrap().0, 1);
     }
 }

@@ -1,4 +1,4 @@
-//! What the data says, in plain sentences. A difference is claimed only where the intervals let one.
+//! What the data says, in plain sentences. A difference is claimed only where it is more than chance explains.
 
 use crate::comparison::{Comparison, DecodePoint, Hold, Measured, Outcome};
 use crate::number;
@@ -70,7 +70,7 @@ fn sound_others<'a>(comparison: &'a Comparison, reference: &'a Outcome) -> impl 
 }
 
 fn loses_loss(outcome: &Outcome, reference: &Outcome) -> bool {
-    outcome.loss.mean > reference.loss.mean && outcome.loss.separates_from(&reference.loss) == Some(true)
+    outcome.loss.mean > reference.loss.mean && outcome.loss.differs_from(&reference.loss) == Some(true)
 }
 
 /// Whether recall was tested but hardly learned: below twice what guessing gives, it says nothing about a mechanism.
@@ -86,7 +86,7 @@ fn recalls<'a>(outcome: &'a Outcome, reference: &'a Outcome) -> Option<(&'a Meas
 
 fn loses_recall(outcome: &Outcome, reference: &Outcome) -> bool {
     let both = recalls(outcome, reference);
-    both.is_some_and(|(ours, theirs)| ours.mean < theirs.mean && ours.separates_from(theirs) == Some(true))
+    both.is_some_and(|(ours, theirs)| ours.mean < theirs.mean && ours.differs_from(theirs) == Some(true))
 }
 
 fn cache_clause(outcome: &Outcome, reference: &Outcome) -> String {
@@ -112,13 +112,13 @@ fn speed_clause(outcome: &Outcome, reference: &Outcome) -> String {
 fn quality_clause(outcome: &Outcome, reference: &Outcome) -> String {
     let seeds = counted(outcome.loss.values.len().min(reference.loss.values.len()), "seed");
     let recalls = recalls(outcome, reference);
-    match outcome.loss.separates_from(&reference.loss) {
+    match outcome.loss.differs_from(&reference.loss) {
         Some(true) => {
             let gain = number::nats(reference.loss.mean - outcome.loss.mean);
             format!(", and its loss is {gain} nats per token lower")
         }
         Some(false) => {
-            let recall = recalls.is_some_and(|(ours, theirs)| ours.separates_from(theirs) == Some(false));
+            let recall = recalls.is_some_and(|(ours, theirs)| ours.differs_from(theirs) == Some(false));
             format!(", and {seeds} show no difference in loss{}", if recall { " or recall" } else { "" })
         }
         None => format!(", and {seeds} cannot say whether its loss differs"),
@@ -168,9 +168,12 @@ fn loss_against(outcome: &Outcome, reference: &Outcome) -> String {
     let size = number::nats(difference.abs());
     let side = if difference > 0.0 { "above" } else { "below" };
     let seeds = outcome.loss.values.len().min(reference.loss.values.len());
-    match outcome.loss.separates_from(&reference.loss) {
+    match outcome.loss.differs_from(&reference.loss) {
         _ if !difference.is_finite() => format!("{name} has no loss to hold against {other}’s"),
-        Some(true) => format!("{name}’s loss is {size} nats per token {side} {other}’s, and the 95% intervals do not overlap"),
+        Some(true) => {
+            let range = extent(&outcome.loss, &reference.loss, number::nats);
+            format!("{name}’s loss is {size} nats per token {side} {other}’s, more than chance explains (95% {range})")
+        }
         Some(false) => {
             let seeds = counted(seeds, "seed");
             format!("{name}’s loss is {size} nats per token {side} {other}’s, no difference that {seeds} can show")
@@ -180,6 +183,13 @@ fn loss_against(outcome: &Outcome, reference: &Outcome) -> String {
             format!("{name}’s loss is {size} nats per token {side} {other}’s, but {seeds} cannot say whether they differ")
         }
     }
+}
+
+/// The 95 % interval of how far two means are apart, the smaller size first.
+fn extent(ours: &Measured, theirs: &Measured, show: fn(f64) -> String) -> String {
+    let (low, high) = ours.difference(theirs).ends().unwrap_or((f64::NAN, f64::NAN));
+    let (near, far) = (low.abs().min(high.abs()), low.abs().max(high.abs()));
+    format!("{} to {}", show(near), show(far))
 }
 
 fn cache_against(outcome: &Outcome, reference: &Outcome) -> String {
@@ -230,10 +240,11 @@ fn recall_against(outcome: &Outcome, reference: &Outcome) -> Option<String> {
         return Some(format!("{recalled}{}: neither learned the task", luck(outcome)));
     }
     let against = number::percent(theirs.mean);
-    let verdict = match ours.separates_from(theirs) {
-        Some(true) => ", intervals that do not overlap",
-        Some(false) => ", intervals that overlap",
-        None => ", without intervals",
+    let seeds = counted(ours.values.len().min(theirs.values.len()), "seed");
+    let verdict = match ours.differs_from(theirs) {
+        Some(true) => format!(", more than chance explains (95% {} points)", extent(ours, theirs, number::percent)),
+        Some(false) => format!(", no difference that {seeds} can show"),
+        None => format!(", but {seeds} cannot say whether they differ"),
     };
     Some(format!("{recalled} against {against}%{verdict}"))
 }

@@ -158,7 +158,7 @@ fn footer(text: &mut String, comparison: &Comparison, width: usize, paint: Paint
     }
     let held = match comparison.held {
         Hold::Params => "parameters held equal",
-        Hold::State => "state bytes held equal",
+        Hold::State => "state bytes at 1k tokens held equal",
         Hold::None => "sizes not held equal",
     };
     let machine = &comparison.machine;

@@ -1,12 +1,14 @@
 //! What a run learns: a text or recall, as batches that are functions of the seed and the step alone.
 
 use crate::batches::{text_batch, validation_windows};
+use crate::checkpoint;
 use crate::config::{Config, TaskKind, VocabularyKind};
 use crate::corpus::Corpus;
-use crate::error::Result;
+use crate::error::{LabError, Result};
 use crate::recall::{Recall, Split};
 use crate::vocabulary::Vocabulary;
 use attendant_core::Error;
+use sha2::{Digest, Sha256};
 use std::path::Path;
 
 /// A batch: token ids, and what should follow each.
@@ -29,6 +31,14 @@ pub enum Task {
     Recall(Recall),
 }
 
+/// A text that cannot be used, as a fault of the field that names it.
+fn named(why: LabError) -> LabError {
+    match why {
+        LabError::Content { .. } => Error::config("data.text", format!("got {why}")).into(),
+        other => other,
+    }
+}
+
 /// Test batches of recall: enough that one answer is worth less than a tenth of a percent.
 const RECALL_TEST_BATCHES: u64 = 16;
 
@@ -42,7 +52,7 @@ impl Task {
             return Ok(Task::Recall(Recall::new(config.data.pairs, config.data.context)));
         }
         let austen = config.data.text == "austen";
-        let corpus = if austen { Corpus::austen() } else { Corpus::from_file(Path::new(&config.data.text))? };
+        let corpus = if austen { Corpus::austen() } else { Corpus::from_file(Path::new(&config.data.text)).map_err(named)? };
         let vocabulary = match config.data.vocabulary {
             VocabularyKind::Bytes => Vocabulary::bytes(),
             VocabularyKind::Bpe if austen && config.data.vocabulary_size == Vocabulary::AUSTEN_SIZE => Vocabulary::austen(),
@@ -52,12 +62,25 @@ impl Task {
         let validation = vocabulary.encode(&corpus.validation)?;
         for (part, tokens) in [("training", &train), ("validation", &validation)] {
             if tokens.len() <= config.data.context {
-                let why =
-                    format!("{part} part has {} tokens, wanted more than one context ({})", tokens.len(), config.data.context);
-                return Err(Error::config(format!("text {}", corpus.name), why).into());
+                let why = format!(
+                    "got {}, wanted less than the {} tokens of the {part} part of the text {}",
+                    config.data.context,
+                    tokens.len(),
+                    corpus.name
+                );
+                return Err(Error::config("data.context", why).into());
             }
         }
         Ok(Task::Text { vocabulary: Box::new(vocabulary), name: corpus.name, train, validation })
+    }
+
+    /// The hash of the tokens to learn from and to judge by, where there is text.
+    pub fn sha256(&self) -> Option<String> {
+        let Task::Text { train, validation, .. } = self else { return None };
+        let hash = [train, validation].iter().fold(Sha256::new(), |hash, tokens| {
+            hash.chain_update((tokens.len() as u64).to_le_bytes()).chain_update(bytemuck::cast_slice::<u32, u8>(tokens))
+        });
+        Some(checkpoint::hexadecimal(hash))
     }
 
     /// Tokens of the vocabulary.

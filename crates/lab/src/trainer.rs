@@ -1,12 +1,12 @@
 //! One training run: its steps, its folder, and how it continues after any interruption with the same bits.
 
-use crate::checkpoint;
 use crate::config::{Config, learning_rate};
 use crate::error::{LabError, Result};
 use crate::events::EventWriter;
 use crate::optimizer::Optimizer;
 use crate::run::Run;
-use crate::task::Task;
+use crate::task::{Pair, Task};
+use crate::{checkpoint, environment};
 use attendant_core::ops::IGNORE;
 use attendant_core::{Processor, Tape};
 use attendant_mech::Batch;
@@ -14,13 +14,15 @@ use attendant_model::decoder::LogitRows;
 use attendant_model::{Decoder, checkpoint as model_checkpoint};
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Checkpoints that stay: the latest, and the one before it should the latest be damaged.
 const KEEP: usize = 2;
+
+const PROGRESS: &str = "progress.json";
 
 /// What one step did.
 #[derive(Clone, Copy, Debug)]
@@ -66,12 +68,24 @@ pub struct Trainer {
     optimizer: Optimizer,
     tape: Tape,
     step: u64,
+    /// The step of the latest checkpoint.
+    saved: Option<u64>,
     folder: Option<Folder>,
 }
 
 struct Folder {
     run: Run,
     events: EventWriter,
+}
+
+/// What is recorded of a step.
+struct Done {
+    loss: f64,
+    norm: f64,
+    seconds: f64,
+    /// Of all threads, since the step before was recorded: validation and saving are counted.
+    cpu_seconds: f64,
+    validation: Option<Judgement>,
 }
 
 /// What a checkpoint holds beside the model and the moments.
@@ -100,7 +114,7 @@ impl Trainer {
         config.check()?;
         let decoder = Decoder::new(config.plan(task.vocab_size())?, config.seed)?;
         let optimizer = Optimizer::new(&decoder);
-        Ok(Trainer { config, task, decoder, optimizer, tape: Tape::new(processor), step: 0, folder: None })
+        Ok(Trainer { config, task, decoder, optimizer, tape: Tape::new(processor), step: 0, saved: None, folder: None })
     }
 
     /// A run in a new folder.
@@ -119,7 +133,7 @@ impl Trainer {
     /// If the folder exists and holds something.
     pub fn place(&mut self, folder: &Path) -> Result<()> {
         let configuration = serde_json::to_value(&self.config).map_err(|why| LabError::json(folder, why))?;
-        let run = Run::create(folder, &configuration)?;
+        let run = Run::create(folder, &configuration, self.task.sha256().as_deref(), self.tape.processor())?;
         self.folder = Some(Folder { run, events: EventWriter::create(folder, 0)? });
         Ok(())
     }
@@ -127,21 +141,20 @@ impl Trainer {
     /// Continues the run in a folder from its latest intact checkpoint, or from the start if it has none.
     ///
     /// # Errors
-    /// If the folder is no run, is in use, or its checkpoint cannot be read.
+    /// If the folder is no run, is in use, or its checkpoints are all damaged or of another configuration.
     pub fn resume(processor: Processor, folder: &Path) -> Result<Trainer> {
         let run = Run::open(folder)?;
-        let config: Config = serde_json::from_value(run.configuration().clone()).map_err(|why| LabError::json(folder, why))?;
+        let config = run.configuration()?;
         Trainer::in_memory(config, processor)?.resume_in(folder, run)
     }
 
     /// Continues, in a run's folder, a trainer made for the run's configuration.
     ///
     /// # Errors
-    /// If the folder is no run, is of another configuration or in use, or its checkpoint cannot be read.
+    /// If the folder is no run, is of another configuration or in use, or its checkpoints are all damaged.
     pub fn resume_here(self, folder: &Path) -> Result<Trainer> {
         let run = Run::open(folder)?;
-        let config = serde_json::from_value::<Config>(run.configuration().clone()).map_err(|why| LabError::json(folder, why))?;
-        if config != self.config {
+        if run.configuration()? != self.config {
             return Err(LabError::content(folder, "holds a run of another configuration; choose another folder or remove it"));
         }
         self.resume_in(folder, run)
@@ -149,14 +162,28 @@ impl Trainer {
 
     fn resume_in(self, folder: &Path, mut run: Run) -> Result<Trainer> {
         let mut trainer = self;
+        run.learns_from(trainer.task.sha256().as_deref())?;
         if let Some((step, path)) = checkpoint::latest(folder)? {
+            trainer.fits(&path)?;
             trainer.decoder = model_checkpoint::load(&path)?;
             trainer.optimizer = Optimizer::load(&trainer.decoder, &path.join("optimizer.safetensors"))?;
-            trainer.step = step;
+            (trainer.step, trainer.saved) = (step, Some(step));
         }
         run.resume_at(trainer.step)?;
         trainer.folder = Some(Folder { run, events: EventWriter::create(folder, trainer.step)? });
         Ok(trainer)
+    }
+
+    /// Whether a checkpoint is of this run's configuration, which someone may have edited.
+    fn fits(&self, checkpoint: &Path) -> Result<()> {
+        let path = checkpoint.join(PROGRESS);
+        let text = fs::read(&path).map_err(|why| LabError::io(&path, why))?;
+        let progress: Progress = serde_json::from_slice(&text).map_err(|why| LabError::json(&path, why))?;
+        if progress.config == self.config {
+            Ok(())
+        } else {
+            Err(LabError::content(&path, "differs from the configuration in run.json"))
+        }
     }
 
     /// The configuration.
@@ -193,9 +220,10 @@ impl Trainer {
         let steps = self.config.steps();
         let validation = self.task.validation(&self.config);
         let mut last = None;
+        let mut clock = environment::cpu_seconds().unwrap_or(0.0);
         while self.step < steps {
             if stop.load(Ordering::Relaxed) {
-                self.save()?;
+                self.save(&validation)?;
                 return Ok(Ending::Interrupted { step: self.step });
             }
             let start = Instant::now();
@@ -204,9 +232,11 @@ impl Trainer {
             let done = self.step == steps;
             let judge = done || self.step.is_multiple_of(self.config.training.validate_every);
             last = if judge { Some(self.judge(&validation)?) } else { None };
-            self.record(loss, norm, seconds, last)?;
+            let now = environment::cpu_seconds().unwrap_or(clock);
+            self.record(&Done { loss, norm, seconds, cpu_seconds: now - clock, validation: last })?;
+            clock = now;
             if done || self.step.is_multiple_of(self.config.training.checkpoint_every) {
-                self.save()?;
+                self.save(&validation)?;
             }
             watch(&Step { step: self.step, steps, loss, validation: last, seconds });
         }
@@ -227,7 +257,7 @@ impl Trainer {
         let loss = self.tape.cross_entropy(logits, &targets);
         let value = f64::from(self.tape.value(loss)[0]);
         if !value.is_finite() {
-            return Err(LabError::Numeric { step: self.step + 1, what: "loss".into(), value });
+            return Err(self.numeric(self.step + 1, "loss", value));
         }
         self.tape.backward(loss);
         let gradients: Vec<_> = bound.vars().iter().map(|&var| self.tape.take_gradient(var)).collect();
@@ -238,22 +268,32 @@ impl Trainer {
         let norm = self.optimizer.step(processor.machine(), &mut self.decoder, &gradients, self.step + 1, rate, training);
         gradients.into_iter().flatten().for_each(|gradient| self.tape.give(gradient));
         if !norm.is_finite() {
-            return Err(LabError::Numeric { step: self.step + 1, what: "gradient norm".into(), value: norm });
+            return Err(self.numeric(self.step + 1, "gradient norm", norm));
         }
         self.step += 1;
         Ok((value, norm))
     }
 
-    fn judge(&mut self, validation: &[(Vec<u32>, Vec<u32>)]) -> Result<Judgement> {
-        judge(&self.decoder, self.tape.processor().clone(), validation, self.config.data.context)
+    fn judge(&self, validation: &[Pair]) -> Result<Judgement> {
+        let judgement = judge(&self.decoder, self.tape.processor().clone(), validation, self.config.data.context)?;
+        match judgement.loss.is_finite() {
+            true => Ok(judgement),
+            false => Err(self.numeric(self.step, "validation loss", judgement.loss)),
+        }
     }
 
-    fn record(&mut self, loss: f64, norm: f64, seconds: f64, validation: Option<Judgement>) -> Result<()> {
+    fn numeric(&self, step: u64, what: &str, value: f64) -> LabError {
+        LabError::Numeric { step, what: what.into(), value, saved: self.saved }
+    }
+
+    fn record(&mut self, done: &Done) -> Result<()> {
         let Some(folder) = &mut self.folder else { return Ok(()) };
+        let Done { loss, norm, seconds, cpu_seconds, validation } = *done;
         let rate = learning_rate(&self.config.training, self.step - 1, self.config.steps());
         let tokens = self.step * self.config.tokens_per_step();
         let mut record = serde_json::json!({
             "step": self.step, "tokens": tokens, "loss": loss, "gradient_norm": norm, "learning_rate": rate, "seconds": seconds,
+            "cpu_seconds": cpu_seconds,
         });
         let mut scalars = vec![("train/loss", loss), ("train/gradient_norm", norm), ("train/learning_rate", rate)];
         if let Some(Judgement { loss, accuracy }) = validation {
@@ -265,9 +305,13 @@ impl Trainer {
         folder.events.scalars(self.step, &scalars)
     }
 
-    fn save(&self) -> Result<()> {
+    /// Saves a checkpoint, unless the model has left the finite numbers: a checkpoint that stays must be a good one.
+    fn save(&mut self, validation: &[Pair]) -> Result<()> {
         let Some(folder) = &self.folder else { return Ok(()) };
-        checkpoint::write(folder.run.path(), self.step, KEEP, |path| self.fill(path)).map(|_| ())
+        self.judge(&validation[..1])?;
+        folder.run.checkpoint(self.step, KEEP, |path| self.fill(path))?;
+        self.saved = Some(self.step);
+        Ok(())
     }
 
     fn fill(&self, path: &Path) -> Result<()> {
@@ -277,7 +321,7 @@ impl Trainer {
         }
         self.optimizer.save(&self.decoder, &path.join("optimizer.safetensors"))?;
         let progress = Progress { step: self.step, config: self.config.clone() };
-        let place: PathBuf = path.join("progress.json");
+        let place = path.join(PROGRESS);
         let text = serde_json::to_string_pretty(&progress).map_err(|why| LabError::json(&place, why))?;
         fs::write(&place, text).map_err(|why| LabError::io(&place, why))
     }
@@ -287,7 +331,7 @@ impl Trainer {
 ///
 /// # Errors
 /// If the model refuses a batch.
-pub fn judge(decoder: &Decoder, processor: Processor, batches: &[(Vec<u32>, Vec<u32>)], context: usize) -> Result<Judgement> {
+pub fn judge(decoder: &Decoder, processor: Processor, batches: &[Pair], context: usize) -> Result<Judgement> {
     let mut tape = Tape::inference(processor);
     let (mut loss, mut right, mut counted) = (0.0, 0, 0);
     for (inputs, targets) in batches {

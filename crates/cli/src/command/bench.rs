@@ -3,6 +3,7 @@
 use crate::arguments::{Bench, Benched};
 use crate::command::processor;
 use crate::failure::{Done, Failure};
+use crate::output::print;
 use attendant_core::Processor;
 use attendant_lab::bench::attention::{self, Shapes};
 use attendant_lab::bench::train::{TrainingRate, training_step};
@@ -13,23 +14,29 @@ pub(crate) fn run(options: &Bench) -> Done {
     check(options)?;
     let processor = processor(options.threads)?;
     let budget = Duration::from_secs_f64(options.budget);
-    let each = |figure| print(&figure, options.json);
+    // Once nobody reads any more, nothing is printed.
+    let mut done = Ok(());
+    let mut each = |figure: Figure| {
+        if done.is_ok() {
+            done = print(line(&figure, options.json));
+        }
+    };
     match options.what {
         Benched::Train => return train(&processor, options),
-        Benched::Limits => limits::figures(&processor, each),
-        Benched::Attention => attention::figures(&processor, &shapes(options, &[512, 2048]), budget, each),
+        Benched::Limits => limits::figures(&processor, &mut each),
+        Benched::Attention => attention::figures(&processor, &shapes(options, &[512, 2048]), budget, &mut each),
         Benched::Decode => {
             let shapes = shapes(options, &[8192]);
             let widths = shapes.widths.last().copied().into_iter().collect();
-            decode::figures(&processor, &Shapes { widths, ..shapes }, &dtypes(options), &options.batches, budget, each);
+            decode::figures(&processor, &Shapes { widths, ..shapes }, &dtypes(options), &options.batches, budget, &mut each);
         }
         Benched::Mla => {
             let lengths = shapes(options, &[8192]).lengths;
-            decode::latent_figures(&processor, &lengths, &dtypes(options), &options.batches, budget, each);
+            decode::latent_figures(&processor, &lengths, &dtypes(options), &options.batches, budget, &mut each);
         }
-        Benched::Gemm => product::figures(&processor, budget, each),
+        Benched::Gemm => product::figures(&processor, budget, &mut each),
     }
-    Ok(())
+    done
 }
 
 fn check(options: &Bench) -> Done {
@@ -62,10 +69,9 @@ fn dtypes(options: &Bench) -> Vec<&'static str> {
     decode::DTYPES.into_iter().filter(|name| options.dtypes.iter().any(|wanted| wanted == name)).collect()
 }
 
-fn print(figure: &Figure, json: bool) {
+fn line(figure: &Figure, json: bool) -> String {
     if json {
-        let line = serde_json::to_string(figure).expect("a figure is plain numbers and names");
-        return anstream::println!("{line}");
+        return serde_json::to_string(figure).expect("a figure is plain numbers and names") + "\n";
     }
     let field = |name: &str, value: Option<usize>| value.map(|value| format!(" {name} {value}"));
     let shape: String = [
@@ -87,11 +93,11 @@ fn print(figure: &Figure, json: bool) {
     let share = figure.share.map_or(String::new(), |share| format!(" {:3.0}%", share * 100.0));
     let note = if figure.disturbed { "  disturbed" } else { "" };
     let work = format!("{:<7} {:<4}{shape}", figure.what, figure.dtype);
-    anstream::println!("{work:<44} {:9.3} ms {rate}{share}{note}", figure.ms);
+    format!("{work:<44} {:9.3} ms {rate}{share}{note}\n", figure.ms)
 }
 
 fn train(processor: &Processor, options: &Bench) -> Done {
-    let TrainingRate { params, tokens, median, minimum, tok_s, gflops } = training_step(processor, options.steps.max(1))?;
+    let TrainingRate { params, tokens, median, minimum, tok_s, gflops } = training_step(processor, options.steps)?;
     let disturbed = median > 1.15 * minimum;
     let (threads, isa) = (processor.threads(), processor.isa().name());
     if options.json {
@@ -100,12 +106,12 @@ fn train(processor: &Processor, options: &Bench) -> Done {
             "step_ms": (median * 1e4).round() / 10.0, "min_step_ms": (minimum * 1e4).round() / 10.0,
             "tok_s": tok_s.round(), "gflops": (gflops * 10.0).round() / 10.0, "disturbed": disturbed,
         });
-        anstream::println!("{line}");
-        return Ok(());
+        return print(format!("{line}\n"));
     }
     let note = if disturbed { " (disturbed: median and minimum differ by more than 15%)" } else { "" };
-    anstream::println!("one step of {params} parameters on {tokens} tokens, f32, {threads} threads, {isa}");
     let (median, minimum) = (median * 1e3, minimum * 1e3);
-    anstream::println!("{median:.0} ms (minimum {minimum:.0}){note}, {tok_s:.0} tokens/s, {gflops:.0} GFLOP/s");
-    Ok(())
+    print(format!(
+        "one step of {params} parameters on {tokens} tokens, f32, {threads} threads, {isa}\n\
+         {median:.0} ms (minimum {minimum:.0}){note}, {tok_s:.0} tokens/s, {gflops:.0} GFLOP/s\n"
+    ))
 }

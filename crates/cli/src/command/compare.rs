@@ -3,6 +3,7 @@
 use crate::arguments::{Compare, Held};
 use crate::command::processor;
 use crate::failure::{Done, Failure};
+use crate::output::{print, say};
 use crate::progress::{Bar, stop_flag};
 use attendant_lab::compare::{Settings, compare};
 use attendant_lab::comparison::Hold;
@@ -23,7 +24,7 @@ pub(crate) fn run(options: &Compare) -> Done {
         settings.seeds = seeds;
     }
     if let Some(tokens) = options.tokens {
-        settings.text.training.tokens = tokens;
+        settings.set_tokens(tokens);
     }
     if let Some(text) = &options.text {
         settings.text.data.text = text.display().to_string();
@@ -44,11 +45,6 @@ pub(crate) fn run(options: &Compare) -> Done {
         let path = folder.join(name);
         fs::write(&path, content).map_err(|why| Failure::Failed(format!("{}: {why}", path.display())))?;
     }
-    if options.json {
-        anstream::println!("{json}");
-    } else {
-        anstream::println!("{}", table(&comparison, Terminal::stdout()));
-    }
-    anstream::eprintln!("report: {}", folder.join("report.html").display());
-    Ok(())
+    say(format!("report: {}", folder.join("report.html").display()));
+    if options.json { print(json + "\n") } else { print(table(&comparison, Terminal::stdout())) }
 }

@@ -2,24 +2,48 @@
 
 use crate::arguments::{Arguments, Docs, Document};
 use crate::failure::{Done, Failure};
+use crate::output::print;
 use attendant_lab::config::Config;
 use clap::{Command, CommandFactory};
+use clap_mangen::Man;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+
+const EXIT_CODES: &str = "0 fine, 1 failed, 2 usage or bad input, 3 training left the finite numbers, 130 interrupted.";
 
 pub(crate) fn run(options: &Docs) -> Done {
     let mut command = Arguments::command();
     let mut out = Vec::new();
     match options.what {
         Document::Completions => clap_complete::generate(options.shell, &mut command, "attendant", &mut out),
-        Document::Man => clap_mangen::Man::new(command).render(&mut out).map_err(|why| Failure::Failed(why.to_string()))?,
+        Document::Man => manual(command, &mut out).map_err(|why| Failure::Failed(why.to_string()))?,
         Document::Cli => out = reference(command).into_bytes(),
         Document::Config => {
             let text = toml::to_string(&Config::default()).map_err(|why| Failure::Failed(why.to_string()))?;
             out = format!("```toml\n{text}```\n").into_bytes();
         }
     }
-    io::stdout().write_all(&out).map_err(|why| Failure::Failed(format!("stdout: {why}")))
+    print(String::from_utf8_lossy(&out))
+}
+
+/// One page for everything: the command, then a section for each of its own commands.
+fn manual(mut command: Command, out: &mut Vec<u8>) -> io::Result<()> {
+    command.build();
+    let page = Man::new(command.clone());
+    page.render_title(out)?;
+    page.render_name_section(out)?;
+    page.render_synopsis_section(out)?;
+    page.render_description_section(out)?;
+    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+        writeln!(out, ".SH \"ATTENDANT {}\"\n{about}.", sub.get_name().to_uppercase())?;
+        let mut options = Vec::new();
+        Man::new(sub.clone()).render_options_section(&mut options)?;
+        // The section's own heading would come between a command and its options.
+        out.extend(String::from_utf8_lossy(&options).replace(".SH OPTIONS\n", "").bytes());
+    }
+    writeln!(out, ".SH \"EXIT STATUS\"\n{EXIT_CODES}")?;
+    page.render_version_section(out)
 }
 
 fn reference(command: Command) -> String {

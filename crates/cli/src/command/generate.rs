@@ -3,32 +3,29 @@
 use crate::arguments::Generate;
 use crate::command::processor;
 use crate::failure::{Done, Failure};
+use crate::output::{print, say};
 use crate::progress::stop_flag;
 use attendant_lab::{checkpoint, vocabulary::Vocabulary};
 use attendant_model::{Sampler, Session, checkpoint as model_checkpoint};
 use attendant_state::Storage;
-use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 pub(crate) fn run(options: &Generate) -> Done {
-    let folder = if options.model.join("config.json").exists() {
-        options.model.clone()
-    } else {
-        let latest = checkpoint::latest(&options.model)?;
-        let missing =
-            || Failure::Refused(format!("{}: no checkpoint there, wanted a run or a checkpoint", options.model.display()));
-        latest.ok_or_else(missing)?.1
-    };
+    let folder = checkpoint_of(&options.model)?;
     let decoder = model_checkpoint::load(&folder).map_err(attendant_lab::LabError::from)?;
-    let vocabulary = Vocabulary::from_file(&folder.join("tokenizer.json"))?;
+    let tokenizer = folder.join("tokenizer.json");
+    if !tokenizer.exists() {
+        return Err(Failure::Refused(format!("{}: got no such file, wanted a model of text", tokenizer.display())));
+    }
+    let vocabulary = Vocabulary::from_file(&tokenizer)?;
     let sampler = Sampler { temperature: options.temperature, top_k: options.top_k, top_p: options.top_p, seed: options.seed };
     sampler.check()?;
     let processor = processor(options.threads)?;
     let stop = stop_flag();
     let mut session = Session::new(&decoder, processor, Storage::paged(256));
     session.read(&vocabulary.encode(&options.prompt)?)?;
-    let mut out = io::stdout().lock();
     let (mut ids, mut shown) = (Vec::new(), String::new());
     let start = Instant::now();
     while ids.len() < options.max_new && !stop.load(Ordering::Relaxed) {
@@ -38,19 +35,29 @@ pub(crate) fn run(options: &Generate) -> Done {
         if let Some(new) = text.strip_prefix(&shown)
             && !new.ends_with('\u{fffd}')
         {
-            write!(out, "{new}").and_then(|()| out.flush()).map_err(|why| Failure::Failed(format!("stdout: {why}")))?;
+            print(new)?;
             shown = text;
         }
     }
     let seconds = start.elapsed().as_secs_f64();
-    writeln!(out).map_err(|why| Failure::Failed(format!("stdout: {why}")))?;
+    print("\n")?;
     let state = session.state();
-    anstream::eprintln!(
+    say(format!(
         "{} tokens, {:.0} tokens/s; cache: {} bytes for {} tokens",
         ids.len(),
         ids.len() as f64 / seconds,
         state.allocated_bytes(),
         state.position()
-    );
+    ));
     if stop.load(Ordering::Relaxed) { Err(Failure::Interrupted("interrupted".into())) } else { Ok(()) }
+}
+
+/// The folder itself if it is a checkpoint, or the latest intact checkpoint of a run.
+fn checkpoint_of(folder: &Path) -> Result<PathBuf, Failure> {
+    if folder.join("config.json").exists() {
+        checkpoint::verify(folder)?;
+        return Ok(folder.into());
+    }
+    let missing = || Failure::Refused(format!("{}: got no checkpoint there, wanted a run or a checkpoint", folder.display()));
+    Ok(checkpoint::latest(folder)?.ok_or_else(missing)?.1)
 }

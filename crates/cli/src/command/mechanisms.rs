@@ -2,9 +2,12 @@
 
 use crate::arguments::Mechanisms;
 use crate::failure::Done;
+use crate::output::print;
+use attendant_lab::table::Terminal;
 use attendant_mech::{Mechanism, Size, kinds, preset};
 use attendant_state::{Dtype, Growth};
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 
 /// The size that byte counts are stated at: eight heads of 64.
 const SIZE: Size = Size { d_model: 512, heads: 8, d_head: 64 };
@@ -18,31 +21,62 @@ pub(crate) fn run(options: &Mechanisms) -> Done {
         }
     }
     if options.json {
-        anstream::println!("{}", serde_json::to_string_pretty(&rows).expect("rows are JSON already"));
-    } else if options.markdown {
-        anstream::println!(
-            "| name | keeps per token | planes | bytes a token* | tier | paper | published models |\n| --- | --- | --- | ---: | --- | --- | --- |"
-        );
-        for row in &rows {
-            let cells =
-                ["name", "cache", "planes_text", "bytes_per_token", "tier", "paper", "models_text"].map(|key| text(&row[key]));
-            anstream::println!("| {} |", cells.join(" | "));
-        }
-        anstream::println!("\n\\* one layer in f32, at d_model 512 with 8 heads of 64.");
-    } else {
-        for row in &rows {
-            anstream::println!("{:<10} {}", text(&row["name"]), text(&row["sentence"]));
-            anstream::println!(
-                "{:<10} {} values a token; {} bytes a layer in f32 with 8 heads of 64",
-                "",
-                text(&row["cache"]),
-                text(&row["bytes_per_token"])
-            );
-            anstream::println!("{:<10} planes: {}", "", text(&row["planes_text"]));
-            anstream::println!("{:<10} {}; tier {}\n", "", text(&row["paper"]), text(&row["tier"]));
-        }
+        return print(serde_json::to_string_pretty(&rows).expect("rows are JSON already") + "\n");
     }
-    Ok(())
+    print(if options.markdown { markdown(&rows) } else { prose(&rows, Terminal::stdout().width.min(WIDEST)) })
+}
+
+/// Columns beyond which prose is hard to read.
+const WIDEST: usize = 100;
+const INDENT: &str = "  ";
+
+fn prose(rows: &[Value], width: usize) -> String {
+    let mut out = String::new();
+    for row in rows {
+        let [name, sentence, cache, planes, paper, tier] =
+            ["name", "sentence", "cache", "planes_text", "paper", "tier"].map(|key| text(&row[key]));
+        let keeps = format!("keeps {cache} values a token: {} bytes a layer in f32 with 8 heads of 64", bytes(row));
+        let _ = writeln!(out, "{name}");
+        for paragraph in [sentence, keeps, format!("planes: {planes}"), format!("{paper}; tier {}", tier.to_lowercase())] {
+            wrapped(&mut out, &paragraph, width);
+        }
+        out.push('\n');
+    }
+    out.truncate(out.trim_end().len());
+    out + "\n"
+}
+
+/// Adds a paragraph in lines of at most `width` columns, indented, the later ones twice.
+fn wrapped(out: &mut String, paragraph: &str, width: usize) {
+    let mut line = INDENT.to_owned();
+    for word in paragraph.split(' ') {
+        if !line.trim().is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+            let _ = writeln!(out, "{line}");
+            line = INDENT.repeat(2);
+        }
+        if !line.trim().is_empty() {
+            line.push(' ');
+        }
+        line += word;
+    }
+    let _ = writeln!(out, "{line}");
+}
+
+fn markdown(rows: &[Value]) -> String {
+    let mut out = "| name | keeps per token | planes | bytes a token* | tier | paper | published models |\n\
+                   | --- | --- | --- | ---: | --- | --- | --- |\n"
+        .to_owned();
+    for row in rows {
+        let [name, cache, planes, tier, paper, models] =
+            ["name", "cache", "planes_text", "tier", "paper", "models_text"].map(|key| text(&row[key]));
+        let _ = writeln!(out, "| {name} | {cache} | {planes} | {} | {} | {paper} | {models} |", bytes(row), tier.to_lowercase());
+    }
+    out + "\n\\* one layer in f32, at d_model 512 with 8 heads of 64.\n"
+}
+
+/// Bytes a token, whole where they are whole.
+fn bytes(row: &Value) -> String {
+    row["bytes_per_token"].as_f64().map_or_else(String::new, |bytes| bytes.to_string())
 }
 
 fn describe(name: &str, kind: &str, mechanism: &dyn Mechanism, configuration: Value) -> Value {

@@ -15,9 +15,5 @@ use attendant_core::kernels::Isa;
 /// The threads and instruction set to use.
 fn processor(threads: Option<usize>) -> Result<Processor, Failure> {
     Isa::from_environment().map_err(Failure::Refused)?;
-    match threads {
-        Some(0) => Err(Failure::Refused("--threads: got 0, wanted at least 1".into())),
-        Some(threads) => Ok(Processor::new(threads)),
-        None => Ok(Processor::all()),
-    }
+    Ok(threads.map_or_else(Processor::all, Processor::new))
 }

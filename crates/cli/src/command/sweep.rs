@@ -2,7 +2,8 @@
 
 use crate::arguments::Sweep;
 use crate::command::processor;
-use crate::failure::Done;
+use crate::failure::{Done, Failure};
+use crate::output::{print, say};
 use crate::progress::{Bar, stop_flag};
 use attendant_lab::LabError;
 use attendant_lab::compare::Settings;
@@ -30,11 +31,11 @@ pub(crate) fn run(options: &Sweep) -> Done {
                 let config = Config { mechanism: mechanism.clone(), training, ..base.clone() };
                 let loss = match Trainer::in_memory(config, processor.clone())?.run(&stop, |_| {}) {
                     Ok(Ending::Finished(judgement)) => judgement.loss,
-                    Ok(Ending::Interrupted { .. }) => return Err(crate::failure::Failure::Interrupted("interrupted".into())),
+                    Ok(Ending::Interrupted { .. }) => return Err(Failure::Interrupted("interrupted".into())),
                     Err(LabError::Numeric { .. }) => f64::INFINITY,
                     Err(why) => return Err(why.into()),
                 };
-                anstream::eprintln!("{mechanism} {} {rate}: {loss:.4}", if text { "text" } else { "recall" });
+                say(format!("{mechanism} {} {rate}: {loss:.4}", if text { "text" } else { "recall" }));
                 if found.is_none_or(|(_, least)| loss < least) {
                     found = Some((rate, loss));
                 }
@@ -46,6 +47,5 @@ pub(crate) fn run(options: &Sweep) -> Done {
         best.insert(mechanism.clone(), rates.into());
     }
     bar.finish();
-    anstream::println!("{}", serde_json::to_string_pretty(&best).expect("rates are JSON already"));
-    Ok(())
+    print(serde_json::to_string_pretty(&best).expect("rates are JSON already") + "\n")
 }

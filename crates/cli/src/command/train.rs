@@ -3,21 +3,24 @@
 use crate::arguments::Train;
 use crate::command::processor;
 use crate::failure::{Done, Failure};
+use crate::output::{print, say};
 use crate::progress::{Bar, stop_flag};
+use attendant_core::Processor;
+use attendant_lab::checkpoint;
 use attendant_lab::config::Config;
 use attendant_lab::trainer::{Ending, Trainer};
-use std::fs;
+use std::path::Path;
 
 pub(crate) fn run(options: &Train) -> Done {
     let processor = processor(options.threads)?;
-    let mut trainer = match (&options.resume, &options.out) {
-        (Some(folder), _) => Trainer::resume(processor, folder)?,
+    let (mut trainer, folder) = match (&options.resume, &options.out) {
+        (Some(folder), _) => (resume(processor, folder)?, folder),
         (None, Some(folder)) => {
-            let text = match &options.config {
-                Some(path) => fs::read_to_string(path).map_err(|why| Failure::Refused(format!("{}: {why}", path.display())))?,
-                None => String::new(),
+            let config = match &options.config {
+                Some(path) => Config::from_file(path, &options.set)?,
+                None => Config::parse("", &options.set)?,
             };
-            Trainer::create(Config::parse(&text, &options.set)?, processor, folder)?
+            (Trainer::create(config, processor, folder)?, folder)
         }
         (None, None) => return Err(Failure::Refused("--out: got none, wanted a folder for the run".into())),
     };
@@ -31,15 +34,30 @@ pub(crate) fn run(options: &Train) -> Done {
         bar.show(step.step as f64 / step.steps as f64, doing);
     });
     bar.finish();
+    let ended = ended.map_err(|why| match Failure::from(why) {
+        Failure::Failed(why) => {
+            Failure::Failed(format!("{why}; what was saved stays, continue with --resume {}", folder.display()))
+        }
+        other => other,
+    });
     match ended? {
         Ending::Finished(judgement) => {
             let result =
                 serde_json::json!({"steps": trainer.step(), "validation_loss": judgement.loss, "accuracy": judgement.accuracy});
-            anstream::println!("{result}");
-            Ok(())
+            print(format!("{result}\n"))
         }
-        Ending::Interrupted { step } => {
-            Err(Failure::Interrupted(format!("interrupted after step {step}; saved, continue with --resume")))
-        }
+        Ending::Interrupted { step } => Err(Failure::Interrupted(format!(
+            "interrupted after step {step}; saved, continue with --resume {}",
+            folder.display()
+        ))),
     }
+}
+
+/// Continues a run, and says which of its checkpoints are passed over.
+fn resume(processor: Processor, folder: &Path) -> Result<Trainer, Failure> {
+    let trainer = Trainer::resume(processor, folder)?;
+    for path in checkpoint::damaged(folder)? {
+        say(format!("attendant: {}: is damaged; continuing from step {}", path.display(), trainer.step()));
+    }
+    Ok(trainer)
 }

@@ -76,8 +76,11 @@ fn seeds(comparison: &Comparison) -> String {
     let listed = seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
     let count = counted(comparison.seeds(), "seed");
     let listed = if listed.is_empty() { String::new() } else { format!(" ({listed})") };
-    let interval =
-        if comparison.seeds() > 1 { "; intervals are 95% of Student’s t over them" } else { "; so there are no intervals" };
+    let interval = if comparison.seeds() > 1 {
+        "; intervals are 95% of Student’s t over them, those of differences Welch’s"
+    } else {
+        "; so there are no intervals"
+    };
     format!("{count}{listed}{interval}")
 }
 
@@ -101,14 +104,16 @@ pub(super) fn cautions(comparison: &Comparison) -> String {
     ));
     if seeds > 1 {
         caution(format!(
-            "Intervals that overlap do not show that two mechanisms are equal, only that {} cannot tell them apart.",
+            "A difference that could be chance does not show that two mechanisms are equal, only that {} cannot tell them apart.",
             counted(seeds, "seed")
         ));
     } else {
         caution("With a single seed no difference in loss can be told from chance.".to_owned());
     }
     if comparison.mechanisms.len() > 2 {
-        caution("The more mechanisms stand side by side, the likelier one pair of intervals parts by luck.".to_owned());
+        caution(
+            "The more mechanisms stand side by side, the likelier one difference passes for more than chance by luck.".to_owned(),
+        );
     }
     if !matches!(comparison.held, Hold::Params) {
         caution("Parameters were not held equal: a lower loss may come from a larger model.".to_owned());
