@@ -123,9 +123,24 @@ pub(crate) struct Generate {
     /// Seed of the choices
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) seed: u64,
+    /// Type in which the cache keeps keys and values
+    #[arg(long, value_enum, default_value_t = CacheType::F32, value_name = "TYPE")]
+    pub(crate) cache: CacheType,
     /// Threads to use instead of all
     #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum CacheType {
+    /// 4 bytes a value
+    F32,
+    /// 2 bytes, relative error up to 2^-8
+    Bf16,
+    /// 2 bytes, relative error up to 2^-11, values up to 65,504
+    F16,
+    /// 1 byte, and a scale for each head of each token
+    Int8,
 }
 
 #[derive(Args)]

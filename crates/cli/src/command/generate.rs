@@ -1,13 +1,13 @@
 //! `attendant generate`
 
-use crate::arguments::Generate;
+use crate::arguments::{CacheType, Generate};
 use crate::command::processor;
 use crate::failure::{Done, Failure};
 use crate::output::{print, say};
 use crate::progress::stop_flag;
 use attendant_lab::{checkpoint, vocabulary::Vocabulary};
 use attendant_model::{Sampler, Session, checkpoint as model_checkpoint};
-use attendant_state::Storage;
+use attendant_state::{Dtype, Storage};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -24,7 +24,7 @@ pub(crate) fn run(options: &Generate) -> Done {
     sampler.check()?;
     let processor = processor(options.threads)?;
     let stop = stop_flag();
-    let mut session = Session::new(&decoder, processor, Storage::paged(256));
+    let mut session = Session::new(&decoder, processor, Storage::paged(256).dtype(options.cache.into()));
     session.read(&vocabulary.encode(&options.prompt)?)?;
     let (mut ids, mut shown) = (Vec::new(), String::new());
     let start = Instant::now();
@@ -60,4 +60,15 @@ fn checkpoint_of(folder: &Path) -> Result<PathBuf, Failure> {
     }
     let missing = || Failure::Refused(format!("{}: got no checkpoint there, wanted a run or a checkpoint", folder.display()));
     Ok(checkpoint::latest(folder)?.ok_or_else(missing)?.1)
+}
+
+impl From<CacheType> for Dtype {
+    fn from(cache: CacheType) -> Dtype {
+        match cache {
+            CacheType::F32 => Dtype::F32,
+            CacheType::Bf16 => Dtype::Bf16,
+            CacheType::F16 => Dtype::F16,
+            CacheType::Int8 => Dtype::Int8,
+        }
+    }
 }
