@@ -150,7 +150,7 @@ pub fn compare(
             let task = tasks.of(config.data.task);
             let config = configured(settings, config, seed, task.vocab_size())?;
             let name = format!("{}-{}-seed{seed}", config.mechanism, config.data.task.name());
-            let share = Work::of(&config);
+            let share = Work::of(&work.runs[index]);
             let mut report = |fraction: f64| {
                 watch(Moment { doing: name.clone(), done: (done + fraction * share) / work.total });
             };
