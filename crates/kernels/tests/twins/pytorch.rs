@@ -2,7 +2,7 @@
 //! and every gradient.
 
 use crate::check::assert_close;
-use crate::support::any;
+use crate::support::{any, dot};
 use crate::{delta, selective};
 use attendant_kernels::delta::{gated_delta, gated_delta_backward};
 use attendant_kernels::scan::Scan;
@@ -29,19 +29,33 @@ fn times(x: Vec<f32>, factor: f32) -> Vec<f32> {
     x.into_iter().map(|x| x * factor).collect()
 }
 
+/// The gradient of vectors, from that of the same divided by their lengths: what is along a vector is lost.
+fn before_division(d_unit: &[f32], unit: &[f32], norms: &[f64]) -> Vec<f32> {
+    let width = unit.len() / norms.len();
+    let vectors = d_unit.chunks_exact(width).zip(unit.chunks_exact(width)).zip(norms);
+    let one = |((d, unit), norm): ((&[f32], &[f32]), &f64)| -> Vec<f32> {
+        let along = dot(d, unit);
+        d.iter().zip(unit).map(|(d, unit)| ((f64::from(*d) - along * f64::from(*unit)) / norm) as f32).collect()
+    };
+    vectors.flat_map(one).collect()
+}
+
 #[test]
 fn gated_delta_rule() {
     let file = SafeTensors::deserialize(include_bytes!("../data/gated_delta_rule.safetensors")).expect("a safetensors file");
     let rows = |name| rows(&file, name);
     let scan = Scan { heads: 2, d_k: 6, d_v: 5 };
-    // The file's output is divided by the root of the width of a key, which here is the caller's to do.
+    // The file's keys are divided by their lengths, its output by the root of the width of a key. Both are the caller's here.
     let scale = 6f32.powf(-0.5);
+    let keys = rows("k");
+    let norms: Vec<f64> = keys.chunks_exact(6).map(|k| dot(k, k).sqrt()).collect();
+    let unit = keys.iter().enumerate().map(|(i, k)| (f64::from(*k) / norms[i / 6]) as f32).collect();
     let case = delta::Case {
         scan,
-        sequences: vec![0..21],
+        sequences: std::iter::once(0..21).collect(),
         rows: 21,
         q: times(rows("q"), scale),
-        k: rows("k"),
+        k: unit,
         v: rows("v"),
         decay: rows("decay"),
         beta: rows("beta"),
@@ -53,11 +67,12 @@ fn gated_delta_rule() {
     for isa in Isa::available() {
         let machine = Machine { isa, ..any() };
         let [out, state] = case.forward(gated_delta, machine);
-        let [d_q, gradients @ .., _] = case.backward(gated_delta_backward, machine, &case.checkpoints(machine));
+        let [d_q, d_k, gradients @ .., _] = case.backward(gated_delta_backward, machine, &case.checkpoints(machine));
         assert_close(&format!("out on {isa:?}"), &out, &rows("out"), 1e-6);
         assert_close(&format!("final state on {isa:?}"), &state, &tensor(&file, "final_state"), 1e-6);
         assert_close(&format!("dq on {isa:?}"), &times(d_q, scale), &rows("dq"), 1e-6);
-        for (name, got) in ["dk", "dv", "ddecay", "dbeta"].into_iter().zip(gradients) {
+        assert_close(&format!("dk on {isa:?}"), &before_division(&d_k, &case.k, &norms), &rows("dk"), 1e-6);
+        for (name, got) in ["dv", "ddecay", "dbeta"].into_iter().zip(gradients) {
             assert_close(&format!("{name} on {isa:?}"), &got, &rows(name), 1e-6);
         }
     }
@@ -69,7 +84,7 @@ fn mamba() {
     let tensor = |name| tensor(&file, name);
     let case = selective::Case {
         scan: SelectiveScan { channels: 5, state: 4, groups: 1 },
-        sequences: vec![0..18],
+        sequences: std::iter::once(0..18).collect(),
         rows: 18,
         x: tensor("x"),
         dt: tensor("dt"),
