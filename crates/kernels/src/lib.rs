@@ -16,6 +16,7 @@ struct Readme;
 
 pub mod activation;
 pub mod attention;
+pub mod delta;
 mod disjoint;
 mod dots;
 mod element;
@@ -32,6 +33,7 @@ pub mod optimizer;
 pub mod product;
 pub mod rope;
 pub mod scan;
+pub mod selective;
 mod simd;
 mod tile;
 mod vector;

@@ -3,20 +3,20 @@
 //! Each head keeps a state `S [d_k, d_v]`; at every row `S = diag(g) S + k v^T` and `out = S^T q`.
 
 mod backward;
+mod strips;
 
 pub use backward::{gated_scan_backward, gated_scan_backward_scratch};
 
+pub(crate) use strips::{STRIP, Strip, each_strip, strips_scratch};
+
 use crate::Machine;
-use crate::disjoint::{Disjoint, check_sequences, run, sized};
+use crate::disjoint::check_sequences;
 use crate::simd::{Kernel, Simd};
 use crate::vector::{load, store};
 use std::ops::Range;
 
 /// Rows between two checkpoints of the state, from which the backward pass computes the states in between again.
-const CHUNK: usize = 16;
-
-/// Columns of the state in one work item: the columns of a state never meet.
-const STRIP: usize = 32;
+pub(crate) const CHUNK: usize = 16;
 
 /// The widths of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,56 +89,13 @@ pub fn gated_scan(
     checkpoints: Option<&mut [f32]>,
     scratch: &mut [f32],
 ) {
-    let Scan { heads, d_k, d_v } = scan;
-    let strips = d_v.div_ceil(STRIP);
-    let kept = checkpoints.is_some();
-    let checkpoints = checkpoints.unwrap_or_default();
     check(scan, sequences, state, q, k, v, gate);
     assert_eq!(out.len(), v.len(), "out");
-    assert!(!kept || checkpoints.len() == scan_checkpoints(scan, sequences), "checkpoints");
-    let worker_scratch = d_k * STRIP;
-    assert!(scratch.len() >= gated_scan_scratch(scan, machine.executor.workers()), "scratch");
-    let [out, state, checkpoints, scratch] = [out, state, checkpoints, scratch].map(Disjoint::new);
-    let machine = sized(machine, v.len() * d_k);
-    run(machine, sequences.len() * heads * strips, &|item, worker| {
-        let (sequence, head, strip) = (item / strips / heads, item / strips % heads, item % strips);
-        let columns = strip * STRIP..d_v.min((strip + 1) * STRIP);
-        // SAFETY: workers that run at the same time have different numbers.
-        let s = unsafe { scratch.slice(worker * worker_scratch..(worker + 1) * worker_scratch) };
-        let state_row = |i: usize| {
-            let start = ((sequence * heads + head) * d_k + i) * d_v;
-            // SAFETY: no other item has this sequence, head and columns, and this one takes one row at a time.
-            unsafe { state.slice(start + columns.start..start + columns.end) }
-        };
-        for (i, s) in s.chunks_exact_mut(STRIP).enumerate() {
-            s[..columns.len()].copy_from_slice(state_row(i));
-            s[columns.len()..].fill(0.0);
-        }
-        let first_chunk = chunks_before(sequences, sequence);
-        for (t, row) in sequences[sequence].clone().enumerate() {
-            if kept && t % CHUNK == 0 {
-                for (i, s) in s.chunks_exact(STRIP).enumerate() {
-                    let start = (((first_chunk + t / CHUNK) * heads + head) * d_k + i) * d_v;
-                    // SAFETY: no other item has this sequence, head and columns, and this one takes one row at a time.
-                    let kept = unsafe { checkpoints.slice(start + columns.start..start + columns.end) };
-                    kept.copy_from_slice(&s[..columns.len()]);
-                }
-            }
-            let (at_k, at_v) = ((row * heads + head) * d_k, (row * heads + head) * d_v);
-            let values = at_v + columns.start..at_v + columns.end;
-            machine.isa.run(Step {
-                s,
-                // SAFETY: sequences do not overlap (checked), so no other item has this row, head and columns.
-                out: unsafe { out.slice(values.clone()) },
-                q: &q[at_k..at_k + d_k],
-                k: &k[at_k..at_k + d_k],
-                v: &v[values],
-                gate: gate.row(scan, row, head),
-            });
-        }
-        for (i, s) in s.chunks_exact(STRIP).enumerate() {
-            state_row(i).copy_from_slice(&s[..columns.len()]);
-        }
+    each_strip(machine, scan, sequences, out, state, checkpoints, scratch, |strip| {
+        let Strip { row, head, s, out, values } = strip;
+        let keys = (row * scan.heads + head) * scan.d_k..(row * scan.heads + head + 1) * scan.d_k;
+        let (q, k, v, gate) = (&q[keys.clone()], &k[keys], &v[values], gate.row(scan, row, head));
+        machine.isa.run(Step { s, out, q, k, v, gate });
     });
 }
 
@@ -149,15 +106,16 @@ pub fn scan_checkpoints(scan: Scan, sequences: &[Range<usize>]) -> usize {
 
 /// Values that [`gated_scan`] needs as scratch on an executor of `workers` workers.
 pub fn gated_scan_scratch(scan: Scan, workers: usize) -> usize {
-    workers * scan.d_k * STRIP
+    strips_scratch(scan, workers)
 }
 
-fn chunks_before(sequences: &[Range<usize>], sequence: usize) -> usize {
+/// Chunks of the sequences before `sequence`.
+pub(crate) fn chunks_before(sequences: &[Range<usize>], sequence: usize) -> usize {
     sequences[..sequence].iter().map(|rows| rows.len().div_ceil(CHUNK)).sum()
 }
 
 /// Panics unless the shapes fit and the sequences are disjoint, on which the soundness of parallel writing rests.
-fn check(scan: Scan, sequences: &[Range<usize>], state: &[f32], q: &[f32], k: &[f32], v: &[f32], gate: Gate<'_>) {
+pub(crate) fn check(scan: Scan, sequences: &[Range<usize>], state: &[f32], q: &[f32], k: &[f32], v: &[f32], gate: Gate<'_>) {
     let Scan { heads, d_k, d_v } = scan;
     assert!(heads > 0 && d_k > 0 && d_v > 0, "{scan:?}");
     let rows = q.len() / (heads * d_k);

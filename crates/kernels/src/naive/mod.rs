@@ -3,6 +3,7 @@
 
 pub mod activation;
 mod attention;
+pub mod delta;
 pub mod elementwise;
 pub mod embedding;
 pub mod gru;
@@ -12,6 +13,7 @@ pub mod optimizer;
 mod product;
 pub mod rope;
 pub mod scan;
+pub mod selective;
 
 pub use attention::{attention_backward, attention_forward, attention_statistics};
 pub use product::product;

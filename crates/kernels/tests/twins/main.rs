@@ -4,12 +4,15 @@
 mod activation;
 #[path = "../check/mod.rs"]
 mod check;
+mod delta;
 mod elementwise;
 mod embedding;
 mod gru;
 mod loss;
 mod norm;
 mod optimizer;
+mod pytorch;
 mod rope;
 mod scan;
+mod selective;
 mod support;
