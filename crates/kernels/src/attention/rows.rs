@@ -56,6 +56,16 @@ impl<'a, E> View<'a, E> {
         self.stride
     }
 
+    /// The values from the first of some rows to the end of the last.
+    ///
+    /// # Panics
+    /// If there are no such rows.
+    #[inline(always)]
+    pub(super) fn rows_from(&self, rows: Range<usize>) -> &'a [E] {
+        assert!(rows.start < rows.end && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
+        &self.data[rows.start * self.stride..(rows.end - 1) * self.stride + self.width]
+    }
+
     /// Row `i`.
     ///
     /// # Panics

@@ -72,7 +72,7 @@ impl<E: Element> Score<'_, E> {
                 // SAFETY: as above; a key is as wide.
                 let x = unsafe { E::load(simd, keys[r].as_ptr().add(k)) };
                 for i in 0..QUERIES {
-                    sums[r * QUERIES + i] = simd.fma(x, q[i], sums[r * QUERIES + i]);
+                    sums[i * keys_of_block + r] = simd.fma(x, q[i], sums[i * keys_of_block + r]);
                 }
             }
         }
@@ -80,16 +80,21 @@ impl<E: Element> Score<'_, E> {
             for r in 0..keys_of_block {
                 let x = E::load_partial(simd, &keys[r][whole..]);
                 for i in 0..QUERIES {
-                    sums[r * QUERIES + i] = simd.fma(x, simd.load_partial(&queries[i][whole..]), sums[r * QUERIES + i]);
+                    let q = simd.load_partial(&queries[i][whole..]);
+                    sums[i * keys_of_block + r] = simd.fma(x, q, sums[i * keys_of_block + r]);
                 }
             }
         }
         let mut lanes = [0.0; MAX_LANES];
         store(simd, &mut lanes[..S::LANES], simd.sum_each(sums));
-        for i in 0..QUERIES.min(count - query) {
+        let (count, rest) = (QUERIES.min(count - query), self.keys.rows() - key);
+        for (i, lanes) in lanes.chunks_exact(keys_of_block).take(count).enumerate() {
             let scores = &mut self.scores[(query + i) * KEYS + key..];
-            for r in 0..keys_of_block.min(self.keys.rows() - key) {
-                scores[r] = lanes[r * QUERIES + i];
+            // A copy of a length that the compiler knows, but for the last block.
+            if rest >= keys_of_block {
+                scores[..keys_of_block].copy_from_slice(lanes);
+            } else {
+                scores[..rest].copy_from_slice(&lanes[..rest]);
             }
         }
     }
@@ -168,17 +173,21 @@ impl<E: Element> AddWeighted<'_, E> {
                 sums[i][j] = load(simd, &out[j * S::LANES..]);
             }
         }
+        let stride = self.values.stride();
+        let first = self.values.rows_from(block.clone()).as_ptr().wrapping_add(column);
         for r in block.clone() {
-            let value = &self.values.row(r)[columns.clone()];
+            let value = first.wrapping_add((r - block.start) * stride);
             // The same columns a block later: rows are too far apart for hardware to foresee.
-            simd.prefetch(value.as_ptr().wrapping_add(BLOCK * self.values.stride()).cast());
+            simd.prefetch(value.wrapping_add(BLOCK * stride).cast());
             let mut vectors = [simd.splat(0.0); VECTORS];
             for j in 0..VECTORS {
-                vectors[j] = if partial {
-                    E::load_partial(simd, value)
-                } else {
-                    // SAFETY: `value` has VECTORS whole vectors.
-                    unsafe { E::load(simd, value.as_ptr().add(j * S::LANES)) }
+                // SAFETY: the rows of the block are all there (`rows_from` checked it), and `columns` are columns of a row.
+                vectors[j] = unsafe {
+                    if partial {
+                        E::load_partial(simd, std::slice::from_raw_parts(value, columns.len()))
+                    } else {
+                        E::load(simd, value.add(j * S::LANES))
+                    }
                 };
             }
             for i in 0..ROWS {
