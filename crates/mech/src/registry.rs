@@ -17,6 +17,7 @@ macro_rules! for_each_mechanism {
             gru::Gru: gru;
             linear::Linear: linear;
             retention::Retention: retention;
+            delta::Delta: delta;
         }
     };
 }

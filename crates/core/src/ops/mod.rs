@@ -16,6 +16,7 @@ pub use attendant_kernels::attention::{Run, Span, Visible};
 pub use attendant_kernels::loss::IGNORE;
 pub use attendant_kernels::rope::{Rope, RopeLayout};
 pub use attendant_kernels::scan::Scan;
+pub use attendant_kernels::selective::SelectiveScan;
 pub use attention::{Keys, Softmax};
 pub use linear::HeadMatrix;
-pub use recurrence::{Recurrence, ScanGate};
+pub use recurrence::{Recurrence, ScanGate, Selection};

@@ -1,7 +1,13 @@
 //! Recurrences along a sequence. The final state is kept as rows without a gradient: going backward stops at the start of
 //! the call, as truncated back-propagation does.
 
-use crate::tape::{Backward, Op, Tape, Var};
+mod delta;
+mod selective;
+
+pub use selective::Selection;
+
+use crate::buffer::Buffer;
+use crate::tape::{Backward, Gradient, Op, Tape, Var};
 use attendant_kernels::gru::{gru, gru_backward, gru_backward_scratch, gru_scratch};
 use attendant_kernels::scan::{self, Gate, Scan};
 use std::ops::Range;
@@ -105,6 +111,36 @@ impl Tape {
     }
 }
 
+/// Where a kernel adds the gradient of an input: to that of the node, or, where none is wanted, to what is thrown away.
+enum Target {
+    Wanted(Gradient),
+    Unwanted(Buffer),
+}
+
+impl Target {
+    fn new(pass: &mut Backward<'_>, var: Var) -> Target {
+        match pass.gradient(var) {
+            Some(gradient) => Target::Wanted(gradient),
+            None => Target::Unwanted(pass.scratch(pass.rows(var) * pass.width(var))),
+        }
+    }
+
+    fn values(&mut self) -> &mut [f32] {
+        match self {
+            Target::Wanted(gradient) => gradient.values(),
+            Target::Unwanted(buffer) => buffer,
+        }
+    }
+
+    /// Hands back what was taken.
+    fn put(self, pass: &mut Backward<'_>) {
+        match self {
+            Target::Wanted(gradient) => pass.put(gradient),
+            Target::Unwanted(buffer) => pass.give(buffer),
+        }
+    }
+}
+
 struct ScanOp {
     q: Var,
     k: Var,
@@ -118,39 +154,33 @@ struct ScanOp {
 
 impl Op for ScanOp {
     fn backward(&self, pass: &mut Backward<'_>, _output: Var, gradient: &[f32]) {
-        let inputs = [Some(self.q), Some(self.k), Some(self.v), self.gate.var()];
-        let mut gradients = inputs.map(|var| var.and_then(|var| pass.gradient(var)));
-        let mut spares = [0, 1, 2].map(|i| match &gradients[i] {
-            Some(_) => Vec::new(),
-            None => vec![0.0; inputs[i].map_or(0, |var| pass.rows(var) * pass.width(var))],
-        });
         let workers = pass.machine().executor.workers();
         let mut scratch = pass.scratch(scan::gated_scan_backward_scratch(self.spec, workers));
         let state_len = self.batch * self.spec.heads * self.spec.d_k * self.spec.d_v;
         let mut d_state = pass.scratch(state_len);
         d_state.fill(0.0);
-        {
-            let [d_q, d_k, d_v, d_gate] = &mut gradients;
-            let [spare_q, spare_k, spare_v] = &mut spares;
-            scan::gated_scan_backward(
-                pass.machine(),
-                self.spec,
-                &self.sequences,
-                d_q.as_mut().map_or(spare_q, |d| d.values()),
-                d_k.as_mut().map_or(spare_k, |d| d.values()),
-                d_v.as_mut().map_or(spare_v, |d| d.values()),
-                d_gate.as_mut().map(|d| d.values()),
-                &mut d_state,
-                gradient,
-                pass.value(self.q),
-                pass.value(self.k),
-                pass.value(self.v),
-                self.gate.with_values(|var| pass.value(var)),
-                &pass.value(self.saved)[state_len..],
-                &mut scratch,
-            );
-        }
-        gradients.into_iter().flatten().for_each(|d| pass.put(d));
+        let mut targets = [self.q, self.k, self.v].map(|var| Target::new(pass, var));
+        let mut d_gate = self.gate.var().and_then(|var| pass.gradient(var));
+        let [d_q, d_k, d_v] = targets.each_mut().map(Target::values);
+        scan::gated_scan_backward(
+            pass.machine(),
+            self.spec,
+            &self.sequences,
+            d_q,
+            d_k,
+            d_v,
+            d_gate.as_mut().map(|d| d.values()),
+            &mut d_state,
+            gradient,
+            pass.value(self.q),
+            pass.value(self.k),
+            pass.value(self.v),
+            self.gate.with_values(|var| pass.value(var)),
+            &pass.value(self.saved)[state_len..],
+            &mut scratch,
+        );
+        targets.into_iter().for_each(|target| target.put(pass));
+        d_gate.into_iter().for_each(|d| pass.put(d));
         pass.give(d_state);
         pass.give(scratch);
     }
@@ -168,35 +198,27 @@ struct GruOp {
 impl Op for GruOp {
     fn backward(&self, pass: &mut Backward<'_>, output: Var, gradient: &[f32]) {
         let (rows, hidden) = (pass.rows(self.x_gates), pass.width(self.initial));
-        let inputs = [self.x_gates, self.w_hh, self.b_hh];
-        let mut gradients = inputs.map(|var| pass.gradient(var));
-        let mut spares = [0, 1, 2].map(|i| match &gradients[i] {
-            Some(_) => Vec::new(),
-            None => vec![0.0; pass.rows(inputs[i]) * pass.width(inputs[i])],
-        });
         let mut scratch = pass.scratch(gru_backward_scratch(hidden, rows));
         let mut d_state = pass.scratch(pass.rows(self.initial) * hidden);
         d_state.fill(0.0);
-        {
-            let [d_x, d_w, d_b] = &mut gradients;
-            let [spare_x, spare_w, spare_b] = &mut spares;
-            gru_backward(
-                pass.machine(),
-                hidden,
-                &self.sequences,
-                d_x.as_mut().map_or(spare_x, |d| d.values()),
-                d_w.as_mut().map_or(spare_w, |d| d.values()),
-                d_b.as_mut().map_or(spare_b, |d| d.values()),
-                &mut d_state,
-                gradient,
-                pass.value(output),
-                &pass.value(self.saved)[pass.rows(self.initial) * hidden..],
-                pass.value(self.w_hh),
-                pass.value(self.initial),
-                &mut scratch,
-            );
-        }
-        gradients.into_iter().flatten().for_each(|d| pass.put(d));
+        let mut targets = [self.x_gates, self.w_hh, self.b_hh].map(|var| Target::new(pass, var));
+        let [d_x, d_w, d_b] = targets.each_mut().map(Target::values);
+        gru_backward(
+            pass.machine(),
+            hidden,
+            &self.sequences,
+            d_x,
+            d_w,
+            d_b,
+            &mut d_state,
+            gradient,
+            pass.value(output),
+            &pass.value(self.saved)[pass.rows(self.initial) * hidden..],
+            pass.value(self.w_hh),
+            pass.value(self.initial),
+            &mut scratch,
+        );
+        targets.into_iter().for_each(|target| target.put(pass));
         pass.give(d_state);
         pass.give(scratch);
     }
