@@ -11,8 +11,21 @@ use crate::simd::{Kernel, MAX_LANES, Simd};
 use crate::vector::{load, store};
 use std::ops::Range;
 
-/// Rows of values that weighted sums stay in registers for: as many as leave the first-level cache room for the sums.
-const BLOCK: usize = 32;
+/// Bytes of keys that pass by all queries, and of values that weighted sums stay in registers for: as much as leaves the
+/// first-level cache room for the others.
+const BLOCK: usize = 16 << 10;
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Rows of keys between those in use and those asked for.
+const AHEAD: usize = 16;
+
+/// Rows that make a block, a multiple of `unit`.
+const fn block_rows<E>(width: usize, unit: usize) -> usize {
+    let rows = BLOCK / (width * size_of::<E>()) / unit * unit;
+    if rows < unit { unit } else { rows }
+}
 
 /// Scores of every query with every row of `keys`: `scores[i * KEYS + r] = queries[i] . keys[r]`.
 pub(super) struct Score<'a, E> {
@@ -39,38 +52,58 @@ impl<E: Element> Kernel for Score<'_, E> {
 impl<E: Element> Score<'_, E> {
     #[inline(always)]
     fn score<S: Simd, const QUERIES: usize>(&mut self, simd: S) {
-        for key in (0..self.keys.rows()).step_by(S::LANES / QUERIES) {
-            for query in (0..self.queries.len() / self.keys.width()).step_by(QUERIES) {
-                self.block::<S, QUERIES>(simd, query, key);
+        let (width, rows, step) = (self.keys.width(), self.keys.rows(), S::LANES / QUERIES);
+        for start in (0..rows).step_by(block_rows::<E>(width, step)) {
+            let end = (start + block_rows::<E>(width, step)).min(rows);
+            for query in (0..self.queries.len() / width).step_by(QUERIES) {
+                for key in (start..end).step_by(step) {
+                    // The first queries bring the keys; the others find them near.
+                    if query == 0 {
+                        self.block::<S, QUERIES, true>(simd, query, key);
+                    } else {
+                        self.block::<S, QUERIES, false>(simd, query, key);
+                    }
+                }
             }
         }
     }
 
     /// QUERIES queries from `query` on by as many keys from `key` on as make a vector of scores. Beyond the last query and the
-    /// last key these take their places, and what comes of it is dropped.
+    /// last key these take their places, and what comes of it is dropped. With ASK, keys that come later are asked for.
     #[inline(always)]
-    fn block<S: Simd, const QUERIES: usize>(&mut self, simd: S, query: usize, key: usize) {
+    fn block<S: Simd, const QUERIES: usize, const ASK: bool>(&mut self, simd: S, query: usize, key: usize) {
         let (width, count) = (self.keys.width(), self.queries.len() / self.keys.width());
         let keys_of_block = S::LANES / QUERIES;
         let mut queries = [&[][..]; QUERIES];
         for i in 0..QUERIES {
             queries[i] = &self.queries[(query + i).min(count - 1) * width..][..width];
         }
-        let mut keys = [&[][..]; MAX_LANES];
+        let (last, stride) = (self.keys.rows() - 1 - key, self.keys.stride());
+        let first = self.keys.rows_from(key..self.keys.rows()).as_ptr();
+        let mut keys = [first; MAX_LANES];
         for r in 0..keys_of_block {
-            keys[r] = self.keys.row((key + r).min(self.keys.rows() - 1));
+            keys[r] = first.wrapping_add(r.min(last) * stride);
         }
         let mut sums = [simd.splat(0.0); MAX_LANES];
         let whole = width / S::LANES * S::LANES;
+        // With each step some lines of one row, so that the steps of a block together ask for a whole block.
+        let lines = (keys_of_block * S::LANES * size_of::<E>()).div_ceil(LINE);
         for k in (0..whole).step_by(S::LANES) {
+            if ASK {
+                let step = k / S::LANES;
+                let ahead = first.wrapping_add((AHEAD + step % keys_of_block) * stride).cast::<u8>();
+                for line in 0..lines {
+                    simd.prefetch(ahead.wrapping_add((step / keys_of_block * lines + line) * LINE).cast());
+                }
+            }
             let mut q = [simd.splat(0.0); QUERIES];
             for i in 0..QUERIES {
                 // SAFETY: `k + LANES <= whole`, which is at most `width`, the length of every query.
                 q[i] = unsafe { simd.load(queries[i].as_ptr().add(k)) };
             }
             for r in 0..keys_of_block {
-                // SAFETY: as above; a key is as wide.
-                let x = unsafe { E::load(simd, keys[r].as_ptr().add(k)) };
+                // SAFETY: as above; each key is one of the rows that are there (`rows_from` checked it), and as wide.
+                let x = unsafe { E::load(simd, keys[r].add(k)) };
                 for i in 0..QUERIES {
                     sums[i * keys_of_block + r] = simd.fma(x, q[i], sums[i * keys_of_block + r]);
                 }
@@ -78,7 +111,8 @@ impl<E: Element> Score<'_, E> {
         }
         if whole < width {
             for r in 0..keys_of_block {
-                let x = E::load_partial(simd, &keys[r][whole..]);
+                // SAFETY: as above; the key has `width` values.
+                let x = E::load_partial(simd, unsafe { std::slice::from_raw_parts(keys[r].add(whole), width - whole) });
                 for i in 0..QUERIES {
                     let q = simd.load_partial(&queries[i][whole..]);
                     sums[i * keys_of_block + r] = simd.fma(x, q, sums[i * keys_of_block + r]);
@@ -117,8 +151,9 @@ impl<E: Element> Kernel for AddWeighted<'_, E> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let rows = self.out.len() / self.out_stride;
-        for start in self.range.clone().step_by(BLOCK) {
-            let block = start..(start + BLOCK).min(self.range.end);
+        let size = block_rows::<E>(self.values.width(), 8);
+        for start in self.range.clone().step_by(size) {
+            let block = start..(start + size).min(self.range.end);
             let mut row = 0;
             while row < rows {
                 // The fewer rows, the more vectors of each, so that no sum waits for itself.
@@ -174,11 +209,17 @@ impl<E: Element> AddWeighted<'_, E> {
             }
         }
         let stride = self.values.stride();
+        let ahead = block_rows::<E>(self.values.width(), 8) * stride;
         let first = self.values.rows_from(block.clone()).as_ptr().wrapping_add(column);
         for r in block.clone() {
             let value = first.wrapping_add((r - block.start) * stride);
             // The same columns a block later: rows are too far apart for hardware to foresee.
-            simd.prefetch(value.wrapping_add(BLOCK * stride).cast());
+            if row == 0 {
+                let ahead = value.wrapping_add(ahead).cast::<u8>();
+                (0..VECTORS * S::LANES * size_of::<E>())
+                    .step_by(LINE)
+                    .for_each(|at| simd.prefetch(ahead.wrapping_add(at).cast()));
+            }
             let mut vectors = [simd.splat(0.0); VECTORS];
             for j in 0..VECTORS {
                 // SAFETY: the rows of the block are all there (`rows_from` checked it), and `columns` are columns of a row.
