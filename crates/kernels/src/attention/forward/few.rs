@@ -181,6 +181,10 @@ impl<E: Element> AddWeighted<'_, E> {
             self.add_columns::<S, ROWS, VECTORS>(simd, row, column, block);
             column += VECTORS * S::LANES;
         }
+        while column + 2 * S::LANES <= width {
+            self.add_columns::<S, ROWS, 2>(simd, row, column, block);
+            column += 2 * S::LANES;
+        }
         while column < width {
             self.add_columns::<S, ROWS, 1>(simd, row, column, block);
             column += S::LANES;
