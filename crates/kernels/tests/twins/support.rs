@@ -1,6 +1,6 @@
 //! Inputs, runs on every machine, and differences.
 
-use crate::check::{ODD, Random, TWO, assert_close, assert_same_bits};
+use crate::check::{ODD, Random, TWO, assert_close_at, assert_same_bits};
 use attendant_kernels::{Inline, Isa, Machine};
 use std::ops::Range;
 
@@ -53,13 +53,13 @@ pub(crate) fn any() -> Machine<'static> {
 }
 
 /// Runs `kernel` on every instruction set, with one and with two threads: the outputs must be the same bits for both, and
-/// within `bound` of what the twin gave.
+/// within `bound` of what the twin gave. Inputs are of order one: an output far below is one value, or two, of terms that cancel.
 pub(crate) fn hold<const N: usize>(what: &str, bound: f64, twin: [Vec<f32>; N], kernel: impl Fn(Machine<'_>) -> [Vec<f32>; N]) {
     for isa in Isa::available() {
         let one = kernel(Machine { isa, executor: &Inline });
         let two = kernel(Machine { isa, executor: &*TWO });
         for (i, twin) in twin.iter().enumerate() {
-            assert_close(&format!("{what}, output {i}, {isa:?}"), &one[i], twin, bound);
+            assert_close_at(&format!("{what}, output {i}, {isa:?}"), &one[i], twin, 0.1, bound);
             assert_same_bits(&format!("{what}, output {i}, {isa:?}, two threads"), &two[i], &one[i]);
         }
     }
