@@ -365,9 +365,17 @@ impl Backward<'_> {
         })
     }
 
-    /// Hands a gradient back.
+    /// Hands a gradient back. An operation whose inputs are the same rows has taken a gradient for each: they add up.
     pub fn put(&mut self, gradient: Gradient) {
-        self.tape.nodes[gradient.var.0].gradient = Some(gradient.buffer);
+        let Gradient { var, buffer, .. } = gradient;
+        match self.tape.nodes[var.0].gradient.take() {
+            None => self.tape.nodes[var.0].gradient = Some(buffer),
+            Some(mut sum) => {
+                elementwise::add_assign(self.machine(), &mut sum, &buffer);
+                self.tape.nodes[var.0].gradient = Some(sum);
+                self.give(buffer);
+            }
+        }
     }
 
     /// Adds `values` to the gradient of `var`.

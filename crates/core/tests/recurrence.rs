@@ -4,7 +4,7 @@
 use attendant_core::kernels::scan::Scan;
 use attendant_core::kernels::selective::SelectiveScan;
 use attendant_core::kernels::{Machine, naive};
-use attendant_core::ops::Selection;
+use attendant_core::ops::{ScanGate, Selection};
 use attendant_core::{Processor, Random, Tape, Var};
 use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -160,4 +160,27 @@ fn selective_scan() {
         tape.backward_with(recurrence.rows, &d_y);
         check_gradients(&tape, vars, want.clone(), constant);
     }
+}
+
+/// One input in three places gets the sum of what three inputs of the same values get.
+#[test]
+fn the_same_rows_in_three_places_get_the_sum_of_three_gradients() {
+    let mut random = random();
+    let scan = Scan { heads: 3, d_k: 5, d_v: 5 };
+    let values = within(&mut random, ROWS * 15, -1.0..1.0);
+    let d_out = within(&mut random, ROWS * 15, -1.0..1.0);
+    let gradients = |apart: bool| {
+        let mut tape = Tape::new(Processor::new(2)).poisoned();
+        let mut vars = [(); 3].map(|()| tape.leaf(ROWS, 15, &values));
+        if !apart {
+            vars = [vars[0]; 3];
+        }
+        let start = tape.constant(3, 75, &[0.0; 225]);
+        let recurrence = tape.gated_scan(vars[0], vars[1], vars[2], ScanGate::None, start, scan, &SEQUENCES);
+        tape.backward_with(recurrence.rows, &d_out);
+        vars.map(|var| tape.gradient(var).expect("a leaf gets a gradient").to_vec())
+    };
+    let [q, k, v] = gradients(true);
+    let sum: Vec<f32> = (0..q.len()).map(|i| q[i] + k[i] + v[i]).collect();
+    assert_close("the sum", &gradients(false)[0], &sum);
 }
