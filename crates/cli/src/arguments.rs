@@ -167,8 +167,8 @@ pub(crate) struct Bench {
     /// Key heads under 32 query heads, of `attention` and `decode`
     #[arg(long, value_delimiter = ',', value_name = "N,...", default_value = "32,8,1")]
     pub(crate) kv: Vec<usize>,
-    /// Widths of a head, of `attention` (`decode` takes the last)
-    #[arg(long, value_delimiter = ',', value_name = "N,...", default_value = "64,128")]
+    /// Widths of a head, of `attention` and `decode` [default: 64,128, or 128]
+    #[arg(long, value_delimiter = ',', value_name = "N,...")]
     pub(crate) widths: Vec<usize>,
     /// Lengths: of the sequence, or of the cache [default: 512,2048, or 8192]
     #[arg(long, value_delimiter = ',', value_name = "N,...")]

@@ -18,17 +18,24 @@ pub struct Parameter {
     pub shape: Vec<usize>,
     /// What it holds before training.
     pub init: Init,
+    /// Whether checkpoints have it under this very name, and not as the weight or bias of what the name says.
+    pub bare: bool,
 }
 
 impl Parameter {
     /// A product `[out, in]`, normal with the usual deviation.
     pub fn product(name: &'static str, outer: usize, inner: usize) -> Parameter {
-        Parameter { name, shape: vec![outer, inner], init: Init::Normal((1.0 / inner as f64).sqrt()) }
+        Parameter { name, shape: vec![outer, inner], init: Init::Normal((1.0 / inner as f64).sqrt()), bare: false }
     }
 
     /// A vector that starts as all the same value.
     pub fn vector(name: &'static str, width: usize, value: f32) -> Parameter {
-        Parameter { name, shape: vec![width], init: Init::Constant(value) }
+        Parameter { name, shape: vec![width], init: Init::Constant(value), bare: false }
+    }
+
+    /// The same, under its very name in checkpoints.
+    pub fn bare(self) -> Parameter {
+        Parameter { bare: true, ..self }
     }
 }
 

@@ -77,10 +77,10 @@ impl Pattern {
     pub fn params(&self, heads: usize) -> Vec<Parameter> {
         let mut params = Vec::new();
         if let Some(Bias::T5 { buckets, .. }) = self.bias {
-            params.push(Parameter { shape: vec![buckets, heads], ..Parameter::product("relative_bias", buckets, heads) });
+            params.push(Parameter { shape: vec![buckets, heads], ..Parameter::product("relative_bias", buckets, heads) }.bare());
         }
         if self.sink {
-            params.push(Parameter::vector("sinks", heads, 0.0));
+            params.push(Parameter::vector("sinks", heads, 0.0).bare());
         }
         params
     }

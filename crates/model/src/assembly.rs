@@ -2,7 +2,7 @@
 
 use crate::plan::{FeedForward, Norm, Plan, Positions};
 use attendant_core::{Error, Random, Result, Tensor};
-use attendant_mech::{Init, Mechanism};
+use attendant_mech::{Init, Mechanism, Parameter};
 use std::sync::Arc;
 
 /// A parameter and its published name.
@@ -130,7 +130,7 @@ impl<E, F: FnMut(&str, &[usize], Init) -> std::result::Result<Tensor, E>> Builde
                 Init::Normal(deviation) if parameter.name == "o_proj" => Init::Normal(deviation * self.residual),
                 init => init,
             };
-            let name = format!("{prefix}.self_attn.{}", published(parameter.name));
+            let name = format!("{prefix}.self_attn.{}", published(&parameter));
             mixer.push((parameter.name, self.add(name, &parameter.shape, init)?));
         }
         let before_feed_forward = self.norm(&format!("{prefix}.post_attention_layernorm"))?;
@@ -145,12 +145,11 @@ impl<E, F: FnMut(&str, &[usize], Init) -> std::result::Result<Tensor, E>> Builde
 }
 
 /// The published name of a mechanism's parameter: biases and weights hang under their product's name.
-fn published(name: &str) -> String {
-    match name {
-        "sinks" | "relative_bias" | "weight_ih" | "weight_hh" | "bias_ih" | "bias_hh" => name.into(),
-        _ => match name.strip_suffix("_bias") {
-            Some(product) => format!("{product}_proj.bias"),
-            None => format!("{name}.weight"),
-        },
+fn published(parameter: &Parameter) -> String {
+    let name = parameter.name;
+    match name.strip_suffix("_bias") {
+        _ if parameter.bare => name.into(),
+        Some(product) => format!("{product}_proj.bias"),
+        None => format!("{name}.weight"),
     }
 }

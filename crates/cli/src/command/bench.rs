@@ -24,14 +24,13 @@ pub(crate) fn run(options: &Bench) -> Done {
     match options.what {
         Benched::Train => return train(&processor, options),
         Benched::Limits => limits::figures(&processor, &mut each),
-        Benched::Attention => attention::figures(&processor, &shapes(options, &[512, 2048]), budget, &mut each),
+        Benched::Attention => attention::figures(&processor, &shapes(options, &[64, 128], &[512, 2048]), budget, &mut each),
         Benched::Decode => {
-            let shapes = shapes(options, &[8192]);
-            let widths = shapes.widths.last().copied().into_iter().collect();
-            decode::figures(&processor, &Shapes { widths, ..shapes }, &dtypes(options), &options.batches, budget, &mut each);
+            let shapes = shapes(options, &[128], &[8192]);
+            decode::figures(&processor, &shapes, &dtypes(options), &options.batches, budget, &mut each);
         }
         Benched::Mla => {
-            let lengths = shapes(options, &[8192]).lengths;
+            let lengths = shapes(options, &[], &[8192]).lengths;
             decode::latent_figures(&processor, &lengths, &dtypes(options), &options.batches, budget, &mut each);
         }
         Benched::Gemm => product::figures(&processor, budget, &mut each),
@@ -60,9 +59,10 @@ fn check(options: &Bench) -> Done {
     Ok(())
 }
 
-fn shapes(options: &Bench, lengths: &[usize]) -> Shapes {
-    let lengths = if options.lengths.is_empty() { lengths.to_vec() } else { options.lengths.clone() };
-    Shapes { kv_heads: options.kv.clone(), widths: options.widths.clone(), lengths }
+/// What is asked for, and the usual widths and lengths where nothing is.
+fn shapes(options: &Bench, widths: &[usize], lengths: &[usize]) -> Shapes {
+    let or = |given: &[usize], usual: &[usize]| if given.is_empty() { usual.to_vec() } else { given.to_vec() };
+    Shapes { kv_heads: options.kv.clone(), widths: or(&options.widths, widths), lengths: or(&options.lengths, lengths) }
 }
 
 fn dtypes(options: &Bench) -> Vec<&'static str> {
@@ -97,19 +97,18 @@ fn line(figure: &Figure, json: bool) -> String {
 }
 
 fn train(processor: &Processor, options: &Bench) -> Done {
-    let TrainingRate { params, tokens, median, minimum, tok_s, gflops } = training_step(processor, options.steps)?;
-    let disturbed = median > 1.15 * minimum;
+    let TrainingRate { params, tokens, step, tok_s, gflops } = training_step(processor, options.steps)?;
+    let (median, minimum, disturbed) = (step.median * 1e3, step.minimum * 1e3, step.disturbed());
     let (threads, isa) = (processor.threads(), processor.isa().name());
     if options.json {
         let line = serde_json::json!({
             "bench": "train", "mode": "f32", "params": params, "threads": threads, "isa": isa,
-            "step_ms": (median * 1e4).round() / 10.0, "min_step_ms": (minimum * 1e4).round() / 10.0,
+            "step_ms": (median * 10.0).round() / 10.0, "min_step_ms": (minimum * 10.0).round() / 10.0,
             "tok_s": tok_s.round(), "gflops": (gflops * 10.0).round() / 10.0, "disturbed": disturbed,
         });
         return print(format!("{line}\n"));
     }
     let note = if disturbed { " (disturbed: median and minimum differ by more than 15%)" } else { "" };
-    let (median, minimum) = (median * 1e3, minimum * 1e3);
     print(format!(
         "one step of {params} parameters on {tokens} tokens, f32, {threads} threads, {isa}\n\
          {median:.0} ms (minimum {minimum:.0}){note}, {tok_s:.0} tokens/s, {gflops:.0} GFLOP/s\n"

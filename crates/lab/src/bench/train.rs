@@ -1,5 +1,6 @@
 //! The training step that frameworks are measured by: a GPT of 10.7 million parameters on 16 sequences of 256 tokens.
 
+use super::Timing;
 use crate::config::TrainingConfig;
 use crate::error::Result;
 use crate::optimizer::Optimizer;
@@ -25,10 +26,8 @@ pub struct TrainingRate {
     pub params: usize,
     /// Tokens of one step.
     pub tokens: usize,
-    /// Seconds of a step, median.
-    pub median: f64,
-    /// Seconds of a step, minimum.
-    pub minimum: f64,
+    /// What a step took.
+    pub step: Timing,
     /// Tokens a second, from the median.
     pub tok_s: f64,
     /// Arithmetic of products and attention, causal half counted, from the median.
@@ -63,17 +62,9 @@ pub fn training_step(processor: &Processor, steps: usize) -> Result<TrainingRate
             seconds.push(start.elapsed().as_secs_f64());
         }
     }
-    seconds.sort_by(f64::total_cmp);
-    let (median, tokens, params) = (seconds[seconds.len() / 2], BATCH * CONTEXT, decoder.parameter_count());
+    let (step, tokens, params) = (Timing::of(seconds), BATCH * CONTEXT, decoder.parameter_count());
     let operations = (6 * params + 6 * LAYERS * CONTEXT * D_MODEL) as f64 * tokens as f64;
-    Ok(TrainingRate {
-        params,
-        tokens,
-        median,
-        minimum: seconds[0],
-        tok_s: tokens as f64 / median,
-        gflops: operations / median / 1e9,
-    })
+    Ok(TrainingRate { params, tokens, step, tok_s: tokens as f64 / step.median, gflops: operations / step.median / 1e9 })
 }
 
 fn plan() -> Plan {

@@ -87,7 +87,7 @@ impl Mechanism for Delta {
         let mut params: Vec<_> = ["q_proj", "k_proj", "v_proj"].map(|name| Parameter::product(name, width, self.d_model)).into();
         params.extend(["a_proj", "b_proj"].map(|name| Parameter::product(name, self.heads, self.d_model)));
         // Together a decay of about 0.95 a row to begin with.
-        params.push(Parameter::vector("A_log", self.heads, 0.0));
+        params.push(Parameter::vector("A_log", self.heads, 0.0).bare());
         params.push(Parameter::vector("dt_bias", self.heads, -3.0));
         params.push(Parameter::product("o_proj", self.d_model, width));
         params
