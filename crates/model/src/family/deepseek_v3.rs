@@ -39,9 +39,12 @@ fn interleaved() -> bool {
 impl DeepseekV3 {
     /// The configuration of a plan, if it is a dense DeepSeek V3.
     pub(super) fn describe(plan: &Plan) -> Option<DeepseekV3> {
-        let Mla { d_model: _, heads, r_kv, r_q, d_nope, d_rope, d_v, base, pairs, eps } = every_layer(plan, "mla")?;
+        let layer: Mla = every_layer(plan, "mla")?;
+        let Mla { d_model, heads, r_kv, r_q, d_nope, d_rope, d_v, base, pairs, .. } = layer;
         let shared = Shared::describe(plan, heads, base)?;
-        (eps == LATENT_EPS).then(|| DeepseekV3 {
+        let widths = [d_nope, d_rope, d_v];
+        let plain = layer == Mla { r_q, base, pairs, eps: LATENT_EPS, ..Mla::plain(d_model, heads, r_kv, widths) };
+        plain.then(|| DeepseekV3 {
             architectures: vec!["DeepseekV3ForCausalLM".into()],
             model_type: "deepseek_v3".into(),
             num_key_value_heads: Some(heads),
@@ -67,16 +70,16 @@ impl DeepseekV3 {
         let kv_heads = self.num_key_value_heads.unwrap_or(heads);
         require(kv_heads == heads, "num_key_value_heads", || format!("got {kv_heads}, wanted the {heads} query heads"))?;
         let layer = Mla {
-            d_model: self.shared.hidden_size,
-            heads,
-            r_kv: self.kv_lora_rank,
             r_q: self.q_lora_rank,
-            d_nope: self.qk_nope_head_dim,
-            d_rope: self.qk_rope_head_dim,
-            d_v: self.v_head_dim,
             base: self.shared.base()?,
             pairs: if self.rope_interleave { Pairs::Adjacent } else { Pairs::Halves },
             eps: LATENT_EPS,
+            ..Mla::plain(
+                self.shared.hidden_size,
+                heads,
+                self.kv_lora_rank,
+                [self.qk_nope_head_dim, self.qk_rope_head_dim, self.v_head_dim],
+            )
         };
         self.shared.plan(tagged("mla", &layer)?)
     }

@@ -4,9 +4,8 @@
 use super::{Shared, every_layer, tagged};
 use crate::plan::Plan;
 use attendant_core::{Result, error::require};
+use attendant_mech::Rotary;
 use attendant_mech::mechanisms::gqa::Gqa;
-use attendant_mech::rotary::Pairs;
-use attendant_mech::{Pattern, Rotary};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,9 +24,11 @@ pub(super) struct Llama {
 impl Llama {
     /// The configuration of a plan, if it is a Llama.
     pub(super) fn describe(plan: &Plan) -> Option<Llama> {
-        let Gqa { d_model, heads, kv_heads, d_head, rotary, qk_norm, bias, pattern } = every_layer(plan, "gqa")?;
-        let Rotary { width, base, pairs } = rotary?;
-        let plain = qk_norm.is_none() && !bias && pattern == Pattern::default() && width == d_head && pairs == Pairs::Halves;
+        let layer: Gqa = every_layer(plan, "gqa")?;
+        let Gqa { d_model, heads, kv_heads, d_head, .. } = layer;
+        let base = layer.rotary.as_ref()?.base;
+        let rotary = Some(Rotary { base, ..Rotary::new(d_head) });
+        let plain = layer == Gqa { rotary, ..Gqa::plain(d_model, heads, kv_heads, d_head) };
         // transformers refuses other widths, though with head_dim nothing depends on it.
         let divides = d_model.is_multiple_of(heads);
         let shared = Shared::describe(plan, heads, base)?;
@@ -47,10 +48,9 @@ impl Llama {
         let (d_model, heads) = (self.shared.hidden_size, self.shared.num_attention_heads);
         require(heads > 0, "num_attention_heads", || "got 0, wanted at least 1".into())?;
         let d_head = self.head_dim.unwrap_or(d_model / heads);
-        let rotary = Some(Rotary { width: d_head, base: self.shared.base()?, pairs: Pairs::Halves });
+        let rotary = Some(Rotary { base: self.shared.base()?, ..Rotary::new(d_head) });
         let kv_heads = self.num_key_value_heads.unwrap_or(heads);
-        let pattern = Pattern::default();
-        let layer = Gqa { d_model, heads, kv_heads, d_head, rotary, qk_norm: None, bias: false, pattern };
+        let layer = Gqa { rotary, ..Gqa::plain(d_model, heads, kv_heads, d_head) };
         self.shared.plan(tagged("gqa", &layer)?)
     }
 }
