@@ -21,8 +21,6 @@ pub(crate) enum Step {
     Reshaped,
     /// Tensors that end in `.0`, `.1` and so on instead, one after the other; so many.
     Joined(usize),
-    /// The same value everywhere, whatever the checkpoint holds.
-    Constant(f32),
 }
 
 /// Rows `first .. first + count`.
@@ -133,11 +131,6 @@ impl Source<'_> {
     /// # Errors
     /// If the tensor is missing or unreadable, or does not give this shape.
     pub(crate) fn read(&self, weights: &Weights, shape: &[usize]) -> Result<Tensor, String> {
-        if let Some(Step::Constant(value)) = self.steps.last() {
-            let mut tensor = Tensor::zeros(shape);
-            tensor.data_mut().fill(*value);
-            return Ok(tensor);
-        }
         let mut values = self.values(weights, shape)?;
         for step in &self.steps {
             values = values.after(step, self.expert, shape)?;
@@ -184,7 +177,7 @@ impl Values {
                 let data = (0..data.len()).map(|i| data[i % first * width + i / first]).collect();
                 Ok(Values { shape: vec![width, first], data })
             }
-            Step::Transposed | Step::Joined(_) | Step::Constant(_) => Ok(Values { shape, data }),
+            Step::Transposed | Step::Joined(_) => Ok(Values { shape, data }),
             Step::Expert if expert < first && shape.len() > 1 => {
                 Ok(Values { shape: rest.to_vec(), data: data[expert * width..(expert + 1) * width].to_vec() })
             }
