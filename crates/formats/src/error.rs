@@ -22,7 +22,7 @@ pub struct Refusal {
 impl Refusal {
     /// Refuses `field`; `why` says what was wanted and got. Names from a file go through [`quoted`].
     pub fn new(field: impl Display, why: impl Display) -> Refusal {
-        Refusal { field: OneLine::of(field), offset: None, why: OneLine::of(why) }
+        Refusal { field: one_line(field), offset: None, why: one_line(why) }
     }
 
     /// Says at which byte of the file the trouble begins.
@@ -87,7 +87,15 @@ impl Error {
 
 /// A path as it was given, without the line breaks and colours that the name of a downloaded file may hold.
 fn shown(path: &Path) -> String {
-    OneLine::of(path.display())
+    one_line(path.display())
+}
+
+/// Text on one line, of bounded length, with everything escaped that would leave the line or colour the terminal.
+pub(crate) fn one_line(text: impl Display) -> String {
+    let mut line = OneLine::default();
+    // Writing stops with an error where the line is full; what stands is then cut, which is what is wanted.
+    let full = write!(line, "{text}").is_err();
+    line.text + if full { "…" } else { "" }
 }
 
 /// A name from a file in quotes, escaped and cut to a length that can be printed.
@@ -103,20 +111,10 @@ pub fn quoted(name: &str) -> impl Display + '_ {
     Quoted(name)
 }
 
-/// Takes text in, escapes what would leave the line or colour the terminal, and drops what is too long.
 #[derive(Default)]
 struct OneLine {
     text: String,
     characters: usize,
-}
-
-impl OneLine {
-    fn of(text: impl Display) -> String {
-        let mut line = OneLine::default();
-        // Writing stops with an error where the line is full; what stands is then cut, which is what is wanted.
-        let full = write!(line, "{text}").is_err();
-        line.text + if full { "…" } else { "" }
-    }
 }
 
 impl Write for OneLine {

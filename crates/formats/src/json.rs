@@ -33,31 +33,39 @@ const ENTRY: usize = 3 * (size_of::<String>() + 2 * size_of::<usize>());
 /// If it is not JSON, names a key twice, or exceeds a limit: with the byte where the trouble begins.
 pub fn parse(text: &[u8], limits: Limits) -> Result<Value> {
     let budget = Budget::new(limits.memory);
-    read(text, limits.bytes, Tree { budget: &budget, depth: limits.depth.min(100) })
+    read("JSON", 0, text, limits.bytes, Tree::new(&budget, limits.depth))
 }
 
-/// Reads a document of at most `longest` bytes into what the seed makes of it.
+/// Reads a document of at most `longest` bytes, which begins at byte `start` of a file, into what the seed makes of it.
 ///
 /// # Errors
 /// As [`parse`], and what the seed refuses.
-pub(crate) fn read<'a, S: DeserializeSeed<'a>>(text: &'a [u8], longest: usize, seed: S) -> Result<S::Value> {
+pub(crate) fn read<'a, S: DeserializeSeed<'a>>(
+    field: &str,
+    start: usize,
+    text: &'a [u8],
+    longest: usize,
+    seed: S,
+) -> Result<S::Value> {
     if text.len() > longest {
-        return Err(Refusal::new("JSON", format_args!("wanted at most {longest} bytes, got {}", text.len())));
+        return Err(Refusal::new(field, format_args!("wanted at most {longest} bytes, got {}", text.len())));
     }
     let mut reader = serde_json::Deserializer::from_slice(text);
     let value = seed.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
-    value.map_err(|why| refusal(text, &why))
+    value.map_err(|why| {
+        let message = why.to_string();
+        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+        Refusal::new(field, message).at(start + offset(text, &why))
+    })
 }
 
-/// serde_json counts lines and columns; whoever mends a file of one line wants bytes.
-fn refusal(text: &[u8], why: &serde_json::Error) -> Refusal {
+/// Where reading stopped. serde_json counts lines and columns; whoever mends a file of one line wants bytes.
+fn offset(text: &[u8], why: &serde_json::Error) -> usize {
     let line_start = match why.line() {
         0 | 1 => 0,
         line => text.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(line - 2).map_or(0, |(at, _)| at + 1),
     };
-    let message = why.to_string();
-    let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
-    Refusal::new("JSON", message).at((line_start + why.column().saturating_sub(1)).min(text.len()))
+    (line_start + why.column().saturating_sub(1)).min(text.len())
 }
 
 /// The memory that is left for what a document makes.
@@ -81,12 +89,17 @@ impl Budget {
 
 /// Makes a [`Value`], `depth` levels of nesting at most.
 #[derive(Clone, Copy)]
-struct Tree<'b> {
+pub(crate) struct Tree<'b> {
     budget: &'b Budget,
     depth: usize,
 }
 
-impl Tree<'_> {
+impl<'b> Tree<'b> {
+    pub(crate) fn new(budget: &'b Budget, depth: usize) -> Tree<'b> {
+        // Each level is a call; serde_json itself stops at 128.
+        Tree { budget, depth: depth.min(100) }
+    }
+
     fn inside<E: serde::de::Error>(self) -> Result<Self, E> {
         let depth = self.depth.checked_sub(1).ok_or_else(|| E::custom("nested too deep"))?;
         Ok(Tree { depth, ..self })

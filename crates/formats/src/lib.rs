@@ -5,7 +5,22 @@
 
 #![deny(unsafe_code)]
 
+pub mod config;
+pub mod dtype;
 pub mod error;
+pub mod generation;
+pub mod gguf;
 pub mod json;
+pub mod mapping;
+pub mod safetensors;
+pub mod shards;
+pub mod tensor;
+pub mod weights;
 
+pub use config::{Config, Field, Fields};
+pub use dtype::Dtype;
 pub use error::{Error, Refusal, Result, quoted};
+pub use generation::GenerationConfig;
+pub use mapping::{Access, FileBytes};
+pub use tensor::{TensorInfo, TensorView, Tensors};
+pub use weights::{Metadata, Weights};
