@@ -8,6 +8,7 @@ mod hostile;
 mod mutation;
 mod safetensors;
 mod shards;
+mod sound;
 mod valid;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
