@@ -240,7 +240,15 @@ impl<'a> Context<'a> {
             let probs = self.tape.attention_probs(q, keys, spec, &spans);
             observer.maps.extend(scattered(memory, spec.heads, chosen, &probs));
         }
-        self.tape.attention(q, keys, keys, spec, &spans)
+        let values = if self.tape.recording() { self.prefixes(gathered, spec) } else { gathered };
+        self.tape.attention(q, keys, Keys { past: &[], new: values }, spec, &spans)
+    }
+
+    /// The first `d_v` values of every key head, as rows of their own: going backward needs them packed.
+    fn prefixes(&mut self, keys: Var, spec: &Softmax) -> Var {
+        let heads = self.tape.reshape(keys, self.tape.width(keys) / spec.kv_heads);
+        let heads = self.tape.columns(heads, 0..spec.d_v);
+        self.tape.reshape(heads, spec.kv_heads * spec.d_v)
     }
 
     /// The distances `k_pos - q_pos` that a memory needs a bias for: the smallest, and how many.
