@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 /// The floor of every crate of the workspace but `xtask`, which stands outside. A crate uses lower floors only.
 const FLOORS: &[(&str, u32)] = &[
     ("attendant-kernels", 0),
+    ("attendant-formats", 0),
     ("attendant-core", 1),
     ("attendant-state", 2),
     ("attendant-mech", 3),

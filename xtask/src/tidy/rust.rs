@@ -7,19 +7,31 @@ use std::fmt;
 
 const MAX_LINES: usize = 800;
 const UNSAFE_CRATE: &str = "crates/kernels/";
+/// The one module elsewhere. Its crate denies what the others forbid, since a module cannot allow what is forbidden.
+const UNSAFE_MODULE: &str = "crates/formats/src/mapping";
+const UNSAFE_MODULE_CRATE: &str = "crates/formats/";
 
 /// Other crates forbid it in the root file, where the compiler holds them to it; test programs are crates of their own, so they are read.
 pub(super) fn unsafe_forbidden(tree: &Tree) -> Vec<Breach> {
+    let wanted = |root: &str| match root.starts_with(UNSAFE_MODULE_CRATE) {
+        true => "#![deny(unsafe_code)]",
+        false => "#![forbid(unsafe_code)]",
+    };
     let roots = tree.members().flat_map(|package| &package.roots).filter(|root| !root.starts_with(UNSAFE_CRATE));
-    let open = roots.filter(|root| !code(tree.text(root)).contains("#![forbid(unsafe_code)]"));
-    let mut breaches: Vec<_> = open.map(|root| Breach::new(root, "has no #![forbid(unsafe_code)]")).collect();
-    for (path, text) in tree.rust().filter(|(path, _)| !path.starts_with(UNSAFE_CRATE)) {
+    let open = roots.filter(|root| !code(tree.text(root)).contains(wanted(root)));
+    let mut breaches: Vec<_> = open.map(|root| Breach::new(root, format_args!("has no {}", wanted(root)))).collect();
+    for (path, text) in tree.rust().filter(|(path, _)| !may_be_unsafe(path)) {
         let code = code(text);
         if has_word(&code, "unsafe") {
             breaches.push(Breach::new(path, "has unsafe code"));
         }
     }
     breaches
+}
+
+fn may_be_unsafe(path: &str) -> bool {
+    let in_module = path.strip_prefix(UNSAFE_MODULE).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'));
+    in_module || path.starts_with(UNSAFE_CRATE)
 }
 
 pub(super) fn length(tree: &Tree) -> Vec<Breach> {
@@ -91,6 +103,22 @@ mod tests {
         let roots = ["crates/kernels/src/lib.rs", "crates/core/src/lib.rs", "crates/mech/src/lib.rs"];
         all.packages = vec![Package { member: true, roots: roots.map(str::to_owned).to_vec(), ..Package::default() }];
         assert_eq!(places(unsafe_forbidden, &all), ["crates/mech/src/lib.rs", "crates/mech/tests/t.rs"]);
+    }
+
+    #[test]
+    fn unsafe_code_is_for_one_module_elsewhere() {
+        let root = "crates/formats/src/lib.rs";
+        let mut all = tree(&[
+            (root, "#![deny(unsafe_code)]"),
+            ("crates/formats/src/mapping.rs", "unsafe {}"),
+            ("crates/formats/src/mapping/watch.rs", "unsafe {}"),
+            ("crates/formats/src/mappings.rs", "unsafe {}"),
+            ("crates/formats/tests/t.rs", "unsafe {}"),
+        ]);
+        all.packages = vec![Package { member: true, roots: vec![root.into()], ..Package::default() }];
+        assert_eq!(places(unsafe_forbidden, &all), ["crates/formats/src/mappings.rs", "crates/formats/tests/t.rs"]);
+        all.files.insert(root.into(), Some("mod mapping;".into()));
+        assert_eq!(unsafe_forbidden(&all)[0], Breach::new(root, "has no #![deny(unsafe_code)]"));
     }
 
     #[test]

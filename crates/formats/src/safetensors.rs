@@ -1,0 +1,244 @@
+//! safetensors: eight bytes that say how long the header is, a header in JSON, and the data.
+
+use crate::dtype::Dtype;
+use crate::error::{Refusal, Result, quoted};
+use crate::json;
+use crate::tensor::{Gaps, MAX_RANK, MAX_TENSORS, TensorInfo, Tensors, check_layout, check_name, elements};
+use serde::de::{self, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+
+/// The longest header, in bytes.
+pub const MAX_HEADER: usize = 16 << 20;
+/// The most entries of `__metadata__`.
+pub const MAX_METADATA: usize = 4096;
+
+const LENGTH: usize = size_of::<u64>();
+const METADATA: &str = "__metadata__";
+
+/// What the header of a file says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct SafeTensors {
+    /// What the writer noted.
+    pub metadata: BTreeMap<String, String>,
+    /// The tensors; their ranges are of the whole file.
+    pub tensors: Tensors,
+}
+
+/// Reads the header of a file, and checks that its data is what the header says: each byte of it belongs to one tensor.
+///
+/// # Errors
+/// If anything is not as the format and the caps of this crate want it.
+pub fn parse(file: &[u8]) -> Result<SafeTensors> {
+    let header = header(file)?;
+    let data = header.end..file.len();
+    let text = &file[header.clone()];
+    // A header of spaces, or a list, is JSON too, and means nothing.
+    if text.first() != Some(&b'{') {
+        return Err(Refusal::new("header", "wanted it to begin with \"{\"").at(header.start));
+    }
+    let parsed = json::read("header", header.start, text, MAX_HEADER, HeaderVisitor { data: data.clone() })?;
+    check_layout(&parsed.tensors, data, Gaps::Refused)?;
+    Ok(parsed)
+}
+
+/// Where the header lies.
+fn header(file: &[u8]) -> Result<Range<usize>> {
+    let refuse = |why: String| Refusal::new("header length", why).at(0);
+    let length = file.first_chunk().ok_or_else(|| refuse(format!("wanted {LENGTH} bytes, got {}", file.len())))?;
+    let (length, room) = (u64::from_le_bytes(*length), file.len() - LENGTH);
+    if length > MAX_HEADER as u64 {
+        return Err(refuse(format!("wanted at most {MAX_HEADER} bytes, got {length}")));
+    }
+    if length > room as u64 {
+        return Err(refuse(format!("wanted at most the {room} bytes that follow, got {length}")));
+    }
+    Ok(LENGTH..LENGTH + length as usize)
+}
+
+/// Reads the object of all tensors.
+struct HeaderVisitor {
+    data: Range<usize>,
+}
+
+impl<'de> de::DeserializeSeed<'de> for HeaderVisitor {
+    type Value = SafeTensors;
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<SafeTensors, D::Error> {
+        reader.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for HeaderVisitor {
+    type Value = SafeTensors;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<SafeTensors, A::Error> {
+        let mut header = SafeTensors::default();
+        let mut metadata = None;
+        while let Some(name) = entries.next_key::<String>()? {
+            if name == METADATA {
+                if metadata.is_some() {
+                    return Err(A::Error::custom(format_args!("key \"{METADATA}\" occurs twice")));
+                }
+                metadata = Some(entries.next_value::<Metadata>()?.0);
+                continue;
+            }
+            check_name(&name).map_err(|why| A::Error::custom(format_args!("name of a tensor: {why}")))?;
+            if header.tensors.contains_key(&name) {
+                return Err(A::Error::custom(format_args!("tensor {} occurs twice", quoted(&name))));
+            }
+            if header.tensors.len() == MAX_TENSORS {
+                return Err(A::Error::custom(format_args!("wanted at most {MAX_TENSORS} tensors")));
+            }
+            let Entry { dtype, shape, offsets } = entries.next_value()?;
+            let refuse = |(field, why)| A::Error::custom(format_args!("tensor {}: {field}: {why}", quoted(&name)));
+            let range = range(dtype, &shape.0, offsets, &self.data).map_err(refuse)?;
+            header.tensors.insert(name, TensorInfo { dtype, shape: shape.0, range });
+        }
+        header.metadata = metadata.unwrap_or_default();
+        Ok(header)
+    }
+}
+
+/// The bytes of a tensor in the file, or the field that is wrong and why.
+fn range(
+    dtype: Dtype,
+    shape: &[usize],
+    [start, end]: [u64; 2],
+    data: &Range<usize>,
+) -> Result<Range<usize>, (&'static str, String)> {
+    let count = elements(shape).map_err(|why| ("shape", why))?;
+    let bytes =
+        dtype.bytes(count).ok_or_else(|| ("shape", format!("{count} elements of {dtype} are no whole number of bytes")))?;
+    if start > end || end > data.len() as u64 {
+        let why = format!("wanted a range within the {} bytes of data, got [{start}, {end}]", data.len());
+        return Err(("data_offsets", why));
+    }
+    if end - start != bytes as u64 {
+        let why = format!("wanted {bytes} bytes for {shape:?} of {dtype}, got the {} of [{start}, {end}]", end - start);
+        return Err(("data_offsets", why));
+    }
+    Ok(data.start + start as usize..data.start + end as usize)
+}
+
+/// The three fields of a tensor.
+struct Entry {
+    dtype: Dtype,
+    shape: Shape,
+    offsets: [u64; 2],
+}
+
+impl<'de> de::Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Entry, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Entry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with dtype, shape and data_offsets")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Entry, A::Error> {
+                let (mut dtype, mut shape, mut offsets) = (None, None, None);
+                while let Some(field) = entries.next_key::<String>()? {
+                    let twice = match field.as_str() {
+                        "dtype" => dtype.replace(entries.next_value::<Name>()?.0).is_some(),
+                        "shape" => shape.replace(entries.next_value::<Shape>()?).is_some(),
+                        "data_offsets" => offsets.replace(entries.next_value::<[u64; 2]>()?).is_some(),
+                        other => {
+                            return Err(A::Error::custom(format_args!(
+                                "wanted dtype, shape and data_offsets, got {}",
+                                quoted(other)
+                            )));
+                        }
+                    };
+                    if twice {
+                        return Err(A::Error::custom(format_args!("key {} occurs twice", quoted(&field))));
+                    }
+                }
+                let missing = A::Error::missing_field;
+                Ok(Entry {
+                    dtype: dtype.ok_or_else(|| missing("dtype"))?,
+                    shape: shape.ok_or_else(|| missing("shape"))?,
+                    offsets: offsets.ok_or_else(|| missing("data_offsets"))?,
+                })
+            }
+        }
+        reader.deserialize_map(Fields)
+    }
+}
+
+/// A type by its name.
+struct Name(Dtype);
+
+impl<'de> de::Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Name, D::Error> {
+        let name = String::deserialize(reader)?;
+        let known = Dtype::from_safetensors(&name).map(Name);
+        known.ok_or_else(|| D::Error::custom(format_args!("dtype: wanted a known type, got {}", quoted(&name))))
+    }
+}
+
+/// Extents, of which no more are read than a tensor may have.
+struct Shape(Vec<usize>);
+
+impl<'de> de::Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Shape, D::Error> {
+        struct Extents;
+        impl<'de> Visitor<'de> for Extents {
+            type Value = Shape;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of extents")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Shape, A::Error> {
+                let mut shape = Vec::new();
+                while let Some(extent) = items.next_element::<usize>()? {
+                    if shape.len() == MAX_RANK {
+                        return Err(A::Error::custom(format_args!("shape: wanted at most {MAX_RANK} dimensions")));
+                    }
+                    shape.push(extent);
+                }
+                Ok(Shape(shape))
+            }
+        }
+        reader.deserialize_seq(Extents)
+    }
+}
+
+/// What the writer noted: text by text.
+struct Metadata(BTreeMap<String, String>);
+
+impl<'de> de::Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Metadata, D::Error> {
+        struct Notes;
+        impl<'de> Visitor<'de> for Notes {
+            type Value = Metadata;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Metadata, A::Error> {
+                let mut notes = BTreeMap::new();
+                while let Some(key) = entries.next_key::<String>()? {
+                    if notes.contains_key(&key) {
+                        return Err(A::Error::custom(format_args!("key {} occurs twice", quoted(&key))));
+                    }
+                    if notes.len() == MAX_METADATA {
+                        return Err(A::Error::custom(format_args!("{METADATA}: wanted at most {MAX_METADATA} entries")));
+                    }
+                    notes.insert(key, entries.next_value()?);
+                }
+                Ok(Metadata(notes))
+            }
+        }
+        reader.deserialize_map(Notes)
+    }
+}
