@@ -141,6 +141,8 @@ pub(crate) enum CacheType {
     F16,
     /// 1 byte, and a scale for each head of each token
     Int8,
+    /// 4 bits a value, and 2 bytes for each 32 of a head
+    Int4,
 }
 
 #[derive(Args)]
@@ -177,7 +179,7 @@ pub(crate) struct Bench {
     #[arg(long, value_delimiter = ',', value_name = "N,...", default_value = "1")]
     pub(crate) batches: Vec<usize>,
     /// Types of the cache
-    #[arg(long, value_delimiter = ',', value_name = "TYPE,...", default_value = "f32,bf16,f16,int8")]
+    #[arg(long, value_delimiter = ',', value_name = "TYPE,...", default_value = "f32,bf16,f16,int8,int4")]
     pub(crate) dtypes: Vec<String>,
     /// Seconds of measuring for each figure
     #[arg(long, value_name = "SECONDS", default_value_t = 0.5)]
