@@ -203,6 +203,8 @@ pub(crate) enum Benched {
     Mla,
     /// Matrix products
     Gemm,
+    /// Recurrent scans, forward and with their backward, beside plain loops
+    Scan,
 }
 
 #[derive(Args)]
