@@ -4,7 +4,7 @@ mod moment;
 mod run_folder;
 
 use crate::flags::Flags;
-use crate::{cargo, root};
+use crate::{cargo, target_folder};
 use moment::{Moment, Random};
 use run_folder::RunFolder;
 use std::collections::BTreeMap;
@@ -90,12 +90,6 @@ pub(crate) fn run(mut flags: Flags) -> Result<(), String> {
     let falls = trial(&trainer, &Trial { config, folder: target.join("kill"), runs, kills, seed })?;
     println!("kill: seed {seed}: {falls}; every final checkpoint equals the uninterrupted one, byte for byte");
     Ok(())
-}
-
-fn target_folder() -> Result<PathBuf, String> {
-    let output = cargo().args(["metadata", "--format-version", "1", "--no-deps"]).output().map_err(|e| format!("cargo: {e}"))?;
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(|e| format!("cargo metadata: {e}"))?;
-    metadata["target_directory"].as_str().map(|folder| root().join(folder)).ok_or("cargo metadata: no target_directory".into())
 }
 
 fn trial(trainer: &Trainer, trial: &Trial) -> Result<Falls, String> {

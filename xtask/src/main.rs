@@ -1,6 +1,7 @@
 //! `cargo x`: the repository's own chores. Depends on no crate of the workspace, so that a chore runs while the product does not compile.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod ci;
 mod docs;
 mod emulate;
@@ -19,6 +20,9 @@ use std::sync::OnceLock;
 const USAGE: &str = "\
 usage: cargo x CHORE
 
+  bench [--against REVISION] [--peer COMMAND]... [--rounds N] -- WORD...
+                          `attendant bench WORD...` of this tree, of another revision and of other programs, in turn, as a table of
+                          medians and ratios; a COMMAND goes to the shell and prints lines as `attendant bench --json` does
   ci [--only STEP]...     everything a change must pass, cheapest first; steps: fmt tidy clippy docs test exam generated
   tidy                    the rules of the house that no compiler checks
   docs [--check]          write the generated parts of the documents, or only say which are out of date
@@ -35,6 +39,7 @@ fn main() -> ExitCode {
     let chore = words.next().unwrap_or_default();
     let flags = Flags::new(words);
     let result = match chore.as_str() {
+        "bench" => bench::run(flags),
         "ci" => ci::run(flags),
         "tidy" => flags.finish().and_then(|()| tidy::run()),
         "docs" => docs::run(flags),
@@ -71,4 +76,14 @@ fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root()).env_remove("ATTENDANT_ISA");
     command
+}
+
+/// Where cargo builds the workspace.
+///
+/// # Errors
+/// If cargo does not say.
+fn target_folder() -> Result<PathBuf, String> {
+    let output = cargo().args(["metadata", "--format-version", "1", "--no-deps"]).output().map_err(|e| format!("cargo: {e}"))?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(|e| format!("cargo metadata: {e}"))?;
+    metadata["target_directory"].as_str().map(|folder| root().join(folder)).ok_or("cargo metadata: no target_directory".into())
 }

@@ -165,6 +165,8 @@ pub(crate) enum CacheType {
     F16,
     /// 1 byte, and a scale for each head of each token
     Int8,
+    /// 4 bits a value, and 2 bytes for each 32 of a head
+    Int4,
 }
 
 #[derive(Args)]
@@ -201,7 +203,7 @@ pub(crate) struct Bench {
     #[arg(long, value_delimiter = ',', value_name = "N,...", default_value = "1")]
     pub(crate) batches: Vec<usize>,
     /// Types of the cache
-    #[arg(long, value_delimiter = ',', value_name = "TYPE,...", default_value = "f32,bf16,f16,int8")]
+    #[arg(long, value_delimiter = ',', value_name = "TYPE,...", default_value = "f32,bf16,f16,int8,int4")]
     pub(crate) dtypes: Vec<String>,
     /// Seconds of measuring for each figure
     #[arg(long, value_name = "SECONDS", default_value_t = 0.5)]
@@ -225,6 +227,8 @@ pub(crate) enum Benched {
     Mla,
     /// Matrix products
     Gemm,
+    /// Recurrent scans, forward and with their backward, beside plain loops
+    Scan,
 }
 
 #[derive(Args)]

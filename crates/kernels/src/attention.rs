@@ -10,6 +10,7 @@ mod softmax;
 pub use backward::{backward, backward_scratch};
 pub use forward::{Statistics, forward, forward_scratch, statistics, statistics_scratch};
 
+use crate::int4::Int4;
 use half::{bf16, f16};
 use std::ops::Range;
 
@@ -120,6 +121,8 @@ pub enum Cells<'a> {
         /// Distance between the scales of heads.
         scale_stride: usize,
     },
+    /// 4 bits each, and 2 bytes for the step of each group; a head of a row begins a group.
+    Int4(&'a [Int4]),
 }
 
 /// Rows of one sequence at consecutive positions, in place: head `g` of row `r` begins at `g * head_stride + r * row_stride`.
@@ -131,9 +134,9 @@ pub struct Run<'a> {
     pub rows: usize,
     /// Where they lie.
     pub data: Cells<'a>,
-    /// Distance between rows, in values.
+    /// Distance between rows, in what the data are a slice of.
     pub row_stride: usize,
-    /// Distance between the heads of one row, in values.
+    /// Distance between the heads of one row, in the same.
     pub head_stride: usize,
 }
 
@@ -153,6 +156,7 @@ impl Run<'_> {
                 let scale = scales[head * scale_stride + row];
                 values[cells].iter().map(|&x| f32::from(x) * scale).collect()
             }
+            Cells::Int4(groups) => (0..width).map(|i| groups[start + i / Int4::VALUES].value(i % Int4::VALUES)).collect(),
         }
     }
 }

@@ -1,64 +1,109 @@
 //! Types that rows are stored in, each widened to f32 in a register on its way into a product.
 
+use crate::int4::Int4;
 use crate::simd::{MAX_LANES, Simd};
 use half::{bf16, f16};
 
-/// A type that a vector of f32 can be loaded from.
-pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
-    /// # Safety
-    /// `p` must be valid for reading `LANES` values; no alignment beyond the type's is needed.
-    unsafe fn load<S: Simd>(simd: S, p: *const Self) -> S::V;
+/// A type whose rows vectors of f32 can be loaded from.
+pub(crate) trait Element: Copy + Send + Sync + 'static {
+    /// Values of a row that one of these holds, a multiple of every number of lanes if not 1.
+    const VALUES: usize = 1;
 
-    /// As [`Element::load`], of `LANES` or fewer values; missing lanes are 0.
-    #[inline(always)]
-    fn load_partial<S: Simd>(simd: S, x: &[Self]) -> S::V {
-        let mut lanes = [Self::default(); MAX_LANES];
-        lanes[..x.len()].copy_from_slice(x);
-        // SAFETY: `lanes` has MAX_LANES values, and no vector has more.
-        unsafe { Self::load(simd, lanes.as_ptr()) }
+    /// # Safety
+    /// `row` must be valid for reading what holds values `column..column + LANES`. `column` is a multiple of `LANES`.
+    unsafe fn load<S: Simd>(simd: S, row: *const Self, column: usize) -> S::V;
+
+    /// As [`Element::load`], of `count` values, `LANES` or fewer; missing lanes are 0.
+    ///
+    /// # Safety
+    /// `row` must be valid for reading what holds values `column..column + count`. `column` is a multiple of `LANES`.
+    unsafe fn load_partial<S: Simd>(simd: S, row: *const Self, column: usize, count: usize) -> S::V;
+
+    /// How many of these hold `values` values.
+    fn cells(values: usize) -> usize {
+        values.div_ceil(Self::VALUES)
     }
 
-    /// Writes the values of `from` to as many places.
+    /// Bytes of `values` values.
+    fn bytes(values: usize) -> usize {
+        values * size_of::<Self>() / Self::VALUES
+    }
+
+    /// Writes the values of a row to `to`.
+    ///
+    /// # Panics
+    /// If the row has fewer.
     #[inline(always)]
-    fn widen<S: Simd>(simd: S, from: &[Self], to: &mut [f32]) {
-        for (from, to) in from.chunks(S::LANES).zip(to.chunks_mut(S::LANES)) {
-            simd.store_partial(to, Self::load_partial(simd, from));
+    fn widen<S: Simd>(simd: S, row: &[Self], to: &mut [f32]) {
+        assert!(Self::cells(to.len()) <= row.len(), "{} values of {} cells", to.len(), row.len());
+        for (i, to) in to.chunks_mut(S::LANES).enumerate() {
+            // SAFETY: the row holds as many values as `to` has room for, as asserted.
+            simd.store_partial(to, unsafe { Self::load_partial(simd, row.as_ptr(), i * S::LANES, to.len()) });
         }
     }
 }
 
+/// The lanes of a row whose last vector ends inside it.
+///
+/// # Safety
+/// `count` values must be readable at `row + column`.
+#[inline(always)]
+unsafe fn lanes<E: Copy + Default>(row: *const E, column: usize, count: usize) -> [E; MAX_LANES] {
+    let mut lanes = [E::default(); MAX_LANES];
+    // SAFETY: the caller's promise.
+    lanes[..count].copy_from_slice(unsafe { std::slice::from_raw_parts(row.add(column), count) });
+    lanes
+}
+
 impl Element for f32 {
     #[inline(always)]
-    unsafe fn load<S: Simd>(simd: S, p: *const f32) -> S::V {
+    unsafe fn load<S: Simd>(simd: S, row: *const f32, column: usize) -> S::V {
         // SAFETY: the caller's promise.
-        unsafe { simd.load(p) }
+        unsafe { simd.load(row.add(column)) }
     }
     #[inline(always)]
-    fn load_partial<S: Simd>(simd: S, x: &[f32]) -> S::V {
-        simd.load_partial(x)
-    }
-}
-
-impl Element for bf16 {
-    #[inline(always)]
-    unsafe fn load<S: Simd>(simd: S, p: *const bf16) -> S::V {
+    unsafe fn load_partial<S: Simd>(simd: S, row: *const f32, column: usize, count: usize) -> S::V {
         // SAFETY: the caller's promise.
-        unsafe { simd.load_bf16(p) }
+        simd.load_partial(unsafe { std::slice::from_raw_parts(row.add(column), count) })
     }
 }
 
-impl Element for f16 {
-    #[inline(always)]
-    unsafe fn load<S: Simd>(simd: S, p: *const f16) -> S::V {
-        // SAFETY: the caller's promise.
-        unsafe { simd.load_f16(p) }
-    }
+/// A type that holds one value, and how the instruction set loads it.
+macro_rules! one_value {
+    ($element:ty, $load:ident) => {
+        impl Element for $element {
+            #[inline(always)]
+            unsafe fn load<S: Simd>(simd: S, row: *const Self, column: usize) -> S::V {
+                // SAFETY: the caller's promise.
+                unsafe { simd.$load(row.add(column)) }
+            }
+            #[inline(always)]
+            unsafe fn load_partial<S: Simd>(simd: S, row: *const Self, column: usize, count: usize) -> S::V {
+                // SAFETY: the caller's promise; `lanes` gives as many as any vector has.
+                unsafe { simd.$load(lanes(row, column, count).as_ptr()) }
+            }
+        }
+    };
 }
 
-impl Element for i8 {
+one_value!(bf16, load_bf16);
+one_value!(f16, load_f16);
+one_value!(i8, load_i8);
+
+impl Element for Int4 {
+    const VALUES: usize = Int4::VALUES;
+
     #[inline(always)]
-    unsafe fn load<S: Simd>(simd: S, p: *const i8) -> S::V {
-        // SAFETY: the caller's promise.
-        unsafe { simd.load_i8(p) }
+    unsafe fn load<S: Simd>(simd: S, row: *const Int4, column: usize) -> S::V {
+        // SAFETY: the caller's promise. A vector that begins at a multiple of its lanes lies in one group.
+        unsafe {
+            let group = &*row.add(column / Int4::VALUES);
+            simd.mul(simd.load_i4(group.pairs.as_ptr().add(column % Int4::VALUES / 2)), simd.splat(group.step.to_f32()))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_partial<S: Simd>(simd: S, row: *const Int4, column: usize, _: usize) -> S::V {
+        // SAFETY: the caller's promise; the rest of a group is there, and holds zeros.
+        unsafe { Self::load(simd, row, column) }
     }
 }

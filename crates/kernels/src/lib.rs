@@ -24,6 +24,7 @@ pub mod elementwise;
 pub mod embedding;
 pub mod executor;
 pub mod gru;
+pub mod int4;
 pub mod isa;
 pub mod limits;
 pub mod loss;

@@ -39,6 +39,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// As [`Simd::load`].
     unsafe fn load_i8(self, p: *const i8) -> Self::V;
+    /// `LANES` numbers of four bits in two's complement, two a byte, the earlier in the lower half.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading `LANES / 2` bytes; no alignment is needed.
+    unsafe fn load_i4(self, p: *const u8) -> Self::V;
     /// The first `LANES` or fewer values of `x`; missing lanes are 0.
     fn load_partial(self, x: &[f32]) -> Self::V;
     /// Stores the first `y.len()` lanes, at most `LANES`.
@@ -196,6 +201,14 @@ impl<const N: usize> Simd for Portable<N> {
     unsafe fn load_i8(self, p: *const i8) -> [f32; N] {
         // SAFETY: the caller promises N readable values.
         unsafe { p.cast::<[i8; N]>().read() }.map(f32::from)
+    }
+    #[inline(always)]
+    unsafe fn load_i4(self, p: *const u8) -> [f32; N] {
+        std::array::from_fn(|i| {
+            // SAFETY: the caller promises N / 2 readable bytes.
+            let pair = unsafe { p.add(i / 2).read() } as i8;
+            f32::from(if i.is_multiple_of(2) { pair << 4 >> 4 } else { pair >> 4 })
+        })
     }
     #[inline(always)]
     fn load_partial(self, x: &[f32]) -> [f32; N] {

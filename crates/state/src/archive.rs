@@ -125,7 +125,7 @@ fn most_rows(plane: &Plane, position: usize) -> u64 {
     }
 }
 
-const DTYPES: [Dtype; 4] = [Dtype::F32, Dtype::Bf16, Dtype::F16, Dtype::Int8];
+const DTYPES: [Dtype; 5] = [Dtype::F32, Dtype::Bf16, Dtype::F16, Dtype::Int8, Dtype::Int4];
 
 fn tag(dtype: Dtype) -> u32 {
     DTYPES.iter().position(|&known| known == dtype).expect("every type is listed") as u32

@@ -3,6 +3,7 @@
 use crate::layout::Plane;
 use crate::storage::Dtype;
 use attendant_core::kernels::attention::{self, Run};
+use attendant_core::kernels::int4::Int4;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use std::ops::Range;
@@ -16,13 +17,14 @@ pub(crate) struct Page {
     cells: Cells,
 }
 
-/// Values `[heads, rows, part]`; scales `[heads, rows]`.
+/// Values `[heads, rows, part]`, in groups from the first value of a part on; scales `[heads, rows]`.
 #[derive(Clone, Debug)]
 enum Cells {
     F32(Box<[f32]>),
     Bf16(Box<[bf16]>),
     F16(Box<[f16]>),
     Int8 { values: Box<[i8]>, scales: Box<[f32]> },
+    Int4(Box<[Int4]>),
 }
 
 /// One head of one row.
@@ -42,6 +44,7 @@ impl Page {
             Dtype::Bf16 => Cells::Bf16(zeros(rows * plane.width)),
             Dtype::F16 => Cells::F16(zeros(rows * plane.width)),
             Dtype::Int8 => Cells::Int8 { values: zeros(rows * plane.width), scales: zeros(rows * plane.heads) },
+            Dtype::Int4 => Cells::Int4(zeros(rows * plane.heads * Dtype::groups(plane.width / plane.heads))),
         };
         Page { heads: plane.heads, part: plane.width / plane.heads, rows, cells }
     }
@@ -56,6 +59,7 @@ impl Page {
             Cells::Bf16(values) => size_of_val(&**values),
             Cells::F16(values) => size_of_val(&**values),
             Cells::Int8 { values, scales } => size_of_val(&**values) + size_of_val(&**scales),
+            Cells::Int4(groups) => size_of_val(&**groups),
         }
     }
 
@@ -69,6 +73,7 @@ impl Page {
 
     /// Encodes token-major rows into rows `at ..`.
     pub(crate) fn encode(&mut self, at: usize, rows: &[f32]) {
+        let part = self.part;
         for Part { cells, scale, values } in self.parts(at, rows.len() / (self.heads * self.part)) {
             let from = &rows[values];
             match &mut self.cells {
@@ -76,12 +81,17 @@ impl Page {
                 Cells::Bf16(to) => to[cells].convert_from_f32_slice(from),
                 Cells::F16(to) => to[cells].convert_from_f32_slice(from),
                 Cells::Int8 { values, scales } => scales[scale] = quantise(from, &mut values[cells]),
+                Cells::Int4(groups) => {
+                    let from = from.chunks(Int4::VALUES).map(Int4::nearest);
+                    groups[group_range(scale, part)].iter_mut().zip(from).for_each(|(to, from)| *to = from);
+                }
             }
         }
     }
 
     /// Decodes rows `at ..` into token-major rows.
     pub(crate) fn decode(&self, at: usize, rows: &mut [f32]) {
+        let part = self.part;
         for Part { cells, scale, values } in self.parts(at, rows.len() / (self.heads * self.part)) {
             let to = &mut rows[values];
             match &self.cells {
@@ -91,6 +101,11 @@ impl Page {
                 Cells::Int8 { values, scales } => {
                     to.iter_mut().zip(&values[cells]).for_each(|(to, &from)| *to = f32::from(from) * scales[scale]);
                 }
+                Cells::Int4(groups) => {
+                    for (to, group) in to.chunks_mut(Int4::VALUES).zip(&groups[group_range(scale, part)]) {
+                        to.iter_mut().enumerate().for_each(|(i, to)| *to = group.value(i));
+                    }
+                }
             }
         }
     }
@@ -98,6 +113,7 @@ impl Page {
     /// Appends `count` rows from `at` on to `bytes` as they are stored, little-endian, token-major: for each head its scale
     /// if there are scales, then its values.
     pub(crate) fn save(&self, at: usize, count: usize, bytes: &mut Vec<u8>) {
+        let part = self.part;
         for Part { cells, scale, .. } in self.parts(at, count) {
             match &self.cells {
                 Cells::F32(from) => bytes.extend(from[cells].iter().flat_map(|x| x.to_le_bytes())),
@@ -107,12 +123,19 @@ impl Page {
                     bytes.extend(scales[scale].to_le_bytes());
                     bytes.extend(values[cells].iter().flat_map(|x| x.to_le_bytes()));
                 }
+                Cells::Int4(groups) => {
+                    for Int4 { step, pairs } in &groups[group_range(scale, part)] {
+                        bytes.extend(step.to_le_bytes());
+                        bytes.extend(pairs);
+                    }
+                }
             }
         }
     }
 
     /// The opposite of [`Page::save`]: takes whole rows.
     pub(crate) fn load(&mut self, at: usize, count: usize, mut bytes: &[u8]) {
+        let part = self.part;
         for Part { cells, scale, .. } in self.parts(at, count) {
             match &mut self.cells {
                 Cells::F32(to) => to[cells].iter_mut().for_each(|x| *x = f32::from_le_bytes(take(&mut bytes))),
@@ -121,6 +144,11 @@ impl Page {
                 Cells::Int8 { values, scales } => {
                     scales[scale] = f32::from_le_bytes(take(&mut bytes));
                     values[cells].iter_mut().for_each(|x| *x = i8::from_le_bytes(take(&mut bytes)));
+                }
+                Cells::Int4(groups) => {
+                    for group in &mut groups[group_range(scale, part)] {
+                        *group = Int4 { step: bf16::from_le_bytes(take(&mut bytes)), pairs: take(&mut bytes) };
+                    }
                 }
             }
         }
@@ -136,13 +164,18 @@ impl Page {
             Cells::Int8 { values, scales } => {
                 Cells::Int8 { values: spread(values, heads, rows * width), scales: spread(scales, heads, rows * heads) }
             }
+            Cells::Int4(groups) => Cells::Int4(spread(groups, heads, rows * heads * Dtype::groups(self.part))),
         };
         Page { rows, cells, ..*self }
     }
 
     /// Rows `at .. at + count`, the first of them at position `first`, in place.
     pub(crate) fn run(&self, at: usize, count: usize, first: usize) -> Run<'_> {
-        let (row_stride, head_stride) = (self.part, self.rows * self.part);
+        let row_stride = match &self.cells {
+            Cells::Int4(_) => Dtype::groups(self.part),
+            _ => self.part,
+        };
+        let head_stride = self.rows * row_stride;
         let start = at * row_stride;
         let data = match &self.cells {
             Cells::F32(values) => attention::Cells::F32(&values[start..]),
@@ -151,6 +184,7 @@ impl Page {
             Cells::Int8 { values, scales } => {
                 attention::Cells::Int8 { values: &values[start..], scales: &scales[at..], scale_stride: self.rows }
             }
+            Cells::Int4(groups) => attention::Cells::Int4(&groups[start..]),
         };
         Run { first, rows: count, data, row_stride, head_stride }
     }
@@ -188,6 +222,12 @@ fn quantise(from: &[f32], to: &mut [i8]) -> f32 {
     let step = if from.iter().all(|x| x.is_finite()) { largest / 127.0 } else { f32::NAN };
     to.iter_mut().zip(from).for_each(|(to, x)| *to = (x / step).round_ties_even().clamp(-127.0, 127.0) as i8);
     step
+}
+
+/// Where the groups of a part lie: of part number `at`, whose width is `part`.
+fn group_range(at: usize, part: usize) -> Range<usize> {
+    let groups = Dtype::groups(part);
+    at * groups..(at + 1) * groups
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {

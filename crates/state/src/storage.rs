@@ -1,5 +1,7 @@
 //! How a store lays rows out. The same for every plane of a sequence, and no mechanism's business.
 
+use attendant_core::kernels::int4::Int4;
+
 /// How a store lays rows out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Storage {
@@ -47,6 +49,9 @@ pub enum Dtype {
     /// 1 byte, and 4 for the scale of each head of each row: an error up to half a step, which is the head's largest
     /// magnitude in that row over 127. A head with a value that is not finite reads back as NaN.
     Int8,
+    /// 18 bytes for 32 values of a head of a row, the last group of which may hold fewer: an error up to half a step, which is the
+    /// group's largest magnitude over 7. A group with a value that is not finite reads back as NaN.
+    Int4,
 }
 
 impl Storage {
@@ -104,6 +109,12 @@ impl Dtype {
             Dtype::F32 => 4 * width,
             Dtype::Bf16 | Dtype::F16 => 2 * width,
             Dtype::Int8 => width + 4 * heads,
+            Dtype::Int4 => heads * Dtype::groups(width / heads) * size_of::<Int4>(),
         }
+    }
+
+    /// Groups of four-bit values that hold the `part` values of one head.
+    pub(crate) fn groups(part: usize) -> usize {
+        part.div_ceil(Int4::VALUES)
     }
 }

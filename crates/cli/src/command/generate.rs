@@ -74,6 +74,7 @@ impl From<CacheType> for Dtype {
             CacheType::Bf16 => Dtype::Bf16,
             CacheType::F16 => Dtype::F16,
             CacheType::Int8 => Dtype::Int8,
+            CacheType::Int4 => Dtype::Int4,
         }
     }
 }

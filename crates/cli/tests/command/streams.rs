@@ -34,8 +34,8 @@ fn generation_streams_text_and_says_what_it_cost() {
 fn a_cache_of_fewer_bits_takes_fewer_bytes() {
     let place = Place::new();
     place.good("train --config run.toml --out run");
-    // Two layers keep two rows of one head of four values, and in int8 a scale for each; a page holds 256 tokens.
-    for (cache, bytes) in [("f32", 4 * 4), ("bf16", 2 * 4), ("f16", 2 * 4), ("int8", 4 + 4)] {
+    // Two layers keep two rows of one head of four values, and in int8 a scale for each, and in int4 a group; a page holds 256 tokens.
+    for (cache, bytes) in [("f32", 4 * 4), ("bf16", 2 * 4), ("f16", 2 * 4), ("int8", 4 + 4), ("int4", 18)] {
         let talk = error(&place.run(&format!("generate run -p 1 --max-new 40 --cache {cache}")));
         assert!(talk.contains(&format!("cache: {} bytes for 41 tokens", 2 * 2 * bytes * 256)), "{cache}: {talk}");
     }

@@ -1,6 +1,7 @@
 //! What a call must satisfy, checked before any work.
 
 use super::{Attention, Cells, Run, Sequence, Span, Visible};
+use crate::int4::Int4;
 use std::ops::Range;
 
 /// # Panics
@@ -103,8 +104,8 @@ fn runs(what: &str, runs: &[Run<'_>], kv_heads: usize, width: usize) {
     for run in runs.iter().filter(|run| run.rows > 0) {
         assert!(run.first >= free, "{what}: a run at {} after one that ends at {free}", run.first);
         free = run.first + run.rows;
+        let (len, width) = run.data.extent(width);
         let end = (kv_heads - 1) * run.head_stride + (run.rows - 1) * run.row_stride + width;
-        let len = run.data.len();
         assert!(end <= len, "{what}: a run at {} ends at {end} of {len} values", run.first);
         if let Cells::Int8 { scales, scale_stride, .. } = run.data {
             let (end, len) = ((kv_heads - 1) * scale_stride + run.rows, scales.len());
@@ -114,12 +115,14 @@ fn runs(what: &str, runs: &[Run<'_>], kv_heads: usize, width: usize) {
 }
 
 impl Cells<'_> {
-    fn len(&self) -> usize {
+    /// How many cells there are, and how many hold `width` values.
+    fn extent(&self, width: usize) -> (usize, usize) {
         match self {
-            Cells::F32(values) => values.len(),
-            Cells::Bf16(values) => values.len(),
-            Cells::F16(values) => values.len(),
-            Cells::Int8 { values, .. } => values.len(),
+            Cells::F32(values) => (values.len(), width),
+            Cells::Bf16(values) => (values.len(), width),
+            Cells::F16(values) => (values.len(), width),
+            Cells::Int8 { values, .. } => (values.len(), width),
+            Cells::Int4(groups) => (groups.len(), width.div_ceil(Int4::VALUES)),
         }
     }
 }

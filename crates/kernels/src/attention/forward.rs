@@ -8,6 +8,7 @@
 //! are not packed; they are multiplied in place.
 
 mod few;
+mod group;
 mod join;
 mod plan;
 mod statistics;

@@ -2,6 +2,7 @@
 
 use super::{Cells, Run};
 use crate::element::Element;
+use crate::int4::Int4;
 use crate::product::MatrixRef;
 use crate::simd::{Kernel, Simd};
 use crate::tile::{MAX_PANEL, pack_panels, panel_width};
@@ -24,9 +25,10 @@ pub(super) enum Piece<'a> {
     F16(View<'a, f16>),
     /// Values, and the scale of each row.
     Int8(View<'a, i8>, &'a [f32]),
+    Int4(View<'a, Int4>),
 }
 
-/// Rows of `width` contiguous values, `stride` apart.
+/// Rows of `width` contiguous values, `stride` cells apart.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a, E> {
     // Every row lies inside; `View::new` checks it and nothing changes it.
@@ -36,9 +38,9 @@ pub(super) struct View<'a, E> {
     stride: usize,
 }
 
-impl<'a, E> View<'a, E> {
+impl<'a, E: Element> View<'a, E> {
     fn new(data: &'a [E], rows: usize, width: usize, stride: usize) -> Self {
-        let end = rows.checked_sub(1).map_or(0, |last| last * stride + width);
+        let end = rows.checked_sub(1).map_or(0, |last| last * stride + E::cells(width));
         assert!(end <= data.len(), "{rows} rows of {width}, {stride} apart, in {} values", data.len());
         View { data, rows, width, stride }
     }
@@ -51,19 +53,19 @@ impl<'a, E> View<'a, E> {
         self.width
     }
 
-    /// Values from one row to the next.
+    /// Cells from one row to the next.
     pub(super) fn stride(&self) -> usize {
         self.stride
     }
 
-    /// The values from the first of some rows to the end of the last.
+    /// The cells from the first of some rows to the end of the last.
     ///
     /// # Panics
     /// If there are no such rows.
     #[inline(always)]
     pub(super) fn rows_from(&self, rows: Range<usize>) -> &'a [E] {
         assert!(rows.start < rows.end && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
-        &self.data[rows.start * self.stride..(rows.end - 1) * self.stride + self.width]
+        &self.data[rows.start * self.stride..(rows.end - 1) * self.stride + E::cells(self.width)]
     }
 
     /// Row `i`.
@@ -73,7 +75,7 @@ impl<'a, E> View<'a, E> {
     #[inline(always)]
     pub(super) fn row(&self, i: usize) -> &'a [E] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
-        &self.data[i * self.stride..][..self.width]
+        &self.data[i * self.stride..][..E::cells(self.width)]
     }
 }
 
@@ -85,6 +87,7 @@ macro_rules! with_view {
             Piece::Bf16($view) => $call,
             Piece::F16($view) => $call,
             Piece::Int8($view, _) => $call,
+            Piece::Int4($view) => $call,
         }
     };
 }
@@ -104,7 +107,7 @@ impl<'a> Piece<'a> {
     }
 
     /// The rows as a matrix, unless they need widening.
-    fn in_place(self) -> Option<MatrixRef<'a>> {
+    pub(super) fn in_place(self) -> Option<MatrixRef<'a>> {
         match self {
             Piece::F32(View { data, rows, width, stride }) => Some(MatrixRef::strided(data, rows, width, stride, 1)),
             _ => None,
@@ -116,6 +119,12 @@ impl<'a> Piece<'a> {
     fn widen<S: Simd>(self, simd: S, rows: Range<usize>, to: &mut [f32]) {
         let scales = self.scales();
         with_view!(self, view => simd.call(Widen { view, rows, scales, to }));
+    }
+
+    /// The same without the scales.
+    #[inline(always)]
+    pub(super) fn widen_unscaled<S: Simd>(self, simd: S, rows: Range<usize>, to: &mut [f32]) {
+        with_view!(self, view => simd.call(Widen { view, rows, scales: None, to }));
     }
 }
 
@@ -162,6 +171,7 @@ impl<'a> Rows<'a> {
                 let scales = &scales[self.head * scale_stride + row..][..rows];
                 Piece::Int8(View::new(&values[start..], rows, width, stride), scales)
             }
+            Cells::Int4(groups) => Piece::Int4(View::new(&groups[start..], rows, width, stride)),
         }
     }
 

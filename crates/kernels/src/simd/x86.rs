@@ -139,6 +139,16 @@ impl Simd for Avx2 {
         unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast()))) }
     }
     #[inline(always)]
+    unsafe fn load_i4(self, p: *const u8) -> __m256 {
+        // SAFETY: the caller promises four readable bytes; the token proves avx2.
+        unsafe {
+            let all = _mm256_set1_epi32(p.cast::<i32>().read_unaligned());
+            // Each number to the top of its lane, and down again with its sign.
+            let up = _mm256_sllv_epi32(all, _mm256_setr_epi32(28, 24, 20, 16, 12, 8, 4, 0));
+            _mm256_cvtepi32_ps(_mm256_srai_epi32::<28>(up))
+        }
+    }
+    #[inline(always)]
     fn load_partial(self, x: &[f32]) -> __m256 {
         // SAFETY: the mask enables at most `x.len()` lanes and a masked lane is not read; the token proves avx.
         unsafe { _mm256_maskload_ps(x.as_ptr(), self.mask(x.len())) }
@@ -268,6 +278,18 @@ impl Simd for Avx512 {
     unsafe fn load_i8(self, p: *const i8) -> __m512 {
         // SAFETY: the caller promises sixteen readable values; the token proves avx512f.
         unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn load_i4(self, p: *const u8) -> __m512 {
+        // SAFETY: the caller promises eight readable bytes; the token proves avx512f.
+        unsafe {
+            let all = _mm512_set1_epi64(p.cast::<i64>().read_unaligned());
+            let order = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+            let shift = _mm512_setr_epi32(28, 24, 20, 16, 12, 8, 4, 0, 28, 24, 20, 16, 12, 8, 4, 0);
+            // Each number to the top of its lane, and down again with its sign.
+            let up = _mm512_sllv_epi32(_mm512_permutexvar_epi32(order, all), shift);
+            _mm512_cvtepi32_ps(_mm512_srai_epi32::<28>(up))
+        }
     }
     #[inline(always)]
     fn load_partial(self, x: &[f32]) -> __m512 {

@@ -2,6 +2,7 @@
 
 use crate::check::{Random, poison};
 use attendant_kernels::attention::{Attention, Cells, DistanceBias, Run, Sequence, Visible, forward, forward_scratch};
+use attendant_kernels::int4::Int4;
 use attendant_kernels::{Machine, naive};
 use half::{bf16, f16};
 use std::ops::Range;
@@ -87,6 +88,7 @@ enum Data {
     F16(Vec<f16>),
     /// Values, scales, and how far the scales of heads are apart.
     Int8(Vec<i8>, Vec<f32>, usize),
+    Int4(Vec<Int4>),
 }
 
 impl Data {
@@ -110,6 +112,7 @@ impl Data {
             Data::Bf16(data) => Cells::Bf16(data),
             Data::F16(data) => Cells::F16(data),
             Data::Int8(values, scales, scale_stride) => Cells::Int8 { values, scales, scale_stride: *scale_stride },
+            Data::Int4(groups) => Cells::Int4(groups),
         }
     }
 }
@@ -163,10 +166,29 @@ impl Plane {
 
     /// Stores each run anew in a type at random. `dense` is then no longer what is stored.
     pub(crate) fn encode(&mut self, random: &mut Random) {
-        for stored in &mut self.runs {
-            let Data::F32(data) = &mut stored.data else { continue };
-            stored.data = Data::random(random, std::mem::take(data), self.heads, stored.rows);
+        let mut runs = std::mem::take(&mut self.runs);
+        for stored in &mut runs {
+            if random.chance(5) {
+                *stored = self.grouped(random, stored.first, stored.rows);
+            } else if let Data::F32(data) = &mut stored.data {
+                stored.data = Data::random(random, std::mem::take(data), self.heads, stored.rows);
+            }
         }
+        self.runs = runs;
+    }
+
+    /// Rows in groups of four-bit values; groups of no row have a step that is not a number.
+    fn grouped(&self, random: &mut Random, first: usize, rows: usize) -> Stored {
+        let groups = self.width.div_ceil(Int4::VALUES);
+        let row_stride = groups + random.pick(&[0, 3]);
+        let head_stride = rows * row_stride;
+        let mut data = vec![Int4 { step: bf16::NAN, ..Int4::default() }; self.heads * head_stride];
+        for (row, head) in (0..rows).flat_map(|row| (0..self.heads).map(move |head| (row, head))) {
+            let from = &self.dense[((first + row) * self.heads + head) * self.width..][..self.width];
+            let to = &mut data[head * head_stride + row * row_stride..][..groups];
+            to.iter_mut().zip(from.chunks(Int4::VALUES)).for_each(|(to, from)| *to = Int4::nearest(from));
+        }
+        Stored { first, rows, data: Data::Int4(data), row_stride, head_stride }
     }
 
     pub(crate) fn views(&self) -> Vec<Run<'_>> {

@@ -7,11 +7,12 @@ use super::attention::{HEADS, Shapes, spec};
 use super::{Figure, Timing, limits, values};
 use attendant_core::Processor;
 use attendant_core::kernels::attention::{Attention, Cells, Run, Sequence, forward, forward_scratch};
+use attendant_core::kernels::int4::Int4;
 use half::{bf16, f16};
 use std::time::{Duration, Instant};
 
 /// Types of a cache.
-pub const DTYPES: [&str; 4] = ["f32", "bf16", "f16", "int8"];
+pub const DTYPES: [&str; 5] = ["f32", "bf16", "f16", "int8", "int4"];
 
 /// Heads, latent width and rotated width of latent attention.
 const LATENT: (usize, usize, usize) = (16, 512, 64);
@@ -22,6 +23,7 @@ enum Stored {
     Bf16(Vec<bf16>),
     F16(Vec<f16>),
     Int8(Vec<i8>, Vec<f32>),
+    Int4(Vec<Int4>),
 }
 
 impl Stored {
@@ -31,6 +33,7 @@ impl Stored {
             "bf16" => Stored::Bf16(data.into_iter().map(bf16::from_f32).collect()),
             "f16" => Stored::F16(data.into_iter().map(f16::from_f32).collect()),
             "int8" => Stored::Int8(data.into_iter().map(|x| (x * 127.0) as i8).collect(), vec![1.0 / 127.0; rows]),
+            "int4" => Stored::Int4(data.chunks(width).flat_map(|row| row.chunks(Int4::VALUES).map(Int4::nearest)).collect()),
             _ => Stored::F32(data),
         }
     }
@@ -41,6 +44,7 @@ impl Stored {
             Stored::Bf16(values) => Cells::Bf16(values),
             Stored::F16(values) => Cells::F16(values),
             Stored::Int8(values, scales) => Cells::Int8 { values, scales, scale_stride: length },
+            Stored::Int4(groups) => Cells::Int4(groups),
         }
     }
 
@@ -50,6 +54,7 @@ impl Stored {
             Stored::Bf16(values) => size_of_val(&values[..]),
             Stored::F16(values) => size_of_val(&values[..]),
             Stored::Int8(values, scales) => size_of_val(&values[..]) + size_of_val(&scales[..]),
+            Stored::Int4(groups) => size_of_val(&groups[..]),
         }
     }
 }
@@ -144,7 +149,11 @@ impl Call {
     /// Calls that go round the caches.
     fn time(&self, processor: &Processor, caches: &[Stored], budget: Duration) -> Timing {
         let (machine, spec, length) = (processor.machine(), &self.spec, self.length);
-        let (row_stride, head_stride) = (spec.d_qk, length * spec.d_qk);
+        let row_stride = match caches[0] {
+            Stored::Int4(_) => spec.d_qk.div_ceil(Int4::VALUES),
+            _ => spec.d_qk,
+        };
+        let head_stride = length * row_stride;
         let runs: Vec<_> = caches
             .iter()
             .map(|stored| [Run { first: 0, rows: length, data: stored.cells(length), row_stride, head_stride }])

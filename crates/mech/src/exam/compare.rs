@@ -16,6 +16,8 @@ pub mod bound {
     pub const BF16_STORE: f64 = 4.0 / 256.0;
     /// Outputs over rows stored in int8, whose step is 1/127 of a head's largest value: four steps.
     pub const INT8_STORE: f64 = 4.0 / 127.0;
+    /// Outputs over rows stored in four bits, whose step is 1/7 of the largest of 32 values: four steps.
+    pub const INT4_STORE: f64 = 4.0 / 7.0;
 }
 
 pub(super) fn rms(values: impl IntoIterator<Item = f64>) -> f64 {

@@ -56,7 +56,13 @@ pub fn stores_agree<M: Oracle>(candidate: &Candidate<'_, M>) -> Verdict {
         }
     }
     let want: Vec<f64> = first.iter().flat_map(|(_, want)| want).map(|&want| want.into()).collect();
-    for (dtype, bound) in [(Dtype::F16, bound::F16_STORE), (Dtype::Bf16, bound::BF16_STORE), (Dtype::Int8, bound::INT8_STORE)] {
+    let bounds = [
+        (Dtype::F16, bound::F16_STORE),
+        (Dtype::Bf16, bound::BF16_STORE),
+        (Dtype::Int8, bound::INT8_STORE),
+        (Dtype::Int4, bound::INT4_STORE),
+    ];
+    for (dtype, bound) in bounds {
         let mut states: Vec<_> = texts.iter().map(|_| candidate.empty(Storage::paged(3).dtype(dtype))).collect();
         let got = candidate.follow(&desk, &texts, &mut states, &schedule, |_| Ok(()))?.concat();
         close(&format!("{dtype:?}, chunks {schedule:?}"), &got, &want, bound)?;

@@ -4,7 +4,7 @@ use attendant_core::Random;
 use attendant_state::{Dtype, Growth, Paging, Plane, Rings, StateLayout, Storage};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub(crate) const DTYPES: [Dtype; 4] = [Dtype::F32, Dtype::Bf16, Dtype::F16, Dtype::Int8];
+pub(crate) const DTYPES: [Dtype; 5] = [Dtype::F32, Dtype::Bf16, Dtype::F16, Dtype::Int8, Dtype::Int4];
 pub(crate) const RINGS: [Rings; 2] = [Rings::Overwrite, Rings::KeepAll];
 const PAGINGS: [Paging; 6] = [
     Paging::Contiguous { rows: 1 },

@@ -150,6 +150,7 @@ impl ModelPlane {
             Dtype::F32 => width * 4,
             Dtype::Bf16 | Dtype::F16 => width * 2,
             Dtype::Int8 => width + heads * 4,
+            Dtype::Int4 => heads * 18 * (width / heads).div_ceil(32),
         };
         let most = match (self.plane.growth, storage.rings) {
             (Growth::Ring { window, keep }, Rings::Overwrite) => window + keep,
@@ -240,5 +241,7 @@ pub(crate) fn error_bound(head: &[f32], dtype: Dtype) -> impl Fn(f32) -> f32 + u
         Dtype::F16 => (x.abs() * 2f32.powi(-11)).max(2f32.powi(-25)),
         // Half a step, and the rounding of the step, of the quotient and of their product.
         Dtype::Int8 => largest / 127.0 * 0.5 + largest * 4.0 * f32::EPSILON,
+        // A group may be a part of the head with a smaller step. The step has eight bits, none below 2^-133.
+        Dtype::Int4 => (largest / 7.0 * 0.5 + largest * 4.0 * f32::EPSILON).max(7.0 * 2f32.powi(-133)),
     }
 }

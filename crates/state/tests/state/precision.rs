@@ -24,7 +24,7 @@ fn f32_keeps_every_bit() {
 fn edges_stay_within_the_bound_and_finite() {
     let extremes = [f32::MAX, -f32::MAX, 1e-45, -1e-40, 0.0, f32::MIN_POSITIVE, 1.0, -127.0];
     for head in extremes.chunks(2).chain([&extremes[2..6], &extremes[3..]]) {
-        for dtype in [Dtype::F32, Dtype::Bf16, Dtype::Int8] {
+        for dtype in [Dtype::F32, Dtype::Bf16, Dtype::Int8, Dtype::Int4] {
             // bf16 has the exponents of f32 but fewer values below and above: its steps end at 2^-133, its range at 3.39e38.
             let bound = error_bound(head, dtype);
             for (got, want) in through(dtype, 1, head).iter().zip(head) {
@@ -37,11 +37,13 @@ fn edges_stay_within_the_bound_and_finite() {
 }
 
 #[test]
-fn a_head_with_a_value_that_is_not_finite_reads_as_nan_in_int8_alone() {
+fn a_head_with_a_value_that_is_not_finite_reads_as_nan_in_fewer_bits_alone() {
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let row = [1.0, bad, 2.0, -3.0];
-        let int8 = through(Dtype::Int8, 2, &row);
-        assert!(int8[..2].iter().all(|x| x.is_nan()) && int8[2..].iter().all(|x| x.is_finite()), "{int8:?}");
+        for dtype in [Dtype::Int8, Dtype::Int4] {
+            let got = through(dtype, 2, &row);
+            assert!(got[..2].iter().all(|x| x.is_nan()) && got[2..].iter().all(|x| x.is_finite()), "{dtype:?}: {got:?}");
+        }
         for dtype in [Dtype::Bf16, Dtype::F16] {
             let got = through(dtype, 2, &row);
             assert!(got[1].to_bits() == bad.to_bits() || bad.is_nan() && got[1].is_nan(), "{dtype:?}: {got:?}");

@@ -22,8 +22,8 @@ const LINE: usize = 64;
 const AHEAD: usize = 16;
 
 /// Rows that make a block, a multiple of `unit`.
-const fn block_rows<E>(width: usize, unit: usize) -> usize {
-    let rows = BLOCK / (width * size_of::<E>()) / unit * unit;
+fn block_rows<E: Element>(width: usize, unit: usize) -> usize {
+    let rows = BLOCK / E::bytes(width).max(1) / unit * unit;
     if rows < unit { unit } else { rows }
 }
 
@@ -87,7 +87,7 @@ impl<E: Element> Score<'_, E> {
         let mut sums = [simd.splat(0.0); MAX_LANES];
         let whole = width / S::LANES * S::LANES;
         // With each step some lines of one row, so that the steps of a block together ask for a whole block.
-        let lines = (keys_of_block * S::LANES * size_of::<E>()).div_ceil(LINE);
+        let lines = E::bytes(keys_of_block * S::LANES).div_ceil(LINE);
         for k in (0..whole).step_by(S::LANES) {
             if ASK {
                 let step = k / S::LANES;
@@ -103,7 +103,7 @@ impl<E: Element> Score<'_, E> {
             }
             for r in 0..keys_of_block {
                 // SAFETY: as above; each key is one of the rows that are there (`rows_from` checked it), and as wide.
-                let x = unsafe { E::load(simd, keys[r].add(k)) };
+                let x = unsafe { E::load(simd, keys[r], k) };
                 for i in 0..QUERIES {
                     sums[i * keys_of_block + r] = simd.fma(x, q[i], sums[i * keys_of_block + r]);
                 }
@@ -112,7 +112,7 @@ impl<E: Element> Score<'_, E> {
         if whole < width {
             for r in 0..keys_of_block {
                 // SAFETY: as above; the key has `width` values.
-                let x = E::load_partial(simd, unsafe { std::slice::from_raw_parts(keys[r].add(whole), width - whole) });
+                let x = unsafe { E::load_partial(simd, keys[r], whole, width - whole) };
                 for i in 0..QUERIES {
                     let q = simd.load_partial(&queries[i][whole..]);
                     sums[i * keys_of_block + r] = simd.fma(x, q, sums[i * keys_of_block + r]);
@@ -214,24 +214,22 @@ impl<E: Element> AddWeighted<'_, E> {
         }
         let stride = self.values.stride();
         let ahead = block_rows::<E>(self.values.width(), 8) * stride;
-        let first = self.values.rows_from(block.clone()).as_ptr().wrapping_add(column);
+        let first = self.values.rows_from(block.clone()).as_ptr();
         for r in block.clone() {
             let value = first.wrapping_add((r - block.start) * stride);
             // The same columns a block later: rows are too far apart for hardware to foresee.
             if row == 0 {
-                let ahead = value.wrapping_add(ahead).cast::<u8>();
-                (0..VECTORS * S::LANES * size_of::<E>())
-                    .step_by(LINE)
-                    .for_each(|at| simd.prefetch(ahead.wrapping_add(at).cast()));
+                let ahead = value.wrapping_add(ahead).cast::<u8>().wrapping_add(E::bytes(column));
+                (0..E::bytes(VECTORS * S::LANES)).step_by(LINE).for_each(|at| simd.prefetch(ahead.wrapping_add(at).cast()));
             }
             let mut vectors = [simd.splat(0.0); VECTORS];
             for j in 0..VECTORS {
                 // SAFETY: the rows of the block are all there (`rows_from` checked it), and `columns` are columns of a row.
                 vectors[j] = unsafe {
                     if partial {
-                        E::load_partial(simd, std::slice::from_raw_parts(value, columns.len()))
+                        E::load_partial(simd, value, column, columns.len())
                     } else {
-                        E::load(simd, value.add(j * S::LANES))
+                        E::load(simd, value, column + j * S::LANES)
                     }
                 };
             }

@@ -1,6 +1,7 @@
 //! How a call is cut into items, from its shapes alone.
 
 use super::KEYS;
+use super::group::panel_columns;
 use crate::attention::reach::MAX_ROWS;
 use crate::attention::{Attention, Sequence};
 use crate::simd::MAX_LANES;
@@ -169,6 +170,6 @@ impl<'a> Plan<'a> {
     pub(super) fn tile_scratch(&self) -> usize {
         let Attention { d_qk, d_v, .. } = *self.spec;
         let queries = self.tile * (d_qk + KEYS + 1 + MAX_LANES + d_v.next_multiple_of(MAX_LANES));
-        queries + KEYS * d_qk + (KEYS + 1) * d_v.next_multiple_of(MAX_PANEL) + MAX_PANEL * d_qk.max(d_v)
+        queries + panel_columns(self.tile) * d_qk + (KEYS + 1) * d_v.next_multiple_of(MAX_PANEL) + MAX_PANEL * d_qk.max(d_v)
     }
 }

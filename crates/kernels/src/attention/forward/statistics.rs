@@ -112,7 +112,7 @@ impl Kernel for Measure<'_> {
     fn run<S: Simd>(self, simd: S) {
         let Measure { spec, item, q, lse, out, scratch } = self;
         let mut work = Work::new(spec, &item, scratch);
-        work.load_queries(q);
+        work.load_queries(simd, q);
         let mut sums = [Sums::default(); MAX_ROWS];
         let place = |i: usize| item.place(spec, item.rows.start + i).1;
         for i in 0..item.rows.len() {

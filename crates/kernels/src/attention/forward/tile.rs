@@ -1,6 +1,7 @@
 //! One item: a tile of queries goes over its keys, a tile of keys at a time.
 
 use super::few::{AddWeighted, Score};
+use super::group::{self, GroupScore, panel_columns};
 use super::plan::Item;
 use super::{KEYS, Target};
 use crate::attention::check::{hull, union};
@@ -29,7 +30,7 @@ impl Kernel for Tile<'_> {
     fn run<S: Simd>(self, simd: S) {
         let Tile { spec, item, q, target, scratch } = self;
         let mut work = Work::new(spec, &item, scratch);
-        work.load_queries(q);
+        work.load_queries(simd, q);
         for start in work.starts() {
             work.attend(simd, start);
         }
@@ -61,7 +62,8 @@ pub(super) struct Work<'a> {
     /// `[rows, out_stride]`
     out: &'a mut [f32],
     out_stride: usize,
-    key_panels: &'a mut [f32],
+    /// Packed keys, or the packed queries of a large group.
+    panels: &'a mut [f32],
     value_panels: &'a mut [f32],
     gathered: &'a mut [f32],
     /// Columns of the tile of keys at hand that each row sees.
@@ -84,7 +86,7 @@ impl<'a> Work<'a> {
             sums: take(item.tile * MAX_LANES),
             out: take(item.tile * out_stride),
             out_stride,
-            key_panels: take(KEYS * d_qk),
+            panels: take(panel_columns(item.tile) * d_qk),
             value_panels: take(panel_depth(KEYS) * d_v.next_multiple_of(MAX_PANEL)),
             gathered: take(MAX_PANEL * d_qk.max(d_v)),
             seen: [const { [0..0, 0..0] }; MAX_ROWS],
@@ -104,7 +106,7 @@ impl<'a> Work<'a> {
     }
 
     #[inline(always)]
-    pub(super) fn load_queries(&mut self, q: &[f32]) {
+    pub(super) fn load_queries<S: Simd>(&mut self, simd: S, q: &[f32]) {
         let width = self.spec.d_qk;
         let factor = query_factor(self.spec);
         for (i, row) in self.item.rows.clone().enumerate() {
@@ -112,6 +114,9 @@ impl<'a> Work<'a> {
             for (to, from) in self.queries[i * width..][..width].iter_mut().zip(from) {
                 *to = from * factor;
             }
+        }
+        if self.item.few && self.rows >= group::LARGE {
+            group::pack(simd, &self.queries[..self.rows * width], width, self.panels);
         }
     }
 
@@ -193,17 +198,23 @@ impl<'a> Work<'a> {
             let queries = &self.queries[..self.rows * d_qk];
             for (first, piece) in keys.pieces(start + needed.start..start + needed.end) {
                 let scores = &mut self.scores[first - start..self.rows * KEYS];
-                with_view!(piece, keys => simd.call(Score { scores, queries, keys }));
+                if self.rows >= group::LARGE {
+                    let (count, panels) = (self.rows, &*self.panels);
+                    let (gathered, turned) = (&mut *self.gathered, &mut *self.value_panels);
+                    simd.call(GroupScore { scores, count, width: d_qk, panels, keys: piece, gathered, turned });
+                } else {
+                    with_view!(piece, keys => simd.call(Score { scores, queries, keys }));
+                }
                 if let Some(scales) = piece.scales() {
                     scores.chunks_mut(KEYS).for_each(|scores| multiply_each(scores, scales));
                 }
             }
             return;
         }
-        keys.pack_as_columns(simd, start + first..start + needed.end, self.key_panels, self.gathered);
+        keys.pack_as_columns(simd, start + first..start + needed.end, self.panels, self.gathered);
         let queries = MatrixRef::row_major(self.queries, self.rows, d_qk);
         let scores = MatrixMut::row_major(self.scores, self.rows, KEYS);
-        for (column, panel) in (first..needed.end).step_by(width).zip(self.key_panels.chunks(width * d_qk)) {
+        for (column, panel) in (first..needed.end).step_by(width).zip(self.panels.chunks(width * d_qk)) {
             let columns = column..(column + width).min(needed.end);
             let rows = reach.rows_seeing(columns.clone());
             // Whole vectors, since the softmax goes by vectors; what lies beyond the needed columns is hidden there.
