@@ -1,6 +1,7 @@
 //! Aligned memory and its reuse. A training step asks for the same sizes as the step before; giving it the same memory
 //! saves the page faults that would otherwise cost more than the element-wise work.
 
+use attendant_kernels::quant::ActivationBlock;
 use bytemuck::{Pod, Zeroable};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -57,6 +58,8 @@ pub struct Buffers {
     free: Vec<Vec<Buffer>>,
     poison: bool,
     held: usize,
+    /// Rows as bytes, of the product at hand.
+    pub(crate) blocks: Vec<ActivationBlock>,
 }
 
 impl Buffers {

@@ -21,5 +21,5 @@ pub use processor::Processor;
 pub use random::Random;
 pub use real::{Dual, Real};
 pub use rows::Rows;
-pub use tape::{Tape, Var};
+pub use tape::{Activations, Tape, Var};
 pub use tensor::Tensor;

@@ -6,6 +6,7 @@
 use crate::buffer::{Buffer, Buffers};
 use crate::processor::Processor;
 use crate::tensor::Tensor;
+use attendant_kernels::quant::Matrix;
 use attendant_kernels::{Machine, elementwise};
 use std::sync::Arc;
 
@@ -41,12 +42,23 @@ pub struct Tape {
     buffers: Buffers,
     processor: Processor,
     recording: bool,
+    activations: Activations,
+}
+
+/// How rows are multiplied with weights of few bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activations {
+    /// As they are, with weights as their format defines them.
+    #[default]
+    F32,
+    /// Rounded to bytes, 32 with one scale: faster, and off by what the rounding gives.
+    Int8,
 }
 
 impl Tape {
     /// An empty tape that records.
     pub fn new(processor: Processor) -> Tape {
-        Tape { nodes: Vec::new(), buffers: Buffers::default(), processor, recording: true }
+        Tape { nodes: Vec::new(), buffers: Buffers::default(), processor, recording: true, activations: Activations::default() }
     }
 
     /// An empty tape that does not record: nothing can go backward, and a [`Tape::scope`] frees what it used.
@@ -57,6 +69,16 @@ impl Tape {
     /// The same, with every buffer full of NaN until it is written.
     pub fn poisoned(self) -> Tape {
         Tape { buffers: Buffers::new(true), ..self }
+    }
+
+    /// The same, with rows that are multiplied with weights of few bits taken so.
+    pub fn with_activations(self, activations: Activations) -> Tape {
+        Tape { activations, ..self }
+    }
+
+    /// How rows are multiplied with weights of few bits.
+    pub fn activations(&self) -> Activations {
+        self.activations
     }
 
     /// Whether operations are remembered for going backward.
@@ -96,8 +118,20 @@ impl Tape {
     }
 
     /// A parameter, read in place. Its gradient can be asked for after [`Tape::backward`].
+    ///
+    /// # Panics
+    /// If the tape records and the parameter is a matrix of few bits.
     pub fn parameter(&mut self, tensor: &Arc<Tensor>) -> Var {
+        assert!(!self.recording || tensor.packed().is_none(), "a tape that records was given weights of few bits");
         self.push(tensor.rows(), tensor.width(), Value::Shared(tensor.clone()), self.recording)
+    }
+
+    /// The matrix of a parameter of few bits.
+    pub(crate) fn packed(&self, var: Var) -> Option<&Matrix> {
+        match &self.nodes[var.0].value {
+            Value::Shared(tensor) => tensor.packed(),
+            _ => None,
+        }
     }
 
     /// Rows read in place that no gradient flows to.
@@ -123,7 +157,7 @@ impl Tape {
     /// The values, row-major.
     ///
     /// # Panics
-    /// If they were freed: after [`Tape::backward`], or with the scope that made them.
+    /// If they were freed: after [`Tape::backward`], or with the scope that made them; if they are weights of few bits.
     pub fn value(&self, var: Var) -> &[f32] {
         let node = &self.nodes[var.0];
         match &node.value {

@@ -19,7 +19,7 @@ pub struct Optimizer {
 impl Optimizer {
     /// Zero moments.
     pub fn new(decoder: &Decoder) -> Optimizer {
-        let zeros = || decoder.parameters().iter().map(|p| Buffer::zeros(p.tensor.data().len())).collect();
+        let zeros = || decoder.parameters().iter().map(|p| Buffer::zeros(p.tensor.count())).collect();
         Optimizer { first: zeros(), second: zeros() }
     }
 

@@ -96,7 +96,7 @@ impl Decoder {
 
     /// How many values the parameters have in all.
     pub fn parameter_count(&self) -> usize {
-        self.parameters.iter().map(|parameter| parameter.tensor.data().len()).sum()
+        self.parameters.iter().map(|parameter| parameter.tensor.count()).sum()
     }
 
     /// Whether its rows see later ones: a masked language model, or one that goes from left to right.

@@ -14,6 +14,9 @@ impl Tape {
         if let Some(id) = ids.iter().find(|&&id| id as usize >= self.rows(table)) {
             panic!("embedding: id {id} of a table of {} rows", self.rows(table));
         }
+        if self.packed(table).is_some() {
+            return self.packed_embedding(table, ids);
+        }
         self.operation(&[table], ids.len(), width, Embedding { table, ids: ids.to_vec() }, |tape, y, _| {
             embedding(tape.processor().machine(), y, tape.value(table), ids, width);
         })

@@ -18,6 +18,9 @@ impl Tape {
     pub fn linear(&mut self, x: Var, weight: Var, bias: Option<Var>) -> Var {
         let (n, inner, outer) = (self.rows(x), self.width(x), self.rows(weight));
         assert_eq!(self.width(weight), inner, "linear: weight width against input width");
+        if self.packed(weight).is_some() {
+            return self.packed_linear(x, weight, bias);
+        }
         let inputs = [x, weight, bias.unwrap_or(x)];
         self.operation(&inputs, n, outer, Linear { x, weight, bias }, |tape, y, buffers| {
             let machine = tape.processor().machine();

@@ -8,6 +8,7 @@ mod embedding;
 mod linear;
 mod loss;
 mod norm;
+mod packed;
 mod recurrence;
 mod rotary;
 mod share;
