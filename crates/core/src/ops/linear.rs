@@ -96,10 +96,11 @@ impl Tape {
             let mut scratch = buffers.take(product_scratch(n, outer, inner, machine.executor.workers()) * spec.heads);
             let c = MatrixMut::strided(y, n, outer, spec.heads * outer);
             let a = MatrixRef::strided(tape.value(x), n, inner, spec.heads * inner, 1);
-            let (b, step) = spec.matrix(tape.value(weight), tape.width(weight));
+            let unpacked = tape.unpacked(weight, buffers);
+            let (b, step) = spec.matrix(unpacked.as_deref().unwrap_or_else(|| tape.value(weight)), tape.width(weight));
             let steps = Steps { c: outer, a: inner, b: step };
             product_batched(machine, spec.heads, steps, c, a, b, Accumulate::Store, &mut scratch);
-            buffers.give(scratch);
+            unpacked.into_iter().chain([scratch]).for_each(|buffer| buffers.give(buffer));
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Weights of few bits: products with them, and rows of them. They are read, not trained.
 
-use crate::buffer::Buffers;
+use crate::buffer::{Buffer, Buffers};
 use crate::tape::{Activations, Backward, Op, Tape, Var};
 use attendant_kernels::elementwise;
 use attendant_kernels::product::{Accumulate, MatrixMut, MatrixRef};
@@ -43,6 +43,17 @@ impl Tape {
         self.operation(&[], ids.len(), width, Unrecorded, |tape, y, _| {
             let matrix = tape.packed(table).expect("weights of few bits");
             y.chunks_exact_mut(width).zip(ids).for_each(|(row, &id)| matrix.row(id as usize, row));
+        })
+    }
+}
+
+impl Tape {
+    /// The values of weights of few bits, for an operation that reads parts of them.
+    pub(super) fn unpacked(&self, weight: Var, buffers: &mut Buffers) -> Option<Buffer> {
+        self.packed(weight).map(|matrix| {
+            let mut values = buffers.take(matrix.rows() * matrix.width());
+            values.chunks_exact_mut(matrix.width()).enumerate().for_each(|(i, row)| matrix.row(i, row));
+            values
         })
     }
 }
