@@ -144,6 +144,12 @@ pub(crate) struct Generate {
     /// Choose among the likeliest tokens that together have probability P
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub(crate) top_p: Option<f64>,
+    /// Choose among tokens that have at least this share of the likeliest one's probability
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub(crate) min_p: Option<f64>,
+    /// Makes tokens less likely that were read or chosen before; 1 leaves them alone
+    #[arg(long, default_value_t = 1.0, value_name = "X", allow_negative_numbers = true)]
+    pub(crate) repetition_penalty: f64,
     /// Seed of the choices
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) seed: u64,

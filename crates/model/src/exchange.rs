@@ -6,7 +6,8 @@
 
 use crate::checkpoint::{CheckpointError, content, read as read_file, write as write_file};
 use crate::decoder::{Decoder, Inputs, LogitRows};
-use crate::generate::{Sampler, Session};
+use crate::generate::Session;
+use crate::sampler::Sampler;
 use crate::trace::Trace;
 use attendant_core::{Processor, Result, Tape};
 use attendant_mech::observer::{NamedRows, Observer};
@@ -262,7 +263,7 @@ fn kept(place: &str, store: &PlaneStore, latent: Option<usize>) -> Option<Output
 /// # Errors
 /// If the model refuses the tokens, or cannot continue any.
 pub fn continued(decoder: &Decoder, processor: &Processor, tokens: &Tokens, count: usize) -> Result<Vec<Vec<u32>>> {
-    let greedy = Sampler { temperature: 0.0, top_k: None, top_p: None, seed: 0 };
+    let greedy = Sampler::default();
     let continued = |row: &Row| {
         let mut session = Session::new(decoder, processor.clone(), Storage::paged(64));
         session.prompt(&row.ids)?;

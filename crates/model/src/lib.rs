@@ -7,7 +7,7 @@
 //! | [`decoder`] | the forward: embedding and head |
 //! | `stack` | the layers, step by step |
 //! | `feed_forward`, `experts` | the parts of a layer that look at each row alone |
-//! | [`generate`] | the next token, and the next |
+//! | [`generate`], [`sampler`] | the next token, and the next |
 //! | [`exchange`] | tokens in, logits out, as files |
 //! | [`checkpoint`] | a folder with weights and configuration |
 //! | `weights`, `source` | its tensors, and which of them a parameter comes from |
@@ -24,6 +24,7 @@ mod family;
 mod feed_forward;
 pub mod generate;
 pub mod plan;
+pub mod sampler;
 mod source;
 mod stack;
 mod trace;
@@ -32,6 +33,7 @@ mod weights;
 pub use assembly::NamedTensor;
 pub use checkpoint::CheckpointError;
 pub use decoder::{BoundModel, Decoder, Inputs, LogitRows};
-pub use generate::{Sampler, Session};
+pub use generate::Session;
 pub use plan::{Activation, Dense, Embedding, Experts, FeedForward, Form, Head, Layer, Norm, Plan, Positions, Step};
+pub use sampler::Sampler;
 pub use trace::{Trace, Traced};

@@ -89,7 +89,7 @@ fn logits_agree(decoder: &Decoder, prompt: &[u32], want: &[f64]) {
 }
 
 fn greedy_agrees(decoder: &Decoder, prompt: &[u32], want: &[u32]) {
-    let greedy = Sampler { temperature: 0.0, top_k: None, top_p: None, seed: 0 };
+    let greedy = Sampler::default();
     let count = want.len() / SEQUENCES;
     for (prompt, want) in prompt.chunks_exact(TOKENS).zip(want.chunks_exact(count)) {
         let mut session = Session::new(decoder, Processor::new(1), Storage::contiguous(1));

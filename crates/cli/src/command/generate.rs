@@ -25,7 +25,14 @@ pub(crate) fn run(options: &Generate) -> Done {
         return Err(Failure::Refused(format!("{}: got no such file, wanted a model of text", tokenizer.display())));
     }
     let vocabulary = Vocabulary::from_file(&tokenizer)?;
-    let sampler = Sampler { temperature: options.temperature, top_k: options.top_k, top_p: options.top_p, seed: options.seed };
+    let sampler = Sampler {
+        temperature: options.temperature,
+        top_k: options.top_k,
+        top_p: options.top_p,
+        min_p: options.min_p,
+        repetition_penalty: options.repetition_penalty,
+        seed: options.seed,
+    };
     sampler.check()?;
     let processor = processor(options.threads)?;
     let stop = stop_flag();
