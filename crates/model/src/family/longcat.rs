@@ -44,12 +44,12 @@ fn attention(keys: &Keys<'_>, sizes: &Sizes) -> Result<Mla> {
 
 fn names() -> Names {
     Names::default()
-        .rename("input_layernorm_2", "input_layernorm.1")
         .rename("input_layernorm", "input_layernorm.0")
-        .rename("post_attention_layernorm_3", "post_attention_layernorm.1")
+        .rename("input_layernorm_2", "input_layernorm.1")
         .rename("post_attention_layernorm", "post_attention_layernorm.0")
-        .rename("self_attn_2", "self_attn.1")
+        .rename("post_attention_layernorm_3", "post_attention_layernorm.1")
         .rename("self_attn", "self_attn.0")
+        .rename("self_attn_2", "self_attn.1")
         .rename("mlp", "mlps.0")
         .rename("mlp_2.gate.e_score_correction_bias", "mlp.router.e_score_correction_bias")
         .rename("mlp_2.gate", "mlp.router.classifier")
