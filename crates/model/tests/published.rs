@@ -151,6 +151,12 @@ fn loss_and_every_gradient() {
             // OPT's table of positions has two rows before the first that is read.
             let got = tape.gradient(var).unwrap();
             let apart = difference(got, &want[want.len() - got.len()..]);
+            if (model, parameter.name.ends_with("k_proj.bias")) == ("opt", true) {
+                // Without rotation it adds the same to all scores of a query: what is left of its gradient is rounding.
+                let largest = got.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+                assert!(largest < 1e-6, "{model}, {}: got {largest:.1e}, wanted 0", parameter.name);
+                continue;
+            }
             assert!(apart < 1e-5, "{model}, {}: off by {apart:.1e}", parameter.name);
         }
     }
