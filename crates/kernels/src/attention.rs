@@ -31,6 +31,8 @@ pub enum Visible {
     Chunk(usize),
     /// The first `n` keys are visible to all, causal after.
     Prefix(usize),
+    /// Keys at most this far from the query, before and after.
+    Near(usize),
 }
 
 impl Visible {
@@ -47,6 +49,7 @@ impl Visible {
             }
             Visible::Chunk(size) => [0..0, (q_pos / size * size).min(end)..end],
             Visible::Prefix(n) => [0..0, 0..end.max(n.min(keys))],
+            Visible::Near(n) => [0..0, q_pos.saturating_sub(n).min(keys)..(q_pos + 1).saturating_add(n).min(keys)],
         }
     }
 
@@ -60,6 +63,7 @@ impl Visible {
             Visible::Window { window, .. } => k_pos..k_pos.saturating_add(window),
             Visible::Chunk(size) => k_pos..(k_pos / size + 1).saturating_mul(size),
             Visible::Prefix(n) => (if k_pos < n { 0 } else { k_pos })..usize::MAX,
+            Visible::Near(n) => k_pos.saturating_sub(n)..(k_pos + 1).saturating_add(n),
         }
     }
 }

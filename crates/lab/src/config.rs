@@ -4,7 +4,7 @@ use crate::error::{LabError, Result};
 use crate::field::{self, invalid};
 use crate::recall::Recall;
 use attendant_mech::{Order, Size, preset};
-use attendant_model::plan::{FeedForward, Norm, Plan, Positions};
+use attendant_model::plan::{Dense, Embedding, Head, Layer, Norm, Plan};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
@@ -318,18 +318,17 @@ impl Config {
     /// # Errors
     /// If the mechanism does not suit the size.
     pub fn plan(&self, vocab_size: usize) -> Result<Plan> {
-        let layer = preset(&self.mechanism, self.size())?.configuration;
+        let mixer = preset(&self.mechanism, self.size())?.configuration;
+        let layer = Layer::pre(mixer, Dense::swiglu(self.model.d_ff).into());
         let plan = Plan {
             vocab_size,
             d_model: self.model.d_model,
-            d_ff: self.model.d_ff,
-            layers: vec![layer; self.model.layers],
-            norm: Norm::Rms,
-            eps: 1e-5,
-            feed_forward: FeedForward::SwiGlu,
-            positions: Positions::None,
-            tie_embeddings: self.model.tie_embeddings,
             context: self.data.context,
+            norm: Norm::rms(1e-5),
+            embedding: Embedding::default(),
+            layers: vec![layer; self.model.layers],
+            head: Head { tied: self.model.tie_embeddings, ..Head::default() },
+            encoder: None,
         };
         plan.check()?;
         Ok(plan)

@@ -15,6 +15,8 @@ pub struct Sequence {
     pub first: usize,
     /// Where its source rows stand among the source rows of the call: those that no plane holds yet.
     pub source: Range<usize>,
+    /// How many rows it is to have in the end; at least those it has now. See [`Batch::reaching`].
+    pub length: usize,
 }
 
 /// New rows of several sequences.
@@ -34,7 +36,8 @@ impl Batch {
     pub fn with_source(parts: impl IntoIterator<Item = (usize, usize, usize)>) -> Batch {
         let (mut row, mut source_row) = (0, 0);
         let sequences = parts.into_iter().map(|(rows, first, source)| {
-            let sequence = Sequence { rows: row..row + rows, first, source: source_row..source_row + source };
+            let source_rows = source_row..source_row + source;
+            let sequence = Sequence { rows: row..row + rows, first, source: source_rows, length: first + rows };
             (row, source_row) = (row + rows, source_row + source);
             sequence
         });
@@ -44,6 +47,17 @@ impl Batch {
     /// `count` sequences of `rows` rows from position 0, as in training.
     pub fn even(count: usize, rows: usize) -> Batch {
         Batch::new((0..count).map(|_| (rows, 0)))
+    }
+
+    /// The same, of sequences that are to have so many rows in the end.
+    ///
+    /// Some rotations depend on it ([`Scaling::Dynamic`](crate::rotary::Scaling), `Longrope`), and rows in a cache keep theirs:
+    /// every call of a sequence must say the same. Without it a call's last row is taken for the sequence's.
+    pub fn reaching(mut self, lengths: impl IntoIterator<Item = usize>) -> Batch {
+        for (sequence, length) in self.sequences.iter_mut().zip(lengths) {
+            sequence.length = sequence.length.max(length);
+        }
+        self
     }
 
     /// The sequences, in the order of their rows.
@@ -72,8 +86,9 @@ impl Batch {
         if let Some((_, table)) = tables.iter().find(|(known, _)| known == rotary) {
             return table.clone();
         }
-        let table = Arc::new(rotary.table(self.positions(), self.rows()));
-        tables.push((*rotary, table.clone()));
+        let lengths = self.sequences.iter().flat_map(|sequence| std::iter::repeat_n(sequence.length, sequence.rows.len()));
+        let table = Arc::new(rotary.table(self.positions().zip(lengths), self.rows()));
+        tables.push((rotary.clone(), table.clone()));
         table
     }
 }

@@ -1,6 +1,7 @@
 //! What a mechanism sees of the call it is in: the tape, the batch, and the planes of its layer.
 
 use crate::batch::{Batch, Sequence};
+use crate::observer::{AttentionMap, NamedRows, Observer};
 use crate::rotary::Rotary;
 use attendant_core::ops::{Keys, Rope, Run, Softmax, Span};
 use attendant_core::{Error, Result, Tape, Var};
@@ -14,9 +15,17 @@ pub struct Memory {
     pub new: Var,
     plane: Option<usize>,
     spans: Vec<Span>,
+    /// Which sequences of the batch the spans are of.
+    sequences: Vec<usize>,
 }
 
 impl Memory {
+    /// Where the rows of every sequence stand, of a memory that is [`visible`](Context::visible): queries, and among the rows on
+    /// the tape keys and their positions.
+    pub fn spans(&self) -> &[Span] {
+        &self.spans
+    }
+
     /// The same places with other rows on the tape, computed row by row from these.
     pub fn with_rows(&self, new: Var) -> Memory {
         Memory { new, ..self.clone() }
@@ -46,6 +55,7 @@ pub struct Context<'a> {
     layer: usize,
     source: Option<Var>,
     pending: Vec<(usize, Var)>,
+    observer: Option<&'a mut Observer>,
 }
 
 impl Deref for Context<'_> {
@@ -86,7 +96,20 @@ impl<'a> Context<'a> {
                 why: format!("batch starts at {firsts:?}, states are at {positions:?}"),
             });
         }
-        Ok(Context { tape, batch, layout, states, layer, source, pending: Vec::new() })
+        Ok(Context { tape, batch, layout, states, layer, source, pending: Vec::new(), observer: None })
+    }
+
+    /// The same, telling an observer what the layer does. Costs time and memory: all probabilities are computed again, plainly.
+    pub fn observed(self, observer: &'a mut Observer) -> Context<'a> {
+        Context { observer: Some(observer), ..self }
+    }
+
+    /// Shows an observer some rows `[N, width]`, if there is one.
+    pub fn show(&mut self, name: &'static str, rows: Var) {
+        if let Some(observer) = &mut self.observer {
+            let (width, values) = (self.tape.width(rows), self.tape.value(rows).to_vec());
+            observer.rows.push(NamedRows { name, width, values });
+        }
     }
 
     /// The batch.
@@ -135,7 +158,8 @@ impl<'a> Context<'a> {
             k_rows: place(sequence),
             k_first: self.store(i, plane).map_or(if source { 0 } else { sequence.first }, PlaneStore::appended),
         });
-        let memory = Memory { new: rows, plane: Some(plane), spans: spans.collect() };
+        let sequences = (0..self.batch.sequences().len()).collect();
+        let memory = Memory { new: rows, plane: Some(plane), spans: spans.collect(), sequences };
         self.pending.push((plane, rows));
         Ok(memory)
     }
@@ -170,7 +194,7 @@ impl<'a> Context<'a> {
             spans.push(Span { k_rows: end..end + rows, k_first: first, ..span.clone() });
             end += rows;
         }
-        Memory { new: self.tape.join_rows(&parts), plane: None, spans }
+        Memory { new: self.tape.join_rows(&parts), plane: None, spans, sequences: memory.sequences.clone() }
     }
 
     /// Softmax attention of q `[N, H * d_qk]` over memories of keys and values -> `[N, H * d_v]`. With values of another width
@@ -186,7 +210,45 @@ impl<'a> Context<'a> {
     fn attend_rows(&mut self, q: Var, keys: &Memory, values: &Memory, spec: &Softmax) -> Var {
         let (old_keys, old_values) = (past(self.states, self.layer, keys), past(self.states, self.layer, values));
         let keys_of = Keys { past: &old_keys, new: keys.new };
+        if let Some(observer) = &mut self.observer {
+            let probs = self.tape.attention_probs(q, keys_of, spec, &keys.spans);
+            for ((probs, span), &sequence) in probs.into_iter().zip(&keys.spans).zip(&keys.sequences) {
+                let (heads, rows) = (spec.heads, span.rows.len());
+                observer.maps.push(AttentionMap { sequence, heads, rows, keys: probs.len() / (heads * rows).max(1), probs });
+            }
+        }
         self.tape.attention(q, keys_of, Keys { past: &old_values, new: values.new }, spec, &keys.spans)
+    }
+
+    /// Softmax attention of q `[N, H * d_qk]` where every row reads no more than the positions chosen for it, in ascending order, of
+    /// a memory that is [`visible`](Context::visible): key heads that serve as their own values -> `[N, H * d_v]`.
+    ///
+    /// # Panics
+    /// If there is not one choice for each row of the memory's sequences, or a position is not there.
+    pub fn attend_chosen(&mut self, q: Var, memory: &Memory, chosen: &[Vec<usize>], spec: &Softmax) -> Var {
+        let places = memory.spans.iter().flat_map(|span| span.rows.clone().map(move |row| (row, span)));
+        let (mut ids, mut spans) = (Vec::new(), Vec::new());
+        for ((row, span), positions) in places.zip(chosen) {
+            let start = ids.len();
+            ids.extend(positions.iter().map(|position| (span.k_rows.start + position - span.k_first) as u32));
+            spans.push(Span { rows: row..row + 1, q_first: 0, k_rows: start..ids.len(), k_first: 0 });
+        }
+        assert_eq!((spans.len(), chosen.len()), (self.tape.rows(q), self.tape.rows(q)), "a choice for every query");
+        let gathered = self.tape.embedding(memory.new, &ids);
+        let keys = Keys { past: &[], new: gathered };
+        if let Some(observer) = &mut self.observer {
+            let probs = self.tape.attention_probs(q, keys, spec, &spans);
+            observer.maps.extend(scattered(memory, spec.heads, chosen, &probs));
+        }
+        let values = if self.tape.recording() { self.prefixes(gathered, spec) } else { gathered };
+        self.tape.attention(q, keys, Keys { past: &[], new: values }, spec, &spans)
+    }
+
+    /// The first `d_v` values of every key head, as rows of their own: going backward needs them packed.
+    fn prefixes(&mut self, keys: Var, spec: &Softmax) -> Var {
+        let heads = self.tape.reshape(keys, self.tape.width(keys) / spec.kv_heads);
+        let heads = self.tape.columns(heads, 0..spec.d_v);
+        self.tape.reshape(heads, spec.kv_heads * spec.d_v)
     }
 
     /// The distances `k_pos - q_pos` that a memory needs a bias for: the smallest, and how many.
@@ -262,7 +324,7 @@ impl<'a> Context<'a> {
             row += span.rows.len();
             Span { rows: row - span.rows.len()..row, ..span.clone() }
         });
-        Memory { spans: spans.collect(), ..whole }
+        Memory { spans: spans.collect(), sequences: part.0.clone(), ..whole }
     }
 
     /// The opposite of [`Context::narrow`]: rows of two parts in the order of the batch.
@@ -297,6 +359,24 @@ impl<'a> Context<'a> {
             }
         }
     }
+}
+
+/// Probabilities `[H, chosen]` of every row, at the positions that they are of.
+fn scattered(memory: &Memory, heads: usize, chosen: &[Vec<usize>], probs: &[Vec<f32>]) -> Vec<AttentionMap> {
+    let mut choices = chosen.iter().zip(probs);
+    let map = |(span, &sequence): (&Span, &usize)| {
+        let (rows, keys) = (span.rows.len(), span.k_first + span.k_rows.len());
+        let mut all = vec![0.0; heads * rows * keys];
+        for (row, (positions, probs)) in choices.by_ref().take(rows).enumerate() {
+            for head in 0..heads {
+                for (position, prob) in positions.iter().zip(&probs[head * positions.len()..]) {
+                    all[(head * rows + row) * keys + position] = *prob;
+                }
+            }
+        }
+        AttentionMap { sequence, heads, rows, keys, probs: all }
+    };
+    memory.spans.iter().zip(&memory.sequences).map(map).collect()
 }
 
 /// The rows that a memory's plane holds, for every sequence; none where it has no plane.

@@ -20,17 +20,20 @@ pub struct Parameter {
     pub init: Init,
     /// Whether checkpoints have it under this very name, and not as the weight or bias of what the name says.
     pub bare: bool,
+    /// Whether the layers of a stack that declare it under this name have one together: it is bound to each of them, and its
+    /// gradient is the sum of theirs.
+    pub shared: bool,
 }
 
 impl Parameter {
     /// A product `[out, in]`, normal with the usual deviation.
     pub fn product(name: &'static str, outer: usize, inner: usize) -> Parameter {
-        Parameter { name, shape: vec![outer, inner], init: Init::Normal((1.0 / inner as f64).sqrt()), bare: false }
+        Parameter { name, shape: vec![outer, inner], init: Init::Normal((1.0 / inner as f64).sqrt()), bare: false, shared: false }
     }
 
     /// A vector that starts as all the same value.
     pub fn vector(name: &'static str, width: usize, value: f32) -> Parameter {
-        Parameter { name, shape: vec![width], init: Init::Constant(value), bare: false }
+        Parameter { name, shape: vec![width], init: Init::Constant(value), bare: false, shared: false }
     }
 
     /// The same, under its very name in checkpoints.
@@ -84,6 +87,12 @@ pub trait Mechanism: Send + Sync + Debug {
 pub trait Oracle: Mechanism {
     /// x `[T, d_model]` of one sequence from position 0 (and its source `[S, d_model]`) -> y `[T, d_model]`.
     fn oracle<S: Real>(&self, p: &Parameters<S>, x: &Rows<S>, source: Option<&Rows<S>>) -> Rows<S>;
+
+    /// How near the closest of its choices, of a key, a block or an expert, comes to falling the other way: the difference of what
+    /// is compared as a share of its size. Where rounding decides nobody is right: the exam asks about no such text.
+    fn margin(&self, _p: &Parameters<f64>, _x: &Rows<f64>) -> f64 {
+        f64::INFINITY
+    }
 }
 
 /// The size of a model, from which a preset makes a mechanism.

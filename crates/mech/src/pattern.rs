@@ -35,6 +35,8 @@ pub enum See {
     Chunk(usize),
     /// The first so many, and causal after (prefix language models).
     Prefix(usize),
+    /// Those at most this far away, before and after (ModernBERT's local layers).
+    Near(usize),
 }
 
 /// A bias by distance.
@@ -43,12 +45,18 @@ pub enum See {
 pub enum Bias {
     /// `-slope * distance`, a slope per head (Press et al. 2022, 2108.12409).
     Alibi,
+    /// The same multiplied by what the dot products are multiplied by (Falcon).
+    #[serde(rename = "scaled_alibi")]
+    ScaledAlibi,
     /// A learned value per head and bucket of distances (Raffel et al. 2020, 1910.10683, section 2.1).
     T5 {
         /// Buckets, an even number.
         buckets: usize,
         /// Distance from which on all share the last bucket.
         max_distance: usize,
+        /// Whether all layers of a stack have one table (T5), or each its own.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        shared: bool,
     },
 }
 
@@ -64,7 +72,7 @@ impl Pattern {
         if let Some(cap) = self.softcap {
             require(cap.is_finite() && cap > 0.0, "softcap", || format!("got {cap}, wanted a number above 0"))?;
         }
-        if let Some(Bias::T5 { buckets, max_distance }) = self.bias {
+        if let Some(Bias::T5 { buckets, max_distance, .. }) = self.bias {
             let fits = buckets >= 4 && buckets % 4 == 0 && max_distance > buckets;
             let got =
                 || format!("got {buckets} buckets up to distance {max_distance}, wanted a multiple of 4 below the distance");
@@ -76,8 +84,8 @@ impl Pattern {
     /// Its parameters for `heads` heads.
     pub fn params(&self, heads: usize) -> Vec<Parameter> {
         let mut params = Vec::new();
-        if let Some(Bias::T5 { buckets, .. }) = self.bias {
-            params.push(Parameter { shape: vec![buckets, heads], ..Parameter::product("relative_bias", buckets, heads) }.bare());
+        if let Some(Bias::T5 { buckets, shared, .. }) = self.bias {
+            params.push(Parameter { shared, ..Parameter::product("relative_bias", buckets, heads) }.bare());
         }
         if self.sink {
             params.push(Parameter::vector("sinks", heads, 0.0).bare());
@@ -92,11 +100,12 @@ impl Pattern {
             See::Everything => Visible::All,
             See::Chunk(size) => Visible::Chunk(size),
             See::Prefix(n) => Visible::Prefix(n),
+            See::Near(n) => Visible::Near(n),
         }
     }
 
     fn bidirectional(&self) -> bool {
-        self.see == See::Everything
+        matches!(self.see, See::Everything | See::Near(_))
     }
 
     /// Fills in cap, bias and sink of an attention over `keys`.
@@ -104,20 +113,22 @@ impl Pattern {
         let heads = spec.heads;
         let bias = self.bias.map(|bias| {
             let (first, width) = cx.distances(keys);
-            (self.bias_table(cx, p, bias, heads, first, width), first)
+            let table = self.bias_table(cx, p, bias, heads, first, width);
+            let table = if bias == Bias::ScaledAlibi { cx.scale(table, spec.scale) } else { table };
+            (table, first)
         });
         Softmax { softcap: self.softcap, bias, sink: self.sink.then(|| p["sinks"]), ..spec }
     }
 
     fn bias_table(&self, cx: &mut Context<'_>, p: &Bound, bias: Bias, heads: usize, first: isize, width: usize) -> Var {
         match bias {
-            Bias::Alibi => {
+            Bias::Alibi | Bias::ScaledAlibi => {
                 let slopes = alibi_slopes(heads);
                 let row = |slope: f64| (0..width as isize).map(move |i| (-slope * (first + i).unsigned_abs() as f64) as f32);
                 let table: Vec<f32> = slopes.into_iter().flat_map(row).collect();
                 cx.constant(heads, width, &table)
             }
-            Bias::T5 { buckets, max_distance } => {
+            Bias::T5 { buckets, max_distance, .. } => {
                 let bucket = |i| t5_bucket(first + i, self.bidirectional(), buckets, max_distance) as u32;
                 let ids: Vec<u32> = (0..width as isize).map(bucket).collect();
                 let rows = cx.embedding(p["relative_bias"], &ids);
@@ -133,18 +144,28 @@ impl Pattern {
             See::Causal => k_pos <= q_pos,
             See::Chunk(size) => k_pos <= q_pos && k_pos / size == q_pos / size,
             See::Prefix(n) => k_pos <= q_pos || k_pos < n,
+            See::Near(n) => k_pos.abs_diff(q_pos) <= n,
         }
     }
 
-    /// The oracle's score from a scaled dot product.
-    pub fn score<S: Real>(&self, dot: S, head: usize, heads: usize, distance: isize, relative_bias: Option<&Rows<S>>) -> S {
+    /// The oracle's score from a dot product and what it is multiplied by.
+    pub fn score<S: Real>(
+        &self,
+        (dot, scale): (S, f64),
+        head: usize,
+        heads: usize,
+        distance: isize,
+        relative_bias: Option<&Rows<S>>,
+    ) -> S {
         let score = match self.softcap {
-            Some(cap) => (dot / S::from(cap.into())).tanh() * S::from(cap.into()),
-            None => dot,
+            Some(cap) => (dot * S::from(scale / f64::from(cap))).tanh() * S::from(cap.into()),
+            None => dot * S::from(scale),
         };
+        let alibi = || alibi_slopes(heads)[head] * distance.unsigned_abs() as f64;
         match (self.bias, relative_bias) {
-            (Some(Bias::Alibi), _) => score - S::from(alibi_slopes(heads)[head] * distance.unsigned_abs() as f64),
-            (Some(Bias::T5 { buckets, max_distance }), Some(table)) => {
+            (Some(Bias::Alibi), _) => score - S::from(alibi()),
+            (Some(Bias::ScaledAlibi), _) => score - S::from(alibi() * scale),
+            (Some(Bias::T5 { buckets, max_distance, .. }), Some(table)) => {
                 score + table[t5_bucket(distance, self.bidirectional(), buckets, max_distance)][head]
             }
             _ => score,

@@ -18,6 +18,8 @@ macro_rules! for_each_mechanism {
             linear::Linear: linear;
             retention::Retention: retention;
             delta::Delta: delta;
+            diff::Diff: diff;
+            dsa::Dsa: dsa;
         }
     };
 }

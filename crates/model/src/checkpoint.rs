@@ -1,10 +1,10 @@
 //! Checkpoints: model.safetensors and config.json in the published layouts.
 
 use crate::decoder::Decoder;
-use crate::family::{self, configuration};
-use attendant_core::{Error, Tensor};
-use half::{bf16, f16};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use crate::family::{self, Published, configuration};
+use crate::weights::Weights;
+use attendant_core::Error;
+use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -57,7 +57,7 @@ pub fn save(decoder: &Decoder, folder: &Path) -> Result<()> {
     write(&path, &config.map_err(|why| content(&path, why))?)
 }
 
-/// Reads a model: one that [`save`] wrote, a Llama, or a DeepSeek V3 without experts, with weights in F32, F16 or BF16.
+/// Reads a model: one that [`save`] wrote, or one of a published family, with weights in F32, F16 or BF16.
 ///
 /// # Errors
 /// If a file is missing or damaged, the configuration asks for what is not there, or a tensor is missing, unknown or of
@@ -65,60 +65,33 @@ pub fn save(decoder: &Decoder, folder: &Path) -> Result<()> {
 pub fn load(folder: &Path) -> Result<Decoder> {
     let path = folder.join("config.json");
     let config: Value = serde_json::from_slice(&read(&path)?).map_err(|why| content(&path, why))?;
-    let plan = family::plan(&config).map_err(|why| content(&path, why))?;
+    let Published { plan, names } = family::read(&config).map_err(|why| content(&path, why))?;
     let mechanisms = plan.mechanisms().map_err(|why| content(&path, why))?;
 
-    let path = folder.join("model.safetensors");
-    let bytes = read(&path)?;
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|why| content(&path, why))?;
-    // The shape is compared before memory is taken: a configuration alone cannot ask for more than the file holds.
+    let weights = Weights::open(folder)?;
+    let mut used = HashSet::new();
     let decoder = Decoder::assemble(plan, mechanisms, |name, shape, _| {
-        tensor(&tensors, name, shape).map_err(|why| content(&path, format!("tensor {name}: {why}")))
+        let source = names.source(name);
+        used.extend(source.tensors().iter().filter_map(|tensor| weights.name(tensor)));
+        source.read(&weights, shape).map_err(|why| content(&weights.path, format!("tensor {}: {why}", source.tensor)))
     })?;
-    let known: HashSet<&str> = decoder.parameters().iter().map(|parameter| parameter.name.as_str()).collect();
-    let mut unknown: Vec<&str> = tensors.names().into_iter().filter(|&name| !known.contains(name) && !computed(name)).collect();
-    unknown.sort_unstable();
-    match unknown.first() {
-        Some(name) => Err(content(&path, format!("tensor {name}: not part of the model that config.json describes"))),
+    match weights.names().find(|name| !used.contains(name) && !names.ignores(name)) {
+        Some(name) => {
+            Err(content(&weights.path, format!("tensor {name}: not part of the model that config.json describes")))
+        }
         None => Ok(decoder),
     }
 }
 
-/// Whether a tensor follows from the configuration: early Llama files carry the frequencies of the rotation.
-fn computed(name: &str) -> bool {
-    name.ends_with(".rotary_emb.inv_freq")
-}
-
-fn tensor(tensors: &SafeTensors<'_>, name: &str, shape: &[usize]) -> std::result::Result<Tensor, String> {
-    let view = tensors.tensor(name).map_err(|_| "missing")?;
-    if view.shape() != shape {
-        return Err(format!("wanted shape {shape:?}, got {:?}", view.shape()));
-    }
-    let mut tensor = Tensor::zeros(shape);
-    let (values, data) = (tensor.data_mut(), view.data());
-    match view.dtype() {
-        Dtype::F32 => decode(values, data, f32::from_le_bytes),
-        Dtype::F16 => decode(values, data, |bytes| f16::from_le_bytes(bytes).to_f32()),
-        Dtype::BF16 => decode(values, data, |bytes| bf16::from_le_bytes(bytes).to_f32()),
-        other => return Err(format!("wanted F32, F16 or BF16, got {other:?}")),
-    }
-    Ok(tensor)
-}
-
-fn decode<const N: usize>(values: &mut [f32], data: &[u8], one: impl Fn([u8; N]) -> f32) {
-    let (data, _) = data.as_chunks::<N>();
-    values.iter_mut().zip(data).for_each(|(value, &bytes)| *value = one(bytes));
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|source| CheckpointError::Io { path: path.into(), source })
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).map_err(|source| CheckpointError::Io { path: path.into(), source })
 }
 
-fn content(path: &Path, why: impl std::fmt::Display) -> CheckpointError {
+pub(crate) fn content(path: &Path, why: impl std::fmt::Display) -> CheckpointError {
     CheckpointError::Content { path: path.into(), why: why.to_string().replace('\n', " ") }
 }
 

@@ -1,18 +1,19 @@
-//! A decoder: embedding, layers of mechanism and feed-forward, head.
+//! A model: embedding, layers of steps, head; with an encoder, the same for the source first.
 
-use crate::assembly::{Layer, NamedTensor, NormPlace, Parts, drawn};
-use crate::plan::{Norm, Plan, Positions};
-use attendant_core::ops::Gelu;
+use crate::assembly::{NamedTensor, Parts, drawn};
+use crate::plan::check::Mechanisms;
+use crate::plan::{Plan, Positions};
+use crate::trace::Trace;
 use attendant_core::{Error, Result, Tape, Tensor, Var};
-use attendant_mech::{Batch, Bound, Context, Init, Mechanism};
+use attendant_mech::{Batch, Init, Order};
 use attendant_state::{Dtype, SequenceState, StateLayout, Storage};
 use std::sync::Arc;
 
-/// A decoder.
+/// A model with its parameters.
 #[derive(Debug)]
 pub struct Decoder {
-    plan: Plan,
-    parts: Parts,
+    pub(crate) plan: Plan,
+    pub(crate) parts: Parts,
     parameters: Vec<NamedTensor>,
 }
 
@@ -25,10 +26,29 @@ pub enum LogitRows {
     Last,
 }
 
+/// What a call reads.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Inputs<'a> {
+    /// A token for every row of the batch.
+    pub ids: &'a [u32],
+    /// The kind of every token, in models that know kinds; none stands for kind 0.
+    pub types: &'a [u32],
+    /// Rows of the source that no state holds yet `[S, d_model]`: see [`Decoder::encode`].
+    pub source: Option<Var>,
+    /// Where to write what goes between the layers.
+    pub trace: Option<&'a Trace>,
+}
+
+impl<'a, T: AsRef<[u32]> + ?Sized> From<&'a T> for Inputs<'a> {
+    fn from(ids: &'a T) -> Inputs<'a> {
+        Inputs { ids: ids.as_ref(), ..Inputs::default() }
+    }
+}
+
 /// A model's parameters on a tape.
 #[derive(Clone, Debug)]
 pub struct BoundModel {
-    vars: Vec<Var>,
+    pub(crate) vars: Vec<Var>,
 }
 
 impl BoundModel {
@@ -39,7 +59,7 @@ impl BoundModel {
 }
 
 impl Decoder {
-    /// A decoder with the parameters that `seed` gives. Products that add to the residual stream start smaller by the root
+    /// A model with the parameters that `seed` gives. Products that add to the residual stream start smaller by the root
     /// of their number (GPT-2).
     ///
     /// # Errors
@@ -49,10 +69,10 @@ impl Decoder {
         Decoder::assemble(plan, mechanisms, |name, shape, init| drawn(seed, name, shape, init))
     }
 
-    /// A decoder of `mechanisms`, those of the plan, whose parameters `fill` gives by name and shape.
+    /// A model of `mechanisms`, those of the plan, whose parameters `fill` gives by name and shape.
     pub(crate) fn assemble<E>(
         plan: Plan,
-        mechanisms: Vec<Box<dyn Mechanism>>,
+        mechanisms: Mechanisms,
         fill: impl FnMut(&str, &[usize], Init) -> std::result::Result<Tensor, E>,
     ) -> std::result::Result<Decoder, E> {
         let (parts, parameters) = Parts::assemble(&plan, mechanisms, fill)?;
@@ -79,9 +99,15 @@ impl Decoder {
         self.parameters.iter().map(|parameter| parameter.tensor.data().len()).sum()
     }
 
-    /// What each layer keeps between calls.
+    /// Whether its rows see later ones: a masked language model, or one that goes from left to right.
+    pub fn order(&self) -> Order {
+        let mut orders = self.parts.decoder.mixers().map(|mixer| mixer.mechanism.order());
+        if orders.any(|order| order == Order::Bidirectional) { Order::Bidirectional } else { Order::Causal }
+    }
+
+    /// What each mechanism of the layers keeps between calls.
     pub fn layouts(&self) -> Vec<StateLayout> {
-        self.parts.layers.iter().map(|layer| layer.mechanism.state()).collect()
+        self.parts.decoder.mixers().map(|mixer| mixer.mechanism.state()).collect()
     }
 
     /// Bytes that one more token adds to the state of a sequence, in a store of `dtype`, before rings are full.
@@ -100,24 +126,24 @@ impl Decoder {
         BoundModel { vars: self.parameters.iter().map(|parameter| tape.parameter(&parameter.tensor)).collect() }
     }
 
-    /// Logits `[N or B, vocab]` of new tokens `ids` `[N]`. `states` holds one state per sequence, which advance, or none at all
-    /// in training.
+    /// Logits `[N or B, vocab]` of new tokens. `states` holds one state per sequence, which advance, or none at all in training.
     ///
     /// # Errors
     /// If ids are missing or not below the vocabulary, a position is past the learned ones, or states do not fit the batch or
     /// this model. No state has changed then. If a mechanism itself fails, what a state cannot take back (a constant row that was
     /// replaced, rows of a ring that were overwritten) stays, and the state must be rewound to a snapshot.
-    pub fn forward(
+    pub fn forward<'a>(
         &self,
         tape: &mut Tape,
         bound: &BoundModel,
         batch: &Batch,
-        ids: &[u32],
+        inputs: impl Into<Inputs<'a>>,
         states: &mut [&mut SequenceState],
         rows: LogitRows,
     ) -> Result<Var> {
-        self.check(batch, ids, states)?;
-        let x = self.hidden(tape, bound, batch, ids, states).inspect_err(|_| {
+        let inputs = inputs.into();
+        self.check(batch, &inputs, states)?;
+        let x = self.parts.decoder.hidden(self, tape, bound, batch, &inputs, states).inspect_err(|_| {
             // What the layers before the one that failed have appended is forgotten. A constant row stays replaced; but the
             // checks have passed, so only a mechanism that is at fault itself comes here.
             states.iter_mut().for_each(|state| drop(state.truncate(state.position())));
@@ -132,87 +158,77 @@ impl Decoder {
                 tape.embedding(x, &last)
             }
         };
-        let x = self.normed(tape, bound, self.parts.norm, x);
-        Ok(tape.linear(x, bound.vars[self.parts.head], None))
+        Ok(self.logits(tape, bound, x))
     }
 
-    /// What leaves the last layer `[N, d_model]`.
-    fn hidden(
-        &self,
-        tape: &mut Tape,
-        bound: &BoundModel,
-        batch: &Batch,
-        ids: &[u32],
-        states: &mut [&mut SequenceState],
-    ) -> Result<Var> {
-        let mut x = tape.embedding(bound.vars[self.parts.embedding], ids);
-        if let Some(positions) = self.parts.positions {
-            let at: Vec<u32> = batch.positions().map(|position| position as u32).collect();
-            let learned = tape.embedding(bound.vars[positions], &at);
-            x = tape.add(x, learned);
+    /// The source as rows `[S, d_model]`, from the tokens of the sequences of a batch.
+    ///
+    /// # Errors
+    /// If the model has no encoder, ids are missing or not below the vocabulary, or a position is past the learned ones.
+    pub fn encode<'a>(&self, tape: &mut Tape, bound: &BoundModel, batch: &Batch, inputs: impl Into<Inputs<'a>>) -> Result<Var> {
+        let inputs = inputs.into();
+        let encoder = self.parts.encoder.as_ref().ok_or_else(|| Error::config("encoder", "got none, wanted a model with one"))?;
+        self.check_ids(batch, &inputs, &encoder.embedding.plan.positions)?;
+        let x = encoder.hidden(self, tape, bound, batch, &inputs, &mut [])?;
+        Ok(encoder.normed(self.plan.norm, tape, bound, x))
+    }
+
+    /// Logits of rows that leave the last layer.
+    fn logits(&self, tape: &mut Tape, bound: &BoundModel, x: Var) -> Var {
+        let head = &self.parts.head;
+        let mut x = self.parts.decoder.normed(self.plan.norm, tape, bound, x);
+        if let (Some((product, norm)), Some(transform)) = (head.transform, self.plan.head.transform) {
+            x = product.apply(tape, bound, x);
+            x = transform.activation.apply(tape, x);
+            x = norm.apply(self.plan.norm, tape, bound, x);
         }
-        for (index, layer) in self.parts.layers.iter().enumerate() {
-            x = tape.scope(|tape| self.layer(tape, bound, batch, states, (index, layer), x))?;
+        if let Some(project) = head.project {
+            x = tape.linear(x, bound.vars[project], None);
         }
-        Ok(x)
-    }
-
-    fn layer(
-        &self,
-        tape: &mut Tape,
-        bound: &BoundModel,
-        batch: &Batch,
-        states: &mut [&mut SequenceState],
-        (index, layer): (usize, &Layer),
-        x: Var,
-    ) -> Result<Var> {
-        let normed = self.normed(tape, bound, layer.before_mixer, x);
-        let parameters = Bound::new(layer.mixer.iter().map(|&(name, at)| (name, bound.vars[at])));
-        let mut reborrowed: Vec<&mut SequenceState> = states.iter_mut().map(|state| &mut **state).collect();
-        let mut cx = Context::new(tape, batch, layer.mechanism.state(), &mut reborrowed, index, None)?;
-        let mixed = layer.mechanism.mix(&mut cx, &parameters, normed)?;
-        cx.commit();
-        let x = tape.add(x, mixed);
-        let normed = self.normed(tape, bound, layer.before_feed_forward, x);
-        let up = tape.linear(normed, bound.vars[layer.up], None);
-        let inner = match layer.gate {
-            Some(gate) => {
-                let gate = tape.linear(normed, bound.vars[gate], None);
-                tape.swiglu(gate, up)
-            }
-            None => tape.gelu(up, Gelu::Tanh),
-        };
-        let down = tape.linear(inner, bound.vars[layer.down], None);
-        Ok(tape.add(x, down))
-    }
-
-    fn normed(&self, tape: &mut Tape, bound: &BoundModel, place: NormPlace, x: Var) -> Var {
-        let weight = bound.vars[place.weight];
-        match self.plan.norm {
-            Norm::Rms => tape.rms_norm(x, Some(weight), self.plan.eps),
-            Norm::Layer => tape.layer_norm(x, weight, place.bias.map(|bias| bound.vars[bias]), self.plan.eps),
+        let mut logits = head.table.apply(tape, bound, x);
+        if self.plan.head.scale != 1.0 {
+            logits = tape.scale(logits, self.plan.head.scale);
+        }
+        match self.plan.head.softcap {
+            Some(cap) => tape.softcap(logits, cap),
+            None => logits,
         }
     }
 
-    fn check(&self, batch: &Batch, ids: &[u32], states: &[&mut SequenceState]) -> Result<()> {
+    fn check(&self, batch: &Batch, inputs: &Inputs<'_>, states: &[&mut SequenceState]) -> Result<()> {
+        self.check_ids(batch, inputs, &self.plan.embedding.positions)?;
+        if states.iter().any(|state| !self.keeps(state)) {
+            return Err(Error::State { plane: "layers".into(), why: "got the state of another model, wanted this one's".into() });
+        }
+        Ok(())
+    }
+
+    fn check_ids(&self, batch: &Batch, inputs: &Inputs<'_>, positions: &Positions) -> Result<()> {
+        let ids = inputs.ids;
         if ids.len() != batch.rows() || ids.is_empty() {
             return Err(Error::shape("ids", format!("[{}] with at least one", batch.rows()), format!("[{}]", ids.len())));
         }
         if let Some(id) = ids.iter().find(|&&id| id as usize >= self.plan.vocab_size) {
             return Err(Error::config("ids", format!("got {id}, wanted less than the vocabulary of {}", self.plan.vocab_size)));
         }
+        let (types, kinds) = (inputs.types, self.plan.embedding.token_types);
+        if !types.is_empty() && (types.len() != ids.len() || types.iter().any(|&kind| kind as usize >= kinds.max(1))) {
+            return Err(Error::config("types", format!("got {types:?}, wanted {} below {kinds}", ids.len())));
+        }
         if batch.sequences().iter().any(|sequence| sequence.rows.is_empty()) {
             return Err(Error::config("batch", "got a sequence without new rows, wanted at least one each"));
         }
-        if states.iter().any(|state| !self.keeps(state)) {
-            return Err(Error::State { plane: "layers".into(), why: "got the state of another model, wanted this one's".into() });
+        let learned = match *positions {
+            Positions::Learned { context } => context,
+            Positions::Counted { context, padding } => context.saturating_sub(padding as usize + 1),
+            Positions::None | Positions::Sinusoidal => usize::MAX,
+        };
+        match batch.positions().max() {
+            Some(last) if last >= learned => {
+                Err(Error::config("position", format!("got {last}, wanted less than the {learned} that were learned")))
+            }
+            _ => Ok(()),
         }
-        if let (Positions::Learned { context }, Some(last)) = (self.plan.positions, batch.positions().max())
-            && last >= context
-        {
-            return Err(Error::config("position", format!("got {last}, wanted less than the {context} that were learned")));
-        }
-        Ok(())
     }
 
     /// Whether a state has this model's planes.

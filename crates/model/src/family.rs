@@ -1,91 +1,221 @@
 //! Plans as published configurations, and back.
 //!
-//! A family knows one `model_type`: which plans are its models, and which plan a configuration of it describes. What no
-//! family describes is written as `model_type` "attendant". The plan itself goes along under the key `attendant`, so that
-//! what was written here is read back exactly.
+//! A family knows one `model_type`: which plan a configuration of it describes, and under which names its checkpoints have the
+//! parameters. What is written here goes out as `model_type` "llama", "deepseek_v3" where it is one, else "attendant"; the plan
+//! itself goes along under the key `attendant`, so that what was written is read back exactly.
 
-mod deepseek_v3;
+mod bart;
+mod bert;
+mod bloom;
+mod cohere;
+mod deepseek;
+mod diffllama;
+mod falcon;
+mod gemma;
+mod glm4;
+mod gpt2;
+mod gpt_neo;
+mod gpt_neox;
+mod gpt_oss;
+mod gptj;
+mod granite;
+mod keys;
 mod llama;
+mod llama4;
+mod longcat;
+mod minicpm3;
+mod minimax_m2;
+mod mistral;
+mod modernbert;
+mod mpt;
+mod nanochat;
+mod olmo;
+mod opt;
+mod phi;
+mod qwen2;
+mod rotation;
+mod sizes;
+mod smollm3;
+mod stablelm;
+mod starcoder2;
+mod t5;
 
-use crate::plan::{FeedForward, Norm, Plan, Positions};
-use attendant_core::{Error, Result, error::require};
-use deepseek_v3::DeepseekV3;
-use llama::Llama;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use crate::plan::{Dense, Embedding, FeedForward, Head, Layer, Norm, Part, Plan};
+use crate::source::{Names, rows};
+use attendant_core::{Error, Result};
+use attendant_mech::mechanisms::gqa::Gqa;
+use attendant_mech::mechanisms::swa::Swa;
+use keys::Keys;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+
+/// What a published configuration describes.
+pub(crate) struct Published {
+    pub(crate) plan: Plan,
+    /// Where the parameters come from.
+    pub(crate) names: Names,
+}
+
+impl Published {
+    /// A plan whose parameters have the names that they have here.
+    fn plain(plan: Plan) -> Published {
+        Published { plan, names: Names::default() }
+    }
+}
+
+type Read = fn(&Keys<'_>) -> Result<Published>;
+
+/// Families by `model_type`.
+const FAMILIES: &[(&str, Read)] = &[
+    ("bart", bart::read),
+    ("bert", bert::read),
+    ("bloom", bloom::read),
+    ("cohere", cohere::read),
+    ("cohere2", cohere::read_cohere2),
+    ("deepseek_v2", deepseek::read_v2),
+    ("deepseek_v3", deepseek::read_v3),
+    ("deepseek_v32", deepseek::read_v32),
+    ("diffllama", diffllama::read),
+    ("falcon", falcon::read),
+    ("gemma", gemma::read),
+    ("gemma2", gemma::read_gemma2),
+    ("gemma3_text", gemma::read_gemma3),
+    ("glm4", glm4::read),
+    ("glm4_moe_lite", deepseek::read_v3),
+    ("gpt2", gpt2::read),
+    ("gpt_bigcode", gpt2::read_bigcode),
+    ("gpt_neo", gpt_neo::read),
+    ("gpt_neox", gpt_neox::read),
+    ("gpt_oss", gpt_oss::read),
+    ("gptj", gptj::read),
+    ("granite", granite::read),
+    ("llama", llama::read),
+    ("llama4_text", llama4::read),
+    ("longcat_flash", longcat::read),
+    ("minicpm3", minicpm3::read),
+    ("minimax_m2", minimax_m2::read),
+    ("marian", bart::read_marian),
+    ("mistral", mistral::read),
+    ("mistral4", deepseek::read_mistral4),
+    ("mixtral", mistral::read_mixtral),
+    ("modernbert", modernbert::read),
+    ("mpt", mpt::read),
+    ("nanochat", nanochat::read),
+    ("olmo2", olmo::read),
+    ("olmo3", olmo::read_olmo3),
+    ("opt", opt::read),
+    ("phi", phi::read),
+    ("phi3", phi::read_phi3),
+    ("qwen2", qwen2::read),
+    ("qwen2_moe", qwen2::read_moe),
+    ("qwen3", qwen2::read_qwen3),
+    ("qwen3_moe", qwen2::read_qwen3),
+    ("roberta", bert::read_roberta),
+    ("smollm3", smollm3::read),
+    ("stablelm", stablelm::read),
+    ("starcoder2", starcoder2::read),
+    ("t5", t5::read),
+];
+
+/// Families that are known and not read, and why.
+const UNSUPPORTED: &[(&str, &str)] = &[
+    ("bamba", "its layers of Mamba-2 are recurrent"),
+    ("deepseek_v4", "its cache of compressed blocks and its hyper-connections are not there"),
+    ("falcon_h1", "its layers of Mamba-2 are recurrent"),
+    ("falcon_mamba", "it is recurrent"),
+    ("hrm_text", "it runs its layers in cycles"),
+    ("jamba", "its layers of Mamba are recurrent"),
+    ("kimi_linear", "its layers of the delta rule are recurrent"),
+    ("led", "its encoder has global tokens"),
+    ("lfm2", "its short convolutions are not there"),
+    ("longformer", "it has global tokens"),
+    ("mamba", "it is recurrent"),
+    ("mamba2", "it is recurrent"),
+    ("minimax", "its layers of linear attention are recurrent"),
+    ("olmo_hybrid", "its layers of the delta rule are recurrent"),
+    ("qwen3_next", "its layers of the delta rule are recurrent"),
+    ("recurrent_gemma", "it is recurrent"),
+    ("rwkv", "it is recurrent"),
+];
+
+/// What a configuration describes.
+///
+/// # Errors
+/// If the model type is not known or not supported, a key is missing, or it asks for something that is not there.
+pub(crate) fn read(config: &Value) -> Result<Published> {
+    if let Some(plan) = config.get("attendant") {
+        let plan = serde_json::from_value(plan.clone()).map_err(|why| Error::config("attendant", why.to_string()))?;
+        return Ok(Published::plain(plan));
+    }
+    let keys = Keys::new(config);
+    let name = keys.text("model_type", "")?;
+    if let Some((_, why)) = UNSUPPORTED.iter().find(|(unsupported, _)| *unsupported == name) {
+        return Err(Error::config("model_type", format!("{name} is unsupported: {why}")));
+    }
+    match FAMILIES.iter().find(|(known, _)| *known == name) {
+        // Early files carry the frequencies of the rotation, which follow from the configuration, and a table that is tied to another.
+        Some((_, read)) => read(&keys).map(|published| published.ignoring_what_follows()),
+        None => {
+            let known: Vec<&str> = FAMILIES.iter().map(|(name, _)| *name).collect();
+            let wanted = format!("wanted the key attendant with a plan, or one of {}", known.join(", "));
+            Err(Error::config("model_type", format!("got {name:?}, {wanted}")))
+        }
+    }
+}
+
+impl Published {
+    fn ignoring_what_follows(self) -> Published {
+        let names = self.names.ignore("rotary_emb.inv_freq");
+        let names = if self.plan.head.tied { names.ignore("lm_head.weight") } else { names };
+        Published { names, ..self }
+    }
+}
 
 /// config.json of a plan.
 pub(crate) fn configuration(plan: &Plan) -> serde_json::Result<Value> {
-    let mut config = match (Llama::describe(plan), DeepseekV3::describe(plan)) {
-        (Some(llama), _) => serde_json::to_value(llama)?,
-        (_, Some(deepseek)) => serde_json::to_value(deepseek)?,
-        (None, None) => json!({"model_type": "attendant"}),
-    };
+    let described = llama::describe(plan).or_else(|| deepseek::describe(plan));
+    let mut config = described.unwrap_or_else(|| json!({"model_type": "attendant"}));
     // Through text, in which f32 has its own shortest form: 1e-5 and not 9.999999747378752e-6.
     config["attendant"] = serde_json::from_str(&serde_json::to_string(plan)?)?;
     Ok(config)
 }
 
-/// The plan that a configuration describes.
-///
-/// # Errors
-/// If the model type is not known, a key is missing, or it asks for something that is not there.
-pub(crate) fn plan(config: &Value) -> Result<Plan> {
-    if let Some(plan) = config.get("attendant") {
-        return read(plan).map_err(|why| Error::config("attendant", why.to_string()));
-    }
-    match config.get("model_type").and_then(Value::as_str) {
-        Some("llama") => read::<Llama>(config)?.plan(),
-        Some("deepseek_v3") => read::<DeepseekV3>(config)?.plan(),
-        other => {
-            let got = other.map_or("none".into(), |name| format!("{name:?}"));
-            Err(Error::config("model_type", format!("got {got}, wanted llama or deepseek_v3, or the key attendant with a plan")))
-        }
-    }
+/// What a configuration is to say, beside the sizes of its plan.
+struct Described {
+    family: &'static str,
+    class: &'static str,
+    heads: usize,
+    d_ff: usize,
+    base: f64,
 }
 
-fn read<T: DeserializeOwned>(value: &Value) -> Result<T> {
-    T::deserialize(value).map_err(|why| Error::config("configuration", why.to_string()))
-}
-
-/// The keys that these families have in common.
-#[derive(Debug, Serialize, Deserialize)]
-struct Shared {
-    vocab_size: usize,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    max_position_embeddings: usize,
-    rms_norm_eps: f64,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-    #[serde(default)]
-    attention_bias: bool,
-    #[serde(default = "silu")]
-    hidden_act: String,
-    /// Where transformers 5 keeps the rotation.
-    rope_parameters: Option<RopeParameters>,
-    /// Where most published files keep its base.
-    rope_theta: Option<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    rope_scaling: Option<Value>,
-    dtype: Option<String>,
-    /// A plan names no tokens; without these keys transformers would take 1 and 2 for begin and end.
-    #[serde(default)]
-    bos_token_id: Value,
-    #[serde(default)]
-    eos_token_id: Value,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct RopeParameters {
-    rope_theta: f64,
-    rope_type: String,
-}
-
-fn silu() -> String {
-    "silu".into()
+/// The keys that Llama and DeepSeek have in common, if a plan is nothing that these keys do not say.
+fn standard(plan: &Plan, described: &Described) -> Option<Value> {
+    let Norm::Rms { eps, weight: true } = plan.norm else { return None };
+    let tied = plan.head.tied;
+    let bare = plan.embedding == Embedding::default() && plan.head == (Head { tied, ..Head::default() });
+    (bare && plan.encoder.is_none()).then(|| {
+        json!({
+            "architectures": [described.class],
+            "model_type": described.family,
+            "vocab_size": plan.vocab_size,
+            "hidden_size": plan.d_model,
+            "intermediate_size": described.d_ff,
+            "num_hidden_layers": plan.layers.len(),
+            "num_attention_heads": described.heads,
+            "max_position_embeddings": plan.context,
+            "rms_norm_eps": shortest(eps),
+            "tie_word_embeddings": tied,
+            "attention_bias": false,
+            "hidden_act": "silu",
+            "rope_parameters": {"rope_theta": described.base, "rope_type": "default"},
+            "rope_theta": described.base,
+            "dtype": "float32",
+            // A plan names no tokens; without these keys transformers would take 1 and 2 for begin and end.
+            "bos_token_id": null,
+            "eos_token_id": null,
+        })
+    })
 }
 
 /// The f64 that is written like this f32.
@@ -93,80 +223,21 @@ fn shortest(x: f32) -> f64 {
     x.to_string().parse().unwrap_or_else(|_| x.into())
 }
 
-impl Shared {
-    /// What stands around the mechanisms of a plan, if these families stand so.
-    fn describe(plan: &Plan, heads: usize, base: f64) -> Option<Shared> {
-        let standard = plan.norm == Norm::Rms && plan.feed_forward == FeedForward::SwiGlu && plan.positions == Positions::None;
-        standard.then(|| Shared {
-            vocab_size: plan.vocab_size,
-            hidden_size: plan.d_model,
-            intermediate_size: plan.d_ff,
-            num_hidden_layers: plan.layers.len(),
-            num_attention_heads: heads,
-            max_position_embeddings: plan.context,
-            rms_norm_eps: shortest(plan.eps),
-            tie_word_embeddings: plan.tie_embeddings,
-            attention_bias: false,
-            hidden_act: silu(),
-            rope_parameters: Some(RopeParameters { rope_theta: base, rope_type: "default".into() }),
-            rope_theta: Some(base),
-            rope_scaling: None,
-            dtype: Some("float32".into()),
-            bos_token_id: Value::Null,
-            eos_token_id: Value::Null,
-        })
-    }
-
-    /// The base of the rotation.
-    fn base(&self) -> Result<f64> {
-        let scaling = self.rope_scaling.as_ref().filter(|scaling| !scaling.is_null());
-        require(scaling.is_none(), "rope_scaling", || format!("got {scaling:?}, wanted none: scaled rotations are not read"))?;
-        let kind = self.rope_parameters.as_ref().map_or("default", |rope| &rope.rope_type);
-        let plain = kind == "default";
-        require(plain, "rope_parameters.rope_type", || {
-            format!("got {kind:?}, wanted \"default\": scaled rotations are not read")
-        })?;
-        let base = self.rope_parameters.as_ref().map(|rope| rope.rope_theta).or(self.rope_theta);
-        // The value that transformers takes without the key.
-        Ok(base.unwrap_or(10_000.0))
-    }
-
-    /// A plan with this mechanism in every layer.
-    fn plan(&self, layer: Value) -> Result<Plan> {
-        require(!self.attention_bias, "attention_bias", || "got true, wanted false: a bias of o_proj is not read".into())?;
-        let act = &self.hidden_act;
-        require(act == "silu", "hidden_act", || format!("got {act:?}, wanted \"silu\""))?;
-        let layers = self.num_hidden_layers;
-        require(layers <= MOST_LAYERS, "num_hidden_layers", || format!("got {layers}, wanted up to {MOST_LAYERS}"))?;
-        Ok(Plan {
-            vocab_size: self.vocab_size,
-            d_model: self.hidden_size,
-            d_ff: self.intermediate_size,
-            layers: vec![layer; layers],
-            norm: Norm::Rms,
-            eps: self.rms_norm_eps as f32,
-            feed_forward: FeedForward::SwiGlu,
-            positions: Positions::None,
-            tie_embeddings: self.tie_word_embeddings,
-            context: self.max_position_embeddings,
-        })
-    }
+/// The mechanism and the feed-forward width of all layers, if they are alike: a mechanism of this kind, then SwiGLU.
+fn every_layer<M: DeserializeOwned>(plan: &Plan, kind: &str) -> Option<(M, usize)> {
+    let first = plan.layers.first()?;
+    let (mixer, Part::FeedForward(FeedForward::Dense(dense))) = (first.mixers().next()?, &first.steps.last()?.part) else {
+        return None;
+    };
+    let usual = Layer::pre(mixer.clone(), Dense::swiglu(dense.d_ff).into());
+    let alike = plan.layers.iter().all(|layer| *layer == usual);
+    let mut fields = mixer.as_object()?.clone();
+    let named = fields.remove("kind")? == kind;
+    let mechanism = serde_json::from_value(Value::Object(fields)).ok()?;
+    (alike && named).then_some((mechanism, dense.d_ff))
 }
 
-/// A number in a file alone must not exhaust memory.
-const MOST_LAYERS: usize = 10_000;
-
-/// The layer that all layers are, if they are alike and of this kind.
-fn every_layer<M: DeserializeOwned + PartialEq>(plan: &Plan, kind: &str) -> Option<M> {
-    let mut layers = plan.layers.iter().map(|layer| {
-        let mut fields = layer.as_object()?.clone();
-        (fields.remove("kind")? == kind).then(|| serde_json::from_value::<M>(Value::Object(fields)).ok())?
-    });
-    let first = layers.next()??;
-    layers.all(|layer| layer.as_ref() == Some(&first)).then_some(first)
-}
-
-/// The tagged value of a layer.
+/// The tagged value of a mechanism.
 fn tagged(kind: &str, mechanism: &impl Serialize) -> Result<Value> {
     let mut layer = json!({"kind": kind});
     let fields = serde_json::to_value(mechanism).map_err(|why| Error::config(kind, why.to_string()))?;
@@ -174,4 +245,19 @@ fn tagged(kind: &str, mechanism: &impl Serialize) -> Result<Value> {
         layer.extend(fields);
     }
     Ok(layer)
+}
+
+/// Attention over everything before, or over a window of it.
+fn mixer(gqa: &Gqa, window: Option<usize>) -> Result<Value> {
+    match window {
+        Some(window) => tagged("swa", &Swa { window, keep: 0, heads: gqa.clone() }),
+        None => tagged("gqa", gqa),
+    }
+}
+
+/// Gates and ups in one matrix, gates first.
+fn fused_gate(names: Names, d_ff: usize) -> Names {
+    names
+        .take("mlp.gate_proj", "mlp.gate_up_proj", [rows(0, d_ff)])
+        .take("mlp.up_proj", "mlp.gate_up_proj", [rows(d_ff, d_ff)])
 }

@@ -1,8 +1,8 @@
 //! Continuing a text: a session holds the state of one sequence, a sampler chooses among logits.
 
-use crate::decoder::{Decoder, LogitRows};
+use crate::decoder::{Decoder, Inputs, LogitRows};
 use attendant_core::{Error, Processor, Random, Result, Tape};
-use attendant_mech::Batch;
+use attendant_mech::{Batch, Order};
 use attendant_state::{SequenceState, Storage};
 
 /// Rows of one chunk of a prompt.
@@ -14,28 +14,62 @@ pub struct Session<'a> {
     tape: Tape,
     state: SequenceState,
     logits: Vec<f32>,
+    /// Rows of the source that the state does not hold yet.
+    source: Vec<f32>,
 }
 
 impl<'a> Session<'a> {
     /// An empty sequence.
     pub fn new(decoder: &'a Decoder, processor: Processor, storage: Storage) -> Session<'a> {
-        Session { decoder, tape: Tape::inference(processor), state: decoder.new_state(storage), logits: Vec::new() }
+        let state = decoder.new_state(storage);
+        Session { decoder, tape: Tape::inference(processor), state, logits: Vec::new(), source: Vec::new() }
+    }
+
+    /// Reads what is to be continued, or, where the model has an encoder, what its output is to follow from.
+    ///
+    /// # Errors
+    /// As [`Session::read`].
+    pub fn prompt(&mut self, ids: &[u32]) -> Result<()> {
+        match &self.decoder.plan().encoder {
+            Some(encoder) => {
+                self.read_source(ids)?;
+                self.read(&[encoder.start])
+            }
+            None => self.read(ids),
+        }
+    }
+
+    fn read_source(&mut self, ids: &[u32]) -> Result<()> {
+        self.tape.clear();
+        let bound = self.decoder.bind(&mut self.tape);
+        let rows = self.decoder.encode(&mut self.tape, &bound, &Batch::new([(ids.len(), 0)]), ids)?;
+        self.source.extend_from_slice(self.tape.value(rows));
+        Ok(())
     }
 
     /// Reads tokens, a prompt or more of it, in chunks.
     ///
     /// # Errors
-    /// If there are none, or the model refuses them. Chunks before the one refused were read.
+    /// If there are none, or the model refuses them, or its rows see later ones. Chunks before the one refused were read.
     pub fn read(&mut self, ids: &[u32]) -> Result<()> {
         if ids.is_empty() {
             return Err(Error::config("prompt", "got no tokens, wanted at least one"));
         }
+        if self.decoder.order() != Order::Causal {
+            return Err(Error::config("model", "got one whose rows see later ones, wanted one that continues a text"));
+        }
+        let length = self.state.position() + ids.len();
         for chunk in ids.chunks(CHUNK) {
             self.tape.clear();
             let bound = self.decoder.bind(&mut self.tape);
-            let batch = Batch::new([(chunk.len(), self.state.position())]);
+            let rows = self.source.len() / self.decoder.plan().d_model;
+            let source = (rows > 0).then(|| self.tape.constant(rows, self.decoder.plan().d_model, &self.source));
+            let source = source.or_else(|| self.decoder.plan().encoder.as_ref().map(|_| self.tape.constant(0, self.decoder.plan().d_model, &[])));
+            let batch = Batch::with_source([(chunk.len(), self.state.position(), rows)]).reaching([length]);
             let states = &mut [&mut self.state];
-            let logits = self.decoder.forward(&mut self.tape, &bound, &batch, chunk, states, LogitRows::Last)?;
+            let inputs = Inputs { source, ..chunk.into() };
+            let logits = self.decoder.forward(&mut self.tape, &bound, &batch, inputs, states, LogitRows::Last)?;
+            self.source.clear();
             self.logits.clear();
             self.logits.extend_from_slice(self.tape.value(logits));
         }

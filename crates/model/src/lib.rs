@@ -1,25 +1,37 @@
-//! Decoders from a plan of layers, and their checkpoints in the published layouts.
+//! Models from a plan of layers, and their checkpoints in the published layouts.
 //!
 //! | file | what it answers |
 //! | --- | --- |
 //! | [`plan`] | what a model is, as data |
-//! | `assembly` | which parameters a plan has, under which published names |
-//! | [`decoder`] | the forward |
+//! | `assembly` | which parameters a plan has, under which names |
+//! | [`decoder`] | the forward: embedding and head |
+//! | `stack` | the layers, step by step |
+//! | `feed_forward`, `experts` | the parts of a layer that look at each row alone |
 //! | [`generate`] | the next token, and the next |
+//! | [`exchange`] | tokens in, logits out, as files |
 //! | [`checkpoint`] | a folder with weights and configuration |
-//! | `family` | which published configuration a plan is, and back |
+//! | `weights`, `source` | its tensors, and which of them a parameter comes from |
+//! | `family` | which plan a published configuration is, and back |
 
 #![forbid(unsafe_code)]
 
 mod assembly;
 pub mod checkpoint;
 pub mod decoder;
+pub mod exchange;
+mod experts;
 mod family;
+mod feed_forward;
 pub mod generate;
 pub mod plan;
+mod source;
+mod stack;
+mod trace;
+mod weights;
 
 pub use assembly::NamedTensor;
 pub use checkpoint::CheckpointError;
-pub use decoder::{BoundModel, Decoder, LogitRows};
+pub use decoder::{BoundModel, Decoder, Inputs, LogitRows};
 pub use generate::{Sampler, Session};
-pub use plan::{FeedForward, Norm, Plan, Positions};
+pub use plan::{Activation, Dense, Embedding, Experts, FeedForward, Form, Head, Layer, Norm, Plan, Positions, Step};
+pub use trace::Trace;

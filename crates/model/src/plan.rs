@@ -1,12 +1,18 @@
-//! A model as data: one tagged value for each layer, and what stands around them.
+//! A model as data: what its layers do, step by step, and what stands around them.
+//!
+//! A layer is a list of [`Step`]s, each of which adds what one part makes of the rows to the rows. Which mechanism a step holds is
+//! one tagged value, so that layers of different kinds are plain data.
 
-use attendant_core::error::require;
-use attendant_core::{Error, Result};
-use attendant_mech::{Mechanism, Order, build};
+pub(crate) mod check;
+mod feed_forward;
+mod step;
+
+pub use feed_forward::{Activation, Dense, Experts, FeedForward, Form, Groups, Routing, Score, Shared};
+pub use step::{Layer, Part, Placement, Reads, Step};
+
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-/// A decoder as data.
+/// A model as data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
@@ -14,114 +20,155 @@ pub struct Plan {
     pub vocab_size: usize,
     /// Width of the rows.
     pub d_model: usize,
-    /// Width of the feed-forward part.
-    pub d_ff: usize,
-    /// The mechanism of each layer: `{"kind": "gqa", "heads": 9, ...}`.
-    pub layers: Vec<Value>,
-    /// Normalisation before each part and at the end.
-    pub norm: Norm,
-    /// Epsilon of the norms.
-    pub eps: f32,
-    /// The feed-forward part.
-    pub feed_forward: FeedForward,
-    /// Positions beside those of the mechanisms.
-    pub positions: Positions,
-    /// Whether the head shares the embedding's table.
-    pub tie_embeddings: bool,
     /// Tokens it was trained on at once.
     pub context: usize,
+    /// The norm that every step, the embedding and the head use where they use one.
+    pub norm: Norm,
+    /// How tokens become rows.
+    #[serde(default)]
+    pub embedding: Embedding,
+    /// The layers.
+    pub layers: Vec<Layer>,
+    /// How rows become logits.
+    #[serde(default)]
+    pub head: Head,
+    /// Layers that read a source, which the mechanisms of order `cross` see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<Encoder>,
 }
 
 /// Normalisation of rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Norm {
+    /// By the root of the mean square.
+    Rms {
+        /// Added to the mean square.
+        eps: f32,
+        /// Whether a learned weight scales the result.
+        #[serde(default = "yes")]
+        weight: bool,
+    },
+    /// By mean and deviation, with a learned weight.
+    Layer {
+        /// Added to the variance.
+        eps: f32,
+        /// Whether a learned bias is added.
+        #[serde(default = "yes")]
+        bias: bool,
+    },
+}
+
+impl Norm {
     /// By the root of the mean square, with a weight.
-    Rms,
+    pub fn rms(eps: f32) -> Norm {
+        Norm::Rms { eps, weight: true }
+    }
+
     /// By mean and deviation, with weight and bias.
-    Layer,
+    pub fn layer(eps: f32) -> Norm {
+        Norm::Layer { eps, bias: true }
+    }
 }
 
-/// The part of a layer that looks at each row alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FeedForward {
-    /// `down(silu(gate x) * up x)`.
-    SwiGlu,
-    /// `down(gelu(up x))`, in the tanh form.
-    Gelu,
+/// How tokens become rows: `norm(scale * project(table[id]) + positions + types)`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Embedding {
+    /// Width of the table's rows where a product widens them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<usize>,
+    /// Multiplies what the table gives.
+    pub scale: f32,
+    /// Positions beside those of the mechanisms.
+    pub positions: Positions,
+    /// Kinds of tokens that have a learned row each; 0 for none.
+    pub token_types: usize,
+    /// Whether the sum is normalised.
+    pub norm: bool,
 }
 
-/// Positions beside those of the mechanisms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+impl Default for Embedding {
+    fn default() -> Embedding {
+        Embedding { width: None, scale: 1.0, positions: Positions::None, token_types: 0, norm: false }
+    }
+}
+
+/// Positions beside those of the mechanisms, added to the embedding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Positions {
     /// None.
+    #[default]
     None,
-    /// A learned row for each position, added to the embedding.
+    /// A learned row for each position.
     Learned {
         /// Positions there are.
         context: usize,
     },
+    /// A learned row for each position, where a token of padding takes the row of its own id, and is not counted; the first
+    /// counted token takes the row after that (RoBERTa).
+    Counted {
+        /// Rows there are.
+        context: usize,
+        /// The id of padding.
+        padding: u32,
+    },
+    /// Sines of the first half of the wavelengths, then cosines (Marian).
+    Sinusoidal,
 }
 
-impl Plan {
-    /// The mechanisms of its layers.
-    ///
-    /// # Errors
-    /// The field that cannot be used, what it holds and what would do.
-    pub fn mechanisms(&self) -> Result<Vec<Box<dyn Mechanism>>> {
-        let learned = match self.positions {
-            Positions::None => None,
-            Positions::Learned { context } => Some(("positions.learned.context", context)),
-        };
-        let sizes = [
-            ("vocab_size", self.vocab_size),
-            ("d_model", self.d_model),
-            ("d_ff", self.d_ff),
-            ("context", self.context),
-            ("layers", self.layers.len()),
-        ];
-        for (field, size) in sizes.into_iter().chain(learned) {
-            require((1..=LARGEST).contains(&size), field, || format!("got {size}, wanted 1 to {LARGEST}"))?;
-        }
-        let eps = self.eps;
-        require(eps.is_finite() && eps >= 0.0, "eps", || format!("got {eps}, wanted 0 or more"))?;
-        self.layers.iter().enumerate().map(|(i, layer)| self.mechanism(&format!("layers[{i}]"), layer)).collect()
-    }
+/// How rows become logits: `cap(scale * (project(transform(norm(x))) table^T + bias))`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Head {
+    /// Whether the rows are normalised first.
+    pub norm: bool,
+    /// A product, this activation and a norm before the table (masked language models).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transform: Option<Transform>,
+    /// Whether the table is that of the embedding.
+    pub tied: bool,
+    /// Whether a learned bias is added.
+    pub bias: bool,
+    /// Multiplies the logits.
+    pub scale: f32,
+    /// Logits become `cap * tanh(logit / cap)`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub softcap: Option<f32>,
+}
 
-    fn mechanism(&self, place: &str, layer: &Value) -> Result<Box<dyn Mechanism>> {
-        if let Some(size) = oversized(layer) {
-            return Err(Error::config(place, format!("got {size}, wanted sizes up to {LARGEST}")));
-        }
-        let mechanism = build(layer).map_err(|why| Error::config(place, why.to_string()))?;
-        let width = mechanism.d_model();
-        require(width == self.d_model, &format!("{place}.d_model"), || {
-            format!("got {width}, wanted the model's {}", self.d_model)
-        })?;
-        let order = mechanism.order();
-        require(order == Order::Causal, place, || format!("got {order:?} attention, wanted causal in a decoder"))?;
-        Ok(mechanism)
-    }
-
-    /// Whether it can be built.
-    ///
-    /// # Errors
-    /// As [`Plan::mechanisms`].
-    pub fn check(&self) -> Result<()> {
-        self.mechanisms().map(|_| ())
+impl Default for Head {
+    fn default() -> Head {
+        Head { norm: true, transform: None, tied: false, bias: false, scale: 1.0, softcap: None }
     }
 }
 
-/// The largest size a plan may name. Products of two sizes then fit, whoever wrote the configuration.
-const LARGEST: usize = i32::MAX as usize;
+/// What a masked language model does to a row before its logits: `norm(activation(W x + b))`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transform {
+    /// After the product.
+    pub activation: Activation,
+    /// Whether the product adds a bias.
+    pub bias: bool,
+}
 
-/// A whole number in a configuration that is larger than any size may be.
-fn oversized(value: &Value) -> Option<u64> {
-    match value {
-        Value::Number(number) => number.as_u64().filter(|&size| size > LARGEST as u64),
-        Value::Array(values) => values.iter().find_map(oversized),
-        Value::Object(fields) => fields.values().find_map(oversized),
-        _ => None,
-    }
+/// Layers over the source: all of it at once, once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Encoder {
+    /// How tokens of the source become rows; its table is that of the model.
+    #[serde(default)]
+    pub embedding: Embedding,
+    /// The layers.
+    pub layers: Vec<Layer>,
+    /// Whether the rows are normalised at the end.
+    pub norm: bool,
+    /// The token that every target begins with.
+    pub start: u32,
+}
+
+fn yes() -> bool {
+    true
 }

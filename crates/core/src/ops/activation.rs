@@ -2,6 +2,7 @@
 
 use crate::tape::{Backward, Op, Tape, Var};
 use attendant_kernels::activation::{self, Gelu, Unary};
+use std::ops::RangeInclusive;
 
 impl Tape {
     /// silu(gate) * up (Shazeer 2020, 2002.05202).
@@ -26,6 +27,22 @@ impl Tape {
         self.operation(&[x], rows, width, UnaryOf { x, kind }, |tape, y, _| {
             activation::unary(tape.processor().machine(), y, tape.value(x), kind);
         })
+    }
+
+    /// x within a range: what lies outside becomes the nearer end, and gets no gradient.
+    pub fn clamp(&mut self, x: Var, range: RangeInclusive<f32>) -> Var {
+        let (rows, width) = (self.rows(x), self.width(x));
+        let (low, high) = (*range.start(), *range.end());
+        self.operation(&[x], rows, width, Clamp { x, range }, |tape, y, _| {
+            y.iter_mut().zip(tape.value(x)).for_each(|(y, x)| *y = x.clamp(low, high));
+        })
+    }
+
+    /// `cap * tanh(x / cap)`
+    pub fn softcap(&mut self, x: Var, cap: f32) -> Var {
+        let x = self.scale(x, cap.recip());
+        let x = self.unary(x, Unary::Tanh);
+        self.scale(x, cap)
     }
 }
 
@@ -76,6 +93,25 @@ impl Op for UnaryOf {
         if let Some(mut d_x) = pass.gradient(self.x) {
             let (x, y) = (pass.value(self.x), pass.value(output));
             activation::unary_backward(pass.machine(), d_x.values(), gradient, x, y, self.kind);
+            pass.put(d_x);
+        }
+    }
+}
+
+struct Clamp {
+    x: Var,
+    range: RangeInclusive<f32>,
+}
+
+impl Op for Clamp {
+    fn backward(&self, pass: &mut Backward<'_>, _output: Var, gradient: &[f32]) {
+        if let Some(mut d_x) = pass.gradient(self.x) {
+            let values = gradient.iter().zip(pass.value(self.x));
+            for (d_x, (d_y, x)) in d_x.values().iter_mut().zip(values) {
+                if self.range.contains(x) {
+                    *d_x += d_y;
+                }
+            }
             pass.put(d_x);
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::tape::{Backward, Op, Tape, Var};
 use attendant_kernels::attention::{self, Attention, Cells, DistanceBias, Run, Sequence, Span, Visible};
+use attendant_kernels::naive;
 
 /// What one attention computes; see [`Attention`] for each field.
 #[derive(Clone, Debug)]
@@ -71,26 +72,47 @@ impl Tape {
         let shape = [rows, spec.heads * spec.d_v];
         let (y, _) = self.operation_saving(&inputs, shape, [saved, spec.heads], op, |tape, y, lse, buffers| {
             let attention = spec.with_values(|var| tape.value(var));
-            let runs: Vec<[Vec<Run<'_>>; 2]> =
-                (0..spans.len()).map(|i| [keys, values].map(|rows| rows.runs(tape, spec.kv_heads, i, &spans[i]))).collect();
-            let sequences: Vec<Sequence<'_>> = spans
-                .iter()
-                .zip(&runs)
-                .map(|(span, [keys, values])| Sequence {
-                    rows: span.rows.clone(),
-                    q_first: span.q_first,
-                    k_end: keys.iter().map(|run| run.first + run.rows).max().unwrap_or(0),
-                    keys,
-                    values,
-                })
-                .collect();
             let machine = tape.processor().machine();
-            let mut scratch = buffers.take(attention::forward_scratch(&attention, &sequences, machine.executor.workers()));
             let lse = tape.recording().then_some(lse);
-            attention::forward(machine, &attention, &sequences, tape.value(q), y, lse, &mut scratch);
-            buffers.give(scratch);
+            tape.with_sequences(spec.kv_heads, keys, values, spans, |sequences| {
+                let mut scratch = buffers.take(attention::forward_scratch(&attention, sequences, machine.executor.workers()));
+                attention::forward(machine, &attention, sequences, tape.value(q), y, lse, &mut scratch);
+                buffers.give(scratch);
+            });
         });
         y
+    }
+
+    /// The probabilities of the same attention, `[H, T, L]` for every span: for looking at, computed plainly. `L` is the largest
+    /// key position plus one; what a query does not see is zero, and a sink has no column.
+    pub fn attention_probs(&self, q: Var, keys: Keys<'_>, spec: &Softmax, spans: &[Span]) -> Vec<Vec<f32>> {
+        let attention = spec.with_values(|var| self.value(var));
+        let probs = |sequences: &[Sequence<'_>]| naive::attention_probs(&attention, sequences, self.value(q));
+        self.with_sequences(spec.kv_heads, keys, keys, spans, probs)
+    }
+
+    fn with_sequences<T>(
+        &self,
+        kv_heads: usize,
+        keys: Keys<'_>,
+        values: Keys<'_>,
+        spans: &[Span],
+        read: impl FnOnce(&[Sequence<'_>]) -> T,
+    ) -> T {
+        let runs: Vec<[Vec<Run<'_>>; 2]> =
+            (0..spans.len()).map(|i| [keys, values].map(|rows| rows.runs(self, kv_heads, i, &spans[i]))).collect();
+        let sequences: Vec<Sequence<'_>> = spans
+            .iter()
+            .zip(&runs)
+            .map(|(span, [keys, values])| Sequence {
+                rows: span.rows.clone(),
+                q_first: span.q_first,
+                k_end: keys.iter().map(|run| run.first + run.rows).max().unwrap_or(0),
+                keys,
+                values,
+            })
+            .collect();
+        read(&sequences)
     }
 }
 

@@ -10,6 +10,7 @@ mod loss;
 mod norm;
 mod recurrence;
 mod rotary;
+mod share;
 
 pub use attendant_kernels::activation::{Gelu, Unary};
 pub use attendant_kernels::attention::{Run, Span, Visible};

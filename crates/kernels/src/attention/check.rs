@@ -141,7 +141,7 @@ mod tests {
     fn all() -> Vec<Visible> {
         let mut all = vec![Visible::All, Visible::Causal];
         for n in [1, 2, 5, 40] {
-            all.extend([Visible::Chunk(n), Visible::Prefix(n)]);
+            all.extend([Visible::Chunk(n), Visible::Prefix(n), Visible::Near(n - 1)]);
             all.extend([0, 1, 3, 50].map(|keep| Visible::Window { window: n, keep }));
         }
         all

@@ -33,6 +33,29 @@ pub fn attention_forward(
     }
 }
 
+/// The probabilities of every sequence, `[H, T, k_end]` each: zero where a key is not visible. A sink takes its share and has no
+/// column.
+pub fn attention_probs(spec: &Attention<'_>, sequences: &[Sequence<'_>], q: &[f32]) -> Vec<Vec<f32>> {
+    let of_sequence = |sequence: &Sequence<'_>| {
+        let mut all = vec![0.0; spec.heads * sequence.rows.len() * sequence.k_end];
+        for head in 0..spec.heads {
+            for (i, row) in sequence.rows.clone().enumerate() {
+                let q_pos = sequence.q_first + i;
+                let q = &q[(row * spec.heads + head) * spec.d_qk..][..spec.d_qk];
+                let scores = spec.visible.spans(q_pos, sequence.k_end).into_iter().flatten().map(|k_pos| {
+                    let key = row_at(sequence.keys, k_pos, head / (spec.heads / spec.kv_heads), spec.d_qk);
+                    (k_pos, Score::new(spec, head, q_pos, k_pos, q, &key).value)
+                });
+                let (probs, _) = softmax(scores.collect(), spec.sink.map(|sink| sink[head]));
+                let place = (head * sequence.rows.len() + i) * sequence.k_end;
+                probs.into_iter().for_each(|(k_pos, prob)| all[place + k_pos] = prob as f32);
+            }
+        }
+        all
+    };
+    sequences.iter().map(of_sequence).collect()
+}
+
 /// The statistics of [`crate::attention::statistics`], from all probabilities of a row at once.
 pub fn attention_statistics(spec: &Attention<'_>, sequences: &[Sequence<'_>], q: &[f32], out: Statistics<'_>) {
     let Statistics { entropy, first, distance, top_keys, top_probs } = out;

@@ -15,5 +15,5 @@ pub mod rope;
 pub mod scan;
 pub mod selective;
 
-pub use attention::{attention_backward, attention_forward, attention_statistics};
+pub use attention::{attention_backward, attention_forward, attention_probs, attention_statistics};
 pub use product::product;

@@ -119,6 +119,7 @@ fn random_span(random: &mut Random, spec: &Spec, rows: &mut usize, key_rows: &mu
     let k_end = if random.chance(3) { random.in_range(0..=q_first + t + 20) } else { q_first + t };
     let k_first = match spec.visible {
         Visible::Chunk(size) => (q_first / size * size).min(k_end),
+        Visible::Near(n) => q_first.saturating_sub(n).min(k_end),
         Visible::Window { window, keep: 0 } => (q_first + 1).saturating_sub(window).min(k_end),
         _ => 0,
     };

@@ -68,6 +68,7 @@ pub(crate) fn any_visible(random: &mut Random) -> Visible {
         Visible::Window { window: n, keep },
         Visible::Chunk(n),
         Visible::Prefix(n),
+        Visible::Near(n),
     ])
 }
 

@@ -71,7 +71,7 @@ fn later_keys_change_no_earlier_row_even_if_they_are_not_numbers() {
     for_random_cases(20, |random| {
         let rows = random.pick(&[5, 30, 65, 150]);
         let mut case = one_sequence(random, rows);
-        if matches!(case.spec.visible, Visible::All | Visible::Prefix(_)) {
+        if matches!(case.spec.visible, Visible::All | Visible::Prefix(_) | Visible::Near(_)) {
             case.spec.visible = Visible::Causal;
         }
         for machine in inline_machines() {

@@ -8,7 +8,7 @@ use attendant_core::{Processor, Random, Tape};
 use attendant_mech::Batch;
 use attendant_model::Decoder;
 use attendant_model::decoder::LogitRows;
-use attendant_model::plan::{FeedForward, Norm, Plan, Positions};
+use attendant_model::plan::{Dense, Embedding, Head, Layer, Norm, Plan, Positions};
 use serde_json::json;
 use std::time::Instant;
 
@@ -68,17 +68,16 @@ pub fn training_step(processor: &Processor, steps: usize) -> Result<TrainingRate
 }
 
 fn plan() -> Plan {
-    let layer = json!({"kind": "gqa", "d_model": D_MODEL, "heads": HEADS, "kv_heads": HEADS, "d_head": D_MODEL / HEADS});
+    let mixer = json!({"kind": "gqa", "d_model": D_MODEL, "heads": HEADS, "kv_heads": HEADS, "d_head": D_MODEL / HEADS});
+    let layer = Layer::pre(mixer, Dense::gelu(4 * D_MODEL).into());
     Plan {
         vocab_size: VOCABULARY,
         d_model: D_MODEL,
-        d_ff: 4 * D_MODEL,
-        layers: vec![layer; LAYERS],
-        norm: Norm::Layer,
-        eps: 1e-5,
-        feed_forward: FeedForward::Gelu,
-        positions: Positions::Learned { context: CONTEXT },
-        tie_embeddings: false,
         context: CONTEXT,
+        norm: Norm::layer(1e-5),
+        embedding: Embedding { positions: Positions::Learned { context: CONTEXT }, ..Embedding::default() },
+        layers: vec![layer; LAYERS],
+        head: Head::default(),
+        encoder: None,
     }
 }

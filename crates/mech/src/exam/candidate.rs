@@ -9,6 +9,9 @@ use attendant_state::{SequenceState, StateLayout, Storage};
 use std::ops::Range;
 use std::sync::Arc;
 
+/// A choice by less than this, some hundred times the rounding of f32, is not clear.
+const CLEAR: f64 = 1e-5;
+
 /// A mechanism with random parameters.
 pub struct Candidate<'a, M> {
     pub(super) mechanism: &'a M,
@@ -83,8 +86,19 @@ impl<'a, M: Oracle> Candidate<'a, M> {
         self.mechanism.order() == Order::Bidirectional
     }
 
-    /// Normal rows times `scale`, and a source of another odd length if the mechanism reads one.
+    /// Normal rows times `scale`, and a source of another odd length if the mechanism reads one. What it chooses by them is
+    /// clear: see [`Oracle::margin`].
     pub(super) fn text(&self, random: &mut Random, rows: usize, scale: f64) -> Text {
+        loop {
+            let text = self.any_text(random, rows, scale);
+            let x = Rows::new(rows, self.width(), exact(&text.x));
+            if self.mechanism.margin(&self.exact_parameters(), &x) > CLEAR {
+                return text;
+            }
+        }
+    }
+
+    fn any_text(&self, random: &mut Random, rows: usize, scale: f64) -> Text {
         let source_rows = if self.mechanism.order() == Order::Cross { [1, 3, 5, 17][random.below(4)] } else { 0 };
         let mut fill = |rows: usize| {
             let mut values = vec![0.0; rows * self.width()];
@@ -149,6 +163,7 @@ impl<'a, M: Oracle> Candidate<'a, M> {
         let first = |chunk: &Chunk<'_>| chunk.rows.start == 0;
         let source_rows = |chunk: &Chunk<'_>| if first(chunk) { chunk.text.source_rows } else { 0 };
         let batch = Batch::with_source(chunks.iter().map(|chunk| (chunk.rows.len(), chunk.rows.start, source_rows(chunk))));
+        let batch = batch.reaching(chunks.iter().map(|chunk| chunk.text.rows));
         let rows: Vec<f32> =
             chunks.iter().flat_map(|chunk| &chunk.text.x[chunk.rows.start * width..chunk.rows.end * width]).copied().collect();
         let sources: Vec<f32> =

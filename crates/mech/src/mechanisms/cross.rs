@@ -28,6 +28,15 @@ pub struct Cross {
     pub kv_heads: usize,
     /// Width of a head.
     pub d_head: usize,
+    /// Whether the projections of queries, keys and values add a bias.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bias: bool,
+    /// Whether the output's projection adds one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub out_bias: bool,
+    /// What dot products are multiplied by, if not `1 / sqrt(d_head)`: 1 in T5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f32>,
 }
 
 static CARD: Card = Card {
@@ -57,17 +66,25 @@ impl Mechanism for Cross {
             format!("got {} and {}, wanted at least 1", self.heads, self.d_head)
         })?;
         let divides = self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads);
-        require(divides, "kv_heads", || format!("got {}, wanted a divisor of the {} query heads", self.kv_heads, self.heads))
+        require(divides, "kv_heads", || format!("got {}, wanted a divisor of the {} query heads", self.kv_heads, self.heads))?;
+        let finite = self.scale.is_none_or(f32::is_finite);
+        require(finite, "scale", || format!("got {:?}, wanted a number", self.scale))
     }
 
     fn params(&self) -> Vec<Parameter> {
         let (query, key) = (self.heads * self.d_head, self.kv_heads * self.d_head);
-        vec![
+        let mut params = vec![
             Parameter::product("q_proj", query, self.d_model),
             Parameter::product("k_proj", key, self.d_model),
             Parameter::product("v_proj", key, self.d_model),
             Parameter::product("o_proj", self.d_model, query),
-        ]
+        ];
+        if self.bias {
+            let widths = [("q_bias", query), ("k_bias", key), ("v_bias", key)];
+            params.extend(widths.map(|(name, width)| Parameter::vector(name, width, 0.0)));
+        }
+        params.extend(self.out_bias.then(|| Parameter::vector("o_bias", self.d_model, 0.0)));
+        params
     }
 
     fn state(&self) -> StateLayout {
@@ -77,9 +94,9 @@ impl Mechanism for Cross {
 
     fn mix(&self, cx: &mut Context<'_>, p: &Bound, x: Var) -> Result<Var> {
         let source = cx.source()?;
-        let q = cx.linear(x, p["q_proj"], None);
-        let k = cx.linear(source, p["k_proj"], None);
-        let v = cx.linear(source, p["v_proj"], None);
+        let q = cx.linear(x, p["q_proj"], p.get("q_bias"));
+        let k = cx.linear(source, p["k_proj"], p.get("k_bias"));
+        let v = cx.linear(source, p["v_proj"], p.get("v_bias"));
         let keys = cx.remember("k", k)?;
         let values = cx.remember("v", v)?;
         let spec = Softmax {
@@ -87,14 +104,14 @@ impl Mechanism for Cross {
             kv_heads: self.kv_heads,
             d_qk: self.d_head,
             d_v: self.d_head,
-            scale: (self.d_head as f32).powf(-0.5),
+            scale: self.scale.unwrap_or((self.d_head as f32).powf(-0.5)),
             visible: Visible::All,
             softcap: None,
             bias: None,
             sink: None,
         };
         let y = cx.attend(q, &keys, &values, &spec);
-        Ok(cx.linear(y, p["o_proj"], None))
+        Ok(cx.linear(y, p["o_proj"], p.get("o_bias")))
     }
 }
 
@@ -103,18 +120,23 @@ impl Oracle for Cross {
         let source = source.expect("cross attention has a source");
         let (d, group) = (self.d_head, self.heads / self.kv_heads);
         let dot = |a: &[S], b: &[S]| a.iter().zip(b).fold(S::from(0.0), |sum, (&a, &b)| sum + a * b);
-        let head = |row: &[S], weight: &Rows<S>, head: usize| -> Vec<S> {
-            (head * d..(head + 1) * d).map(|i| dot(row, &weight[i])).collect()
+        let scale = S::from(self.scale.map_or((d as f64).powf(-0.5), f64::from));
+        let head = |row: &[S], [weight, bias]: [&str; 2], head: usize| -> Vec<S> {
+            let start = |i: usize| p.get(bias).map_or(S::from(0.0), |bias| bias[0][i]);
+            (head * d..(head + 1) * d).map(|i| start(i) + dot(row, &p[weight][i])).collect()
         };
         let mut y = Rows::zeros(x.rows(), self.d_model);
         for t in 0..x.rows() {
+            if let Some(bias) = p.get("o_bias") {
+                y[t].copy_from_slice(&bias[0]);
+            }
             for h in 0..self.heads {
-                let q = head(&x[t], &p["q_proj"], h);
+                let q = head(&x[t], ["q_proj", "q_bias"], h);
                 let (mut total, mut sum) = (S::from(0.0), vec![S::from(0.0); d]);
                 for s in 0..source.rows() {
-                    let k = head(&source[s], &p["k_proj"], h / group);
-                    let v = head(&source[s], &p["v_proj"], h / group);
-                    let weight = (dot(&q, &k) / S::from(d as f64).sqrt()).exp();
+                    let k = head(&source[s], ["k_proj", "k_bias"], h / group);
+                    let v = head(&source[s], ["v_proj", "v_bias"], h / group);
+                    let weight = (dot(&q, &k) * scale).exp();
                     total += weight;
                     (0..d).for_each(|i| sum[i] += weight * v[i]);
                 }
@@ -130,11 +152,12 @@ impl Oracle for Cross {
 impl Registered for Cross {
     fn preset(_name: &str, size: Size) -> Cross {
         let Size { d_model, heads, d_head } = size;
-        Cross { d_model, heads, kv_heads: heads, d_head }
+        Cross { d_model, heads, kv_heads: heads, d_head, bias: false, out_bias: false, scale: None }
     }
 
     fn exam(_preset: &str) -> Vec<Cross> {
         let whole = Cross::preset("cross", Size { d_model: 10, heads: 4, d_head: 6 });
-        vec![Cross { kv_heads: 2, ..whole.clone() }, whole]
+        let biased = Cross { bias: true, out_bias: true, scale: Some(0.7), ..whole.clone() };
+        vec![Cross { kv_heads: 2, ..whole.clone() }, biased, whole]
     }
 }

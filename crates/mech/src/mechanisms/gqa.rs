@@ -9,11 +9,17 @@
 //! Paper: Ainslie et al. 2023, 2305.13245, section 2; Vaswani et al. 2017, 1706.03762 (MHA); Shazeer 2019, 1911.02150 (MQA).
 //! Differs from transformers: none in the numbers; keys are cached after rotation, a head's rows together.
 
+mod oracle;
+
+pub(crate) use oracle::multiply;
+
 use crate::card::{Card, Order, Tier};
 use crate::context::Context;
 use crate::mechanism::{Bound, Mechanism, Oracle, Parameter, Parameters, Registered, Size};
 use crate::pattern::{Bias, Pattern, See};
-use crate::rotary::{Pairs, Rotary};
+use crate::qk_norm::{self, NormKind, NormScope, QkNorm};
+use crate::rotary::{Pairs, Rotary, Scaling};
+use crate::temperature::Temperature;
 use attendant_core::ops::{Softmax, Visible};
 use attendant_core::{Real, Result, Rows, Var, error::require};
 use attendant_state::{Growth, Plane, StateLayout};
@@ -34,12 +40,21 @@ pub struct Gqa {
     /// Rotation of queries and keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotary: Option<Rotary>,
-    /// RMS normalisation of every query and key head, before rotation (Qwen 3), with this epsilon.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub qk_norm: Option<f32>,
+    /// Normalisation of queries and keys.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "qk_norm::read")]
+    pub qk_norm: Option<QkNorm>,
     /// Whether the projections of queries, keys and values add a bias.
     #[serde(default)]
     pub bias: bool,
+    /// Whether the output's projection adds one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub out_bias: bool,
+    /// What dot products are multiplied by, if not `1 / sqrt(d_head)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f32>,
+    /// Growth of the queries with their position, after all else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<Temperature>,
     /// Which keys a query sees, and what happens to its scores.
     #[serde(default)]
     pub pattern: Pattern,
@@ -62,7 +77,28 @@ static CARD: Card = Card {
     tier: Tier::One,
 };
 
+/// Names of the parameters of the normalisations.
+const Q_NORM: [&str; 2] = ["q_norm", "q_norm_bias"];
+const K_NORM: [&str; 2] = ["k_norm", "k_norm_bias"];
+
 impl Gqa {
+    /// Causal attention with nothing else: no rotation, no norm, no bias.
+    pub fn plain(d_model: usize, heads: usize, kv_heads: usize, d_head: usize) -> Gqa {
+        Gqa {
+            d_model,
+            heads,
+            kv_heads,
+            d_head,
+            rotary: None,
+            qk_norm: None,
+            bias: false,
+            out_bias: false,
+            scale: None,
+            temperature: None,
+            pattern: Pattern::default(),
+        }
+    }
+
     /// The attention that these fields describe, without cap, bias and sink.
     pub(crate) fn softmax(&self, visible: Visible) -> Softmax {
         Softmax {
@@ -70,7 +106,7 @@ impl Gqa {
             kv_heads: self.kv_heads,
             d_qk: self.d_head,
             d_v: self.d_head,
-            scale: (self.d_head as f32).powf(-0.5),
+            scale: self.scale.unwrap_or((self.d_head as f32).powf(-0.5)),
             visible,
             softcap: None,
             bias: None,
@@ -78,19 +114,17 @@ impl Gqa {
         }
     }
 
-    fn prepare(&self, cx: &mut Context<'_>, p: &Bound, x: Var, heads: usize, norm: &str) -> Var {
-        let x = match self.qk_norm {
-            Some(eps) => {
-                let parts = cx.reshape(x, self.d_head);
-                let parts = cx.rms_norm(parts, p.get(norm), eps);
-                cx.reshape(parts, heads * self.d_head)
-            }
-            None => x,
+    fn prepare(&self, cx: &mut Context<'_>, p: &Bound, x: Var, heads: usize, norm: [&str; 2]) -> Var {
+        let normed = |cx: &mut Context<'_>, x, after| match &self.qk_norm {
+            Some(qk_norm) if qk_norm.after_rotation == after => qk_norm.apply(cx, p, x, norm, self.d_head),
+            _ => x,
         };
-        match &self.rotary {
+        let x = normed(cx, x, false);
+        let x = match &self.rotary {
             Some(rotary) => cx.rotate(x, heads, 0, rotary),
             None => x,
-        }
+        };
+        normed(cx, x, true)
     }
 
     /// Queries, keys and values of x, normalised and rotated.
@@ -98,65 +132,20 @@ impl Gqa {
         let q = cx.linear(x, p["q_proj"], p.get("q_bias"));
         let k = cx.linear(x, p["k_proj"], p.get("k_bias"));
         let v = cx.linear(x, p["v_proj"], p.get("v_bias"));
-        [self.prepare(cx, p, q, self.heads, "q_norm"), self.prepare(cx, p, k, self.kv_heads, "k_norm"), v]
+        let q = self.prepare(cx, p, q, self.heads, Q_NORM);
+        let q = self.temperature.map_or(q, |temperature| temperature.apply(cx, q));
+        [q, self.prepare(cx, p, k, self.kv_heads, K_NORM), v]
     }
 
-    /// The oracle, with what a query sees as a question.
-    pub(crate) fn oracle_seeing<S: Real>(&self, p: &Parameters<S>, x: &Rows<S>, sees: impl Fn(usize, usize) -> bool) -> Rows<S> {
-        let (d, group) = (self.d_head, self.heads / self.kv_heads);
-        let project = |weight: &str, bias: &str, norm: Option<&str>, heads: usize| {
-            let mut rows = multiply(x, &p[weight], p.get(bias));
-            for position in 0..rows.rows() {
-                for head in 0..heads {
-                    let part = &mut rows[position][head * d..(head + 1) * d];
-                    if let (Some(eps), Some(norm)) = (self.qk_norm, norm) {
-                        let square = part.iter().fold(S::from(0.0), |sum, &x| sum + x * x) / S::from(d as f64);
-                        let root = (square + S::from(eps.into())).sqrt();
-                        part.iter_mut().enumerate().for_each(|(i, x)| *x = *x / root * p[norm][0][i]);
-                    }
-                    if let (Some(rotary), Some(_)) = (&self.rotary, norm) {
-                        rotary.rotate(part, position);
-                    }
-                }
-            }
-            rows
-        };
-        let q = project("q_proj", "q_bias", Some("q_norm"), self.heads);
-        let k = project("k_proj", "k_bias", Some("k_norm"), self.kv_heads);
-        let v = project("v_proj", "v_bias", None, self.kv_heads);
-        let mut mixed = Rows::zeros(x.rows(), self.heads * d);
-        for query in 0..x.rows() {
-            for head in 0..self.heads {
-                let key_head = head / group;
-                let (mut total, mut sum) = (S::from(0.0), vec![S::from(0.0); d]);
-                if self.pattern.sink {
-                    total += p["sinks"][0][head].exp();
-                }
-                for key in (0..x.rows()).filter(|&key| sees(query, key)) {
-                    let (q, k) = (&q[query][head * d..], &k[key][key_head * d..]);
-                    let dot = (0..d).fold(S::from(0.0), |sum, i| sum + q[i] * k[i]) * S::from((d as f64).powf(-0.5));
-                    let distance = key as isize - query as isize;
-                    let weight = self.pattern.score(dot, head, self.heads, distance, p.get("relative_bias")).exp();
-                    total += weight;
-                    (0..d).for_each(|i| sum[i] += weight * v[key][key_head * d + i]);
-                }
-                (0..d).for_each(|i| mixed[query][head * d + i] = sum[i] / total);
-            }
-        }
-        multiply(&mixed, &p["o_proj"], None)
+    /// Attention of x over the planes `k` and `v`, and the product after it.
+    pub(crate) fn mix_seeing(&self, cx: &mut Context<'_>, p: &Bound, x: Var, visible: Visible) -> Result<Var> {
+        let [q, k, v] = self.project(cx, p, x);
+        let keys = cx.remember("k", k)?;
+        let values = cx.remember("v", v)?;
+        let spec = self.pattern.apply(cx, p, &keys, self.softmax(visible));
+        let y = cx.attend(q, &keys, &values, &spec);
+        Ok(cx.linear(y, p["o_proj"], p.get("o_bias")))
     }
-}
-
-/// The oracle's product: x weight^T + bias.
-fn multiply<S: Real>(x: &Rows<S>, weight: &Rows<S>, bias: Option<&Rows<S>>) -> Rows<S> {
-    let mut y = Rows::zeros(x.rows(), weight.rows());
-    for row in 0..x.rows() {
-        for out in 0..weight.rows() {
-            let start = bias.map_or(S::from(0.0), |bias| bias[0][out]);
-            y[row][out] = (0..x.width()).fold(start, |sum, i| sum + x[row][i] * weight[out][i]);
-        }
-    }
-    y
 }
 
 impl Mechanism for Gqa {
@@ -169,7 +158,7 @@ impl Mechanism for Gqa {
     }
 
     fn order(&self) -> Order {
-        if matches!(self.pattern.see, See::Everything | See::Prefix(_)) { Order::Bidirectional } else { Order::Causal }
+        if matches!(self.pattern.see, See::Everything | See::Prefix(_) | See::Near(_)) { Order::Bidirectional } else { Order::Causal }
     }
 
     fn check(&self) -> Result<()> {
@@ -178,7 +167,11 @@ impl Mechanism for Gqa {
         require(self.d_head > 0, "d_head", || "got 0, wanted at least 1".into())?;
         let divides = self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads);
         require(divides, "kv_heads", || format!("got {}, wanted a divisor of the {} query heads", self.kv_heads, self.heads))?;
-        self.rotary.map_or(Ok(()), |rotary| rotary.check(self.d_head))?;
+        self.rotary.as_ref().map_or(Ok(()), |rotary| rotary.check(self.d_head))?;
+        self.qk_norm.map_or(Ok(()), |qk_norm| qk_norm.check())?;
+        let finite = self.scale.is_none_or(f32::is_finite);
+        require(finite, "scale", || format!("got {:?}, wanted a number", self.scale))?;
+        self.temperature.map_or(Ok(()), |temperature| temperature.check())?;
         self.pattern.check()
     }
 
@@ -195,8 +188,10 @@ impl Mechanism for Gqa {
                 [("q_bias", query), ("k_bias", key), ("v_bias", key)].map(|(name, width)| Parameter::vector(name, width, 0.0)),
             );
         }
-        if self.qk_norm.is_some() {
-            params.extend(["q_norm", "k_norm"].map(|name| Parameter::vector(name, self.d_head, 1.0)));
+        params.extend(self.out_bias.then(|| Parameter::vector("o_bias", self.d_model, 0.0)));
+        if let Some(qk_norm) = &self.qk_norm {
+            params.extend(qk_norm.params(Q_NORM, self.heads, self.d_head));
+            params.extend(qk_norm.params(K_NORM, self.kv_heads, self.d_head));
         }
         params.extend(self.pattern.params(self.heads));
         params
@@ -208,12 +203,7 @@ impl Mechanism for Gqa {
     }
 
     fn mix(&self, cx: &mut Context<'_>, p: &Bound, x: Var) -> Result<Var> {
-        let [q, k, v] = self.project(cx, p, x);
-        let keys = cx.remember("k", k)?;
-        let values = cx.remember("v", v)?;
-        let spec = self.pattern.apply(cx, p, &keys, self.softmax(self.pattern.visible()));
-        let y = cx.attend(q, &keys, &values, &spec);
-        Ok(cx.linear(y, p["o_proj"], None))
+        self.mix_seeing(cx, p, x, self.pattern.visible())
     }
 }
 
@@ -233,21 +223,47 @@ impl Registered for Gqa {
         };
         let rotary = (size.d_head >= 2).then(|| Rotary::new(size.d_head / 2 * 2));
         let Size { d_model, heads, d_head } = size;
-        Gqa { d_model, heads, kv_heads, d_head, rotary, qk_norm: None, bias: false, pattern: Pattern::default() }
+        Gqa { rotary, ..Gqa::plain(d_model, heads, kv_heads, d_head) }
     }
 
     fn exam(preset: &str) -> Vec<Gqa> {
         let plain = Gqa::preset(preset, Size { d_model: 10, heads: 6, d_head: 6 });
+        let t5 = |shared| Bias::T5 { buckets: 8, max_distance: 12, shared };
         let with = |pattern: Pattern| Gqa { pattern, ..plain.clone() };
-        let partial = Some(Rotary { width: 4, base: 50.0, pairs: Pairs::Adjacent });
+        let layer = QkNorm { kind: NormKind::Layer, ..QkNorm::rms(1e-3) };
+        let normed = |qk_norm| Gqa { qk_norm: Some(qk_norm), ..plain.clone() };
+        let partial = Rotary { base: 50.0, pairs: Pairs::Adjacent, ..Rotary::new(4) };
+        let scaled = |scaling| Gqa { rotary: Some(Rotary { base: 50.0, scaling, ..Rotary::new(6) }), ..plain.clone() };
+        let (short, long) = (vec![1.0, 1.1, 1.3], vec![1.5, 2.0, 4.0]);
         vec![
-            Gqa { rotary: None, bias: true, ..plain.clone() },
-            Gqa { rotary: partial, qk_norm: Some(1e-3), ..plain.clone() },
+            Gqa { rotary: None, bias: true, out_bias: true, scale: Some(0.3), ..plain.clone() },
+            Gqa { rotary: Some(partial.clone()), ..normed(QkNorm::rms(1e-3)) },
+            Gqa { rotary: Some(Rotary { reverse: true, ..partial }), ..normed(QkNorm { bias: true, ..layer }) },
+            normed(QkNorm { scope: NormScope::Row, ..QkNorm::rms(1e-3) }),
+            normed(QkNorm { scope: NormScope::EachHead, ..layer }),
+            normed(QkNorm { scope: NormScope::EachHead, bias: true, ..layer }),
+            normed(QkNorm { scope: NormScope::Weightless, after_rotation: true, ..QkNorm::rms(1e-3) }),
+            Gqa { rotary: None, temperature: Some(Temperature { strength: 0.3, period: 5, offset: 1 }), ..plain.clone() },
+            scaled(Scaling::Linear { factor: 4.0 }),
+            scaled(Scaling::Dynamic { factor: 2.0, original: 16 }),
+            scaled(Scaling::Yarn {
+                factor: 8.0,
+                original: 16,
+                beta_fast: 1.0,
+                beta_slow: 0.1,
+                truncate: false,
+                attention_factor: 1.2,
+            }),
+            scaled(Scaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original: 32 }),
+            scaled(Scaling::Longrope { short, long, original: 16, attention_factor: 1.2 }),
             with(Pattern { see: See::Everything, ..Pattern::default() }),
+            with(Pattern { see: See::Near(4), ..Pattern::default() }),
             with(Pattern { see: See::Chunk(4), softcap: Some(0.7), ..Pattern::default() }),
             with(Pattern { see: See::Prefix(3), sink: true, ..Pattern::default() }),
             with(Pattern { bias: Some(Bias::Alibi), ..Pattern::default() }),
-            with(Pattern { bias: Some(Bias::T5 { buckets: 8, max_distance: 12 }), sink: true, ..Pattern::default() }),
+            with(Pattern { bias: Some(Bias::ScaledAlibi), ..Pattern::default() }),
+            with(Pattern { see: See::Everything, bias: Some(t5(true)), ..Pattern::default() }),
+            with(Pattern { bias: Some(t5(false)), sink: true, ..Pattern::default() }),
             plain,
         ]
     }

@@ -12,10 +12,15 @@
 //! Paper: DeepSeek-AI 2024 (DeepSeek-V2), 2405.04434, section 2.1.
 //! Differs from transformers: one plane where it caches two tensors; names are the published ones.
 
+mod oracle;
+
+pub(crate) use oracle::{dot, product};
+
 use crate::card::{Card, Tier};
 use crate::context::{Context, Memory};
 use crate::mechanism::{Bound, Mechanism, Oracle, Parameter, Parameters, Registered, Size};
-use crate::rotary::{Pairs, Rotary};
+use crate::rotary::{Pairs, Rotary, Scaling};
+use crate::temperature::Temperature;
 use attendant_core::ops::{HeadMatrix, Softmax, Visible};
 use attendant_core::{Real, Result, Rows, Var, error::require};
 use attendant_state::{Growth, Plane, StateLayout};
@@ -49,8 +54,24 @@ pub struct Mla {
     /// Which values are rotated together.
     #[serde(default)]
     pub pairs: Pairs,
+    /// How the wavelengths of the rotation are stretched.
+    #[serde(default, skip_serializing_if = "Scaling::is_none")]
+    pub scaling: Scaling,
     /// Epsilon of the norms on the latents.
     pub eps: f32,
+    /// What dot products are multiplied by, if not `1 / sqrt(d_nope + d_rope)`. DeepSeek's stretched models multiply that by
+    /// [`mscale`](crate::rotary::mscale) squared, LongCat-Flash by `sqrt(d_model / r_q)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f32>,
+    /// What the normed latent of keys and values is multiplied by (LongCat-Flash: `sqrt(d_model / r_kv)`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latent_scale: Option<f32>,
+    /// Growth of the queries with their position, after the rotation (Mistral Small 4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<Temperature>,
+    /// Whether the projections into the latents and that of the output add a bias.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bias: bool,
 }
 
 static CARD: Card = Card {
@@ -62,29 +83,73 @@ static CARD: Card = Card {
 };
 
 impl Mla {
+    /// Without compressed queries, biases, multipliers or scaling: adjacent pairs, base 10,000, epsilon 1e-6.
+    pub fn plain(d_model: usize, heads: usize, r_kv: usize, [d_nope, d_rope, d_v]: [usize; 3]) -> Mla {
+        Mla {
+            d_model,
+            heads,
+            r_kv,
+            r_q: None,
+            d_nope,
+            d_rope,
+            d_v,
+            base: 10_000.0,
+            pairs: Pairs::Adjacent,
+            scaling: Scaling::None,
+            eps: 1e-6,
+            scale: None,
+            latent_scale: None,
+            temperature: None,
+            bias: false,
+        }
+    }
+
     fn d_qk(&self) -> usize {
         self.d_nope + self.d_rope
     }
 
-    fn rotary(&self) -> Rotary {
-        Rotary { width: self.d_rope, base: self.base, pairs: self.pairs }
+    pub(crate) fn rotary(&self) -> Rotary {
+        let Mla { base, pairs, .. } = *self;
+        Rotary { base, pairs, scaling: self.scaling.clone(), ..Rotary::new(self.d_rope) }
     }
 
     fn softmax(&self, kv_heads: usize, d_qk: usize, d_v: usize) -> Softmax {
-        let scale = (self.d_qk() as f32).powf(-0.5);
+        let scale = self.scale.unwrap_or((self.d_qk() as f32).powf(-0.5));
         Softmax { heads: self.heads, kv_heads, d_qk, d_v, scale, visible: Visible::Causal, softcap: None, bias: None, sink: None }
     }
 
-    fn queries(&self, cx: &mut Context<'_>, p: &Bound, x: Var) -> Var {
-        let q = match self.r_q {
-            Some(_) => {
-                let latent = cx.linear(x, p["q_a_proj"], None);
-                let latent = cx.rms_norm(latent, Some(p["q_a_layernorm"]), self.eps);
-                cx.linear(latent, p["q_b_proj"], None)
-            }
-            None => cx.linear(x, p["q_proj"], None),
-        };
-        cx.rotate(q, self.heads, self.d_nope, &self.rotary())
+    /// What is kept of a token.
+    pub(crate) fn plane(&self) -> Plane {
+        Plane::new("latent", self.r_kv + self.d_rope, Growth::PerToken)
+    }
+
+    /// What queries are made from: their latent, or x itself.
+    pub(crate) fn query_latent(&self, cx: &mut Context<'_>, p: &Bound, x: Var) -> Var {
+        if self.r_q.is_none() {
+            return x;
+        }
+        let latent = cx.linear(x, p["q_a_proj"], p.get("q_a_bias"));
+        cx.rms_norm(latent, Some(p["q_a_layernorm"]), self.eps)
+    }
+
+    pub(crate) fn queries(&self, cx: &mut Context<'_>, p: &Bound, latent: Var) -> Var {
+        let product = if self.r_q.is_some() { "q_b_proj" } else { "q_proj" };
+        let q = cx.linear(latent, p[product], None);
+        let q = cx.rotate(q, self.heads, self.d_nope, &self.rotary());
+        self.temperature.map_or(q, |temperature| temperature.apply(cx, q))
+    }
+
+    /// The rows to keep: the normed latent, then the rotated key.
+    pub(crate) fn rows(&self, cx: &mut Context<'_>, p: &Bound, x: Var) -> Var {
+        let both = cx.linear(x, p["kv_a_proj_with_mqa"], p.get("kv_a_bias"));
+        cx.show("kv_a", both);
+        let latent = cx.columns(both, 0..self.r_kv);
+        let latent = cx.rms_norm(latent, Some(p["kv_a_layernorm"]), self.eps);
+        cx.show("latent", latent);
+        let latent = self.latent_scale.map_or(latent, |factor| cx.scale(latent, factor));
+        let rotated = cx.columns(both, self.r_kv..self.r_kv + self.d_rope);
+        let rotated = cx.rotate(rotated, 1, 0, &self.rotary());
+        cx.join_columns(latent, rotated)
     }
 
     /// Keys and values of every head from the latent rows, then attention as usual.
@@ -104,8 +169,14 @@ impl Mla {
         cx.attend(q, &memory.with_rows(k), &memory.with_rows(v), &spec)
     }
 
-    /// Attention in the latent's space: the latent rows, read in place, are the keys of all heads and the values too.
-    fn absorbed(&self, cx: &mut Context<'_>, p: &Bound, q: Var, memory: &Memory) -> Var {
+    /// Attention in the latent's space: the latent rows, as `attend` reads them, are the keys of all heads and the values too.
+    pub(crate) fn absorbed(
+        &self,
+        cx: &mut Context<'_>,
+        p: &Bound,
+        q: Var,
+        attend: impl FnOnce(&mut Context<'_>, Var, &Softmax) -> Var,
+    ) -> Var {
         let into =
             HeadMatrix { heads: self.heads, stride: self.d_nope + self.d_v, first: 0, rows: self.d_nope, transposed: false };
         let out = HeadMatrix { first: self.d_nope, rows: self.d_v, transposed: true, ..into };
@@ -116,7 +187,7 @@ impl Mla {
         let latent = cx.reshape(latent, self.r_kv);
         let q = cx.join_columns(latent, rotated);
         let q = cx.reshape(q, self.heads * (self.r_kv + self.d_rope));
-        let y = cx.attend(q, memory, memory, &self.softmax(1, self.r_kv + self.d_rope, self.r_kv));
+        let y = attend(cx, q, &self.softmax(1, self.r_kv + self.d_rope, self.r_kv));
         cx.head_linear(y, p["kv_b_proj"], out)
     }
 }
@@ -137,6 +208,10 @@ impl Mechanism for Mla {
             require(size > 0, field, || "got 0, wanted at least 1".into())?;
         }
         require(self.eps >= 0.0, "eps", || format!("got {}, wanted 0 or more", self.eps))?;
+        for (field, factor) in [("scale", self.scale), ("latent_scale", self.latent_scale)] {
+            require(factor.is_none_or(f32::is_finite), field, || format!("got {factor:?}, wanted a number"))?;
+        }
+        self.temperature.map_or(Ok(()), |temperature| temperature.check())?;
         self.rotary().check(self.d_rope)
     }
 
@@ -156,21 +231,22 @@ impl Mechanism for Mla {
             Parameter::product("kv_b_proj", self.heads * (self.d_nope + self.d_v), self.r_kv),
             Parameter::product("o_proj", self.d_model, self.heads * self.d_v),
         ]);
+        if self.bias {
+            let widths = [("kv_a_bias", self.r_kv + self.d_rope), ("o_bias", self.d_model)];
+            let biases = self.r_q.map(|rank| ("q_a_bias", rank)).into_iter().chain(widths);
+            params.extend(biases.map(|(name, width)| Parameter::vector(name, width, 0.0)));
+        }
         params
     }
 
     fn state(&self) -> StateLayout {
-        StateLayout::new([Plane::new("latent", self.r_kv + self.d_rope, Growth::PerToken)])
+        StateLayout::new([self.plane()])
     }
 
     fn mix(&self, cx: &mut Context<'_>, p: &Bound, x: Var) -> Result<Var> {
-        let q = self.queries(cx, p, x);
-        let both = cx.linear(x, p["kv_a_proj_with_mqa"], None);
-        let latent = cx.columns(both, 0..self.r_kv);
-        let latent = cx.rms_norm(latent, Some(p["kv_a_layernorm"]), self.eps);
-        let rotated = cx.columns(both, self.r_kv..self.r_kv + self.d_rope);
-        let rotated = cx.rotate(rotated, 1, 0, &self.rotary());
-        let rows = cx.join_columns(latent, rotated);
+        let latent = self.query_latent(cx, p, x);
+        let q = self.queries(cx, p, latent);
+        let rows = self.rows(cx, p, x);
         let memory = cx.remember("latent", rows)?;
 
         let recording = cx.recording();
@@ -181,54 +257,16 @@ impl Mechanism for Mla {
         });
         let absorbed = (!short.is_empty()).then(|| {
             let (q, memory) = (cx.narrow(q, &short), cx.narrow_memory(&memory, &short));
-            self.absorbed(cx, p, q, &memory)
+            self.absorbed(cx, p, q, |cx, q, spec| cx.attend(q, &memory, &memory, spec))
         });
         let y = cx.join([(&long, expanded), (&short, absorbed)]);
-        Ok(cx.linear(y, p["o_proj"], None))
+        Ok(cx.linear(y, p["o_proj"], p.get("o_bias")))
     }
 }
 
 impl Oracle for Mla {
     fn oracle<S: Real>(&self, p: &Parameters<S>, x: &Rows<S>, _source: Option<&Rows<S>>) -> Rows<S> {
-        let dot = |a: &[S], b: &[S]| a.iter().zip(b).fold(S::from(0.0), |sum, (&a, &b)| sum + a * b);
-        let product = |x: &[S], weight: &Rows<S>| -> Vec<S> { (0..weight.rows()).map(|row| dot(x, &weight[row])).collect() };
-        let normed = |mut x: Vec<S>, weight: &Rows<S>| {
-            let root = (dot(&x, &x) / S::from(x.len() as f64) + S::from(self.eps.into())).sqrt();
-            x.iter_mut().enumerate().for_each(|(i, x)| *x = *x / root * weight[0][i]);
-            x
-        };
-        let (d_qk, stride) = (self.d_nope + self.d_rope, self.d_nope + self.d_v);
-        let rotary = self.rotary();
-        let (mut keys, mut values) = (Vec::new(), Vec::new());
-        let mut y = Rows::zeros(x.rows(), self.d_model);
-        for t in 0..x.rows() {
-            let mut q = match self.r_q {
-                Some(_) => product(&normed(product(&x[t], &p["q_a_proj"]), &p["q_a_layernorm"]), &p["q_b_proj"]),
-                None => product(&x[t], &p["q_proj"]),
-            };
-            (0..self.heads).for_each(|h| rotary.rotate(&mut q[h * d_qk + self.d_nope..(h + 1) * d_qk], t));
-            let mut down = product(&x[t], &p["kv_a_proj_with_mqa"]);
-            let mut shared = down.split_off(self.r_kv);
-            rotary.rotate(&mut shared, t);
-            let up = product(&normed(down, &p["kv_a_layernorm"]), &p["kv_b_proj"]);
-            for h in 0..self.heads {
-                keys.push([&up[h * stride..h * stride + self.d_nope], &shared].concat());
-                values.push(up[h * stride + self.d_nope..(h + 1) * stride].to_vec());
-            }
-            let mut mixed = Vec::new();
-            for h in 0..self.heads {
-                let (mut total, mut sum) = (S::from(0.0), vec![S::from(0.0); self.d_v]);
-                for past in 0..=t {
-                    let (k, v) = (&keys[past * self.heads + h], &values[past * self.heads + h]);
-                    let weight = (dot(&q[h * d_qk..(h + 1) * d_qk], k) / S::from((d_qk as f64).sqrt())).exp();
-                    total += weight;
-                    (0..self.d_v).for_each(|i| sum[i] += weight * v[i]);
-                }
-                mixed.extend(sum.into_iter().map(|sum| sum / total));
-            }
-            y[t].copy_from_slice(&product(&mixed, &p["o_proj"]));
-        }
-        y
+        self.oracle_seeing(p, x, |_, _| true)
     }
 }
 
@@ -236,33 +274,21 @@ impl Registered for Mla {
     /// The proportions of DeepSeek-V2, section 3.1.2: a latent of four heads' width, a rotated key of half a head.
     fn preset(_name: &str, size: Size) -> Mla {
         let half = (size.d_head / 2).max(2) / 2 * 2;
-        Mla {
-            d_model: size.d_model,
-            heads: size.heads,
-            r_kv: (size.heads * size.d_head / 4).max(1),
-            r_q: None,
-            d_nope: size.d_head,
-            d_rope: half,
-            d_v: size.d_head,
-            base: 10_000.0,
-            pairs: Pairs::Adjacent,
-            eps: 1e-6,
-        }
+        let r_kv = (size.heads * size.d_head / 4).max(1);
+        Mla::plain(size.d_model, size.heads, r_kv, [size.d_head, half, size.d_head])
     }
 
     fn exam(_preset: &str) -> Vec<Mla> {
-        let plain = Mla {
-            d_model: 10,
-            heads: 3,
-            r_kv: 9,
-            r_q: None,
-            d_nope: 5,
-            d_rope: 4,
-            d_v: 6,
-            base: 50.0,
-            pairs: Pairs::Adjacent,
-            eps: 1e-3,
-        };
-        vec![Mla { r_q: Some(7), pairs: Pairs::Halves, ..plain.clone() }, plain]
+        let plain = Mla { base: 50.0, eps: 1e-3, ..Mla::plain(10, 3, 9, [5, 4, 6]) };
+        let (factor, original, attention_factor) = (8.0, 16, 1.1);
+        let scaling =
+            Scaling::Yarn { factor, original, beta_fast: 0.5, beta_slow: 0.05, truncate: true, attention_factor };
+        let temperature = Some(Temperature { strength: 0.3, period: 5, offset: 0 });
+        vec![
+            Mla { r_q: Some(7), pairs: Pairs::Halves, bias: true, ..plain.clone() },
+            Mla { scaling, scale: Some(0.4), temperature, ..plain.clone() },
+            Mla { latent_scale: Some(1.3), bias: true, ..plain.clone() },
+            plain,
+        ]
     }
 }

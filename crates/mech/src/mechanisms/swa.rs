@@ -14,6 +14,8 @@ use crate::context::Context;
 use crate::mechanism::{Bound, Mechanism, Oracle, Parameter, Parameters, Registered, Size};
 use crate::mechanisms::gqa::Gqa;
 use crate::pattern::{Pattern, See};
+use crate::qk_norm::{NormScope, QkNorm};
+use crate::rotary::{Rotary, Scaling};
 use attendant_core::ops::Visible;
 use attendant_core::{Real, Result, Rows, Var, error::require};
 use attendant_state::{Growth, Plane, StateLayout};
@@ -68,13 +70,7 @@ impl Mechanism for Swa {
     }
 
     fn mix(&self, cx: &mut Context<'_>, p: &Bound, x: Var) -> Result<Var> {
-        let [q, k, v] = self.heads.project(cx, p, x);
-        let keys = cx.remember("k", k)?;
-        let values = cx.remember("v", v)?;
-        let visible = Visible::Window { window: self.window, keep: self.keep };
-        let spec = self.heads.pattern.apply(cx, p, &keys, self.heads.softmax(visible));
-        let y = cx.attend(q, &keys, &values, &spec);
-        Ok(cx.linear(y, p["o_proj"], None))
+        self.heads.mix_seeing(cx, p, x, Visible::Window { window: self.window, keep: self.keep })
     }
 }
 
@@ -94,6 +90,9 @@ impl Registered for Swa {
         let keep = if preset == "swa_sinks" { 2 } else { 0 };
         let heads = Gqa::preset("gqa", Size { d_model: 10, heads: 4, d_head: 6 });
         let sink = Gqa { pattern: Pattern { sink: true, softcap: Some(1.5), ..Pattern::default() }, ..heads.clone() };
-        vec![Swa { window: 1, keep, heads: heads.clone() }, Swa { window: 3, keep, heads: sink }, Swa { window: 5, keep, heads }]
+        let rotary = heads.rotary.clone().map(|rotary| Rotary { scaling: Scaling::Linear { factor: 3.0 }, ..rotary });
+        let norm = QkNorm { scope: NormScope::Row, ..QkNorm::rms(1e-3) };
+        let normed = Gqa { rotary, qk_norm: Some(norm), bias: true, out_bias: true, scale: Some(0.5), ..heads.clone() };
+        [(1, heads.clone()), (3, sink), (4, normed), (5, heads)].map(|(window, heads)| Swa { window, keep, heads }).to_vec()
     }
 }

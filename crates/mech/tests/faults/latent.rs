@@ -21,7 +21,7 @@ static CARD: Card =
     Card { sentence: "One head over a latent row.", paper: "", cache: "r + d_rope", models: &[], tier: Tier::Three };
 
 fn rotary() -> Rotary {
-    Rotary { width: ROPE, base: 50.0, pairs: Pairs::Adjacent }
+    Rotary { base: 50.0, pairs: Pairs::Adjacent, ..Rotary::new(ROPE) }
 }
 
 fn softmax(d_qk: usize, d_v: usize) -> Softmax {
@@ -94,10 +94,10 @@ impl Oracle for Latent {
         let mut y = Rows::zeros(x.rows(), WIDTH);
         for t in 0..x.rows() {
             let mut q = product(&p["q"], &x[t]);
-            rotary().rotate(&mut q[NOPE..], t);
+            rotary().rotate(&mut q[NOPE..], t, x.rows());
             let mut latent = product(&p["down"], &x[t]);
             let mut rotated = latent.split_off(R);
-            rotary().rotate(&mut rotated, t);
+            rotary().rotate(&mut rotated, t, x.rows());
             keys.push([product(&p["up"], &latent), rotated].concat());
             latents.push(latent);
             let (mut total, mut sum) = (S::from(0.0), vec![S::from(0.0); R]);

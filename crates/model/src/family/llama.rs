@@ -1,56 +1,52 @@
 //! Llama: grouped-query attention with whole heads rotated in halves (Touvron et al. 2023, 2302.13971; Dubey et al. 2024,
 //! 2407.21783).
 
-use super::{Shared, every_layer, tagged};
-use crate::plan::Plan;
-use attendant_core::{Result, error::require};
+use super::keys::Keys;
+use super::rotation::Rotation;
+use super::sizes::Sizes;
+use super::{Described, Published, every_layer, mixer, standard};
+use crate::plan::{Dense, Layer, Norm, Plan};
+use attendant_core::Result;
+use attendant_mech::Rotary;
 use attendant_mech::mechanisms::gqa::Gqa;
 use attendant_mech::rotary::Pairs;
-use attendant_mech::{Pattern, Rotary};
-use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Llama {
-    #[serde(default)]
-    architectures: Vec<String>,
-    model_type: String,
-    num_key_value_heads: Option<usize>,
-    head_dim: Option<usize>,
-    #[serde(default)]
-    mlp_bias: bool,
-    #[serde(flatten)]
-    shared: Shared,
+pub(super) fn read(keys: &Keys<'_>) -> Result<Published> {
+    let sizes = Sizes::read(keys)?;
+    let gqa = attention(keys, &sizes)?;
+    let feed_forward = Dense::swiglu(sizes.d_ff).biased(keys.flag("mlp_bias", false)?);
+    keys.expect("hidden_act", keys.text("hidden_act", "silu")? == "silu", "silu")?;
+    let layers = vec![Layer::pre(mixer(&gqa, None)?, feed_forward.into()); sizes.layers];
+    Ok(Published::plain(sizes.plan(norm(keys)?, layers, keys.flag("tie_word_embeddings", false)?)))
 }
 
-impl Llama {
-    /// The configuration of a plan, if it is a Llama.
-    pub(super) fn describe(plan: &Plan) -> Option<Llama> {
-        let Gqa { d_model, heads, kv_heads, d_head, rotary, qk_norm, bias, pattern } = every_layer(plan, "gqa")?;
-        let Rotary { width, base, pairs } = rotary?;
-        let plain = qk_norm.is_none() && !bias && pattern == Pattern::default() && width == d_head && pairs == Pairs::Halves;
-        // transformers refuses other widths, though with head_dim nothing depends on it.
-        let divides = d_model.is_multiple_of(heads);
-        let shared = Shared::describe(plan, heads, base)?;
-        (plain && divides).then(|| Llama {
-            architectures: vec!["LlamaForCausalLM".into()],
-            model_type: "llama".into(),
-            num_key_value_heads: Some(kv_heads),
-            head_dim: Some(d_head),
-            mlp_bias: false,
-            shared,
-        })
-    }
+/// Llama's norm.
+pub(super) fn norm(keys: &Keys<'_>) -> Result<Norm> {
+    Ok(Norm::rms(keys.number_or("rms_norm_eps", 1e-6)? as f32))
+}
 
-    /// The plan of a configuration.
-    pub(super) fn plan(&self) -> Result<Plan> {
-        require(!self.mlp_bias, "mlp_bias", || "got true, wanted false".into())?;
-        let (d_model, heads) = (self.shared.hidden_size, self.shared.num_attention_heads);
-        require(heads > 0, "num_attention_heads", || "got 0, wanted at least 1".into())?;
-        let d_head = self.head_dim.unwrap_or(d_model / heads);
-        let rotary = Some(Rotary { width: d_head, base: self.shared.base()?, pairs: Pairs::Halves });
-        let kv_heads = self.num_key_value_heads.unwrap_or(heads);
-        let pattern = Pattern::default();
-        let layer = Gqa { d_model, heads, kv_heads, d_head, rotary, qk_norm: None, bias: false, pattern };
-        self.shared.plan(tagged("gqa", &layer)?)
-    }
+/// Llama's attention: rotated, with biases in all four projections or in none.
+pub(super) fn attention(keys: &Keys<'_>, sizes: &Sizes) -> Result<Gqa> {
+    let bias = keys.flag("attention_bias", false)?;
+    let rotary = Some(Rotation::read(keys, sizes.context)?.rotary(sizes.d_head, Pairs::Halves)?);
+    Ok(Gqa { rotary, bias, out_bias: bias, ..sizes.attention() })
+}
+
+/// The configuration of a plan, if it is a Llama without biases.
+pub(super) fn describe(plan: &Plan) -> Option<Value> {
+    let (gqa, d_ff) = every_layer::<Gqa>(plan, "gqa")?;
+    let rotary = gqa.rotary.clone()?;
+    let llama = Gqa { rotary: Some(Rotary { base: rotary.base, ..Rotary::new(gqa.d_head) }), ..plain(&gqa) };
+    // transformers refuses other widths, though with head_dim nothing depends on it.
+    let described = gqa == llama && gqa.d_model.is_multiple_of(gqa.heads);
+    let mut config = standard(plan, &Described { family: "llama", class: "LlamaForCausalLM", heads: gqa.heads, d_ff, base: rotary.base })?;
+    config["num_key_value_heads"] = json!(gqa.kv_heads);
+    config["head_dim"] = json!(gqa.d_head);
+    config["mlp_bias"] = json!(false);
+    described.then_some(config)
+}
+
+fn plain(gqa: &Gqa) -> Gqa {
+    Gqa::plain(gqa.d_model, gqa.heads, gqa.kv_heads, gqa.d_head)
 }

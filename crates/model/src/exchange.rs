@@ -1,0 +1,244 @@
+//! Tokens in, logits out, as files: how engines are compared stage by stage.
+//!
+//! In: `input_ids` I64 `[B, T]`; where there is padding `attention_mask` `[B, T]`, 1 for what is visible; for models that know kinds
+//! of tokens `token_type_ids`; for models with an encoder, whose source the ids are then, `decoder_input_ids` `[B, U]`.
+//! Out: `logits` F32 `[B, T, V]`, zeros where there is padding; of the first row `hidden.N`, `cache.L.key` and so on.
+
+use crate::checkpoint::{CheckpointError, content, read as read_file, write as write_file};
+use crate::decoder::{Decoder, Inputs, LogitRows};
+use crate::generate::{Sampler, Session};
+use crate::trace::Trace;
+use attendant_core::{Processor, Result, Tape};
+use attendant_mech::{Batch, Order};
+use attendant_state::{PlaneStore, SequenceState, Storage};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::path::Path;
+
+/// One row of tokens, without its padding.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Row {
+    /// What is visible.
+    pub ids: Vec<u32>,
+    /// Where in the padded row it stands.
+    pub places: Vec<usize>,
+    /// Kinds of the tokens, or none.
+    pub types: Vec<u32>,
+    /// Tokens of the target, where the ids are a source.
+    pub target: Vec<u32>,
+}
+
+/// Rows of tokens of one padded length.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// The rows.
+    pub rows: Vec<Row>,
+    /// The length with padding, T.
+    pub length: usize,
+}
+
+/// A tensor that goes out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// What it is.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its values.
+    pub values: Vec<f32>,
+}
+
+impl Output {
+    fn new(name: impl Into<String>, shape: &[usize], values: Vec<f32>) -> Output {
+        Output { name: name.into(), shape: shape.to_vec(), values }
+    }
+}
+
+/// Reads rows of tokens.
+///
+/// # Errors
+/// If the file is missing or damaged, has no `input_ids`, or its tensors are not what they should be.
+pub fn read(path: &Path) -> Result<Tokens, CheckpointError> {
+    let bytes = read_file(path)?;
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|why| content(path, why))?;
+    let table = |name: &str| table(&tensors, name).map_err(|why| content(path, format!("{name}: {why}")));
+    let (length, ids) = table("input_ids")?.ok_or_else(|| content(path, "input_ids: got none, wanted I64 of two axes"))?;
+    let like_ids = |name: &str| match table(name)? {
+        Some((other, values)) if other == length && values.len() == ids.len() => Ok(Some(values)),
+        Some(_) => Err(content(path, format!("{name}: got another shape than input_ids, wanted the same"))),
+        None => Ok(None),
+    };
+    let (mask, types, target) = (like_ids("attention_mask")?, like_ids("token_type_ids")?, table("decoder_input_ids")?);
+    let rows = ids.chunks_exact(length).enumerate().map(|(row, ids)| {
+        let visible = |place: &usize| mask.as_ref().is_none_or(|mask| mask[row * length + place] != 0);
+        let places: Vec<usize> = (0..length).filter(visible).collect();
+        let of = |values: &[u32]| places.iter().map(|&place| values[place]).collect();
+        let types = types.as_ref().map(|types| of(&types[row * length..(row + 1) * length]));
+        let target = target.as_ref().map(|(width, target)| target.chunks_exact(*width).nth(row).unwrap_or_default().to_vec());
+        Row { ids: of(ids), types: types.unwrap_or_default(), target: target.unwrap_or_default(), places }
+    });
+    Ok(Tokens { rows: rows.collect(), length })
+}
+
+/// The width and the values of a tensor of whole numbers, if there is one of this name.
+fn table(tensors: &SafeTensors<'_>, name: &str) -> std::result::Result<Option<(usize, Vec<u32>)>, String> {
+    let Ok(view) = tensors.tensor(name) else { return Ok(None) };
+    let (Dtype::I64, &[_, width]) = (view.dtype(), view.shape()) else {
+        return Err(format!("got {:?} {:?}, wanted I64 of two axes", view.dtype(), view.shape()));
+    };
+    if view.data().is_empty() {
+        return Err("got no values, wanted some".into());
+    }
+    let values = view.data().as_chunks().0.iter().map(|&bytes| u32::try_from(i64::from_le_bytes(bytes)));
+    let values = values.collect::<std::result::Result<_, _>>().map_err(|_| "got a number that no token has".to_string())?;
+    Ok(Some((width, values)))
+}
+
+/// What a model makes of the tokens: `logits` of every row, and of the first row what goes between the layers and what they keep.
+///
+/// # Errors
+/// If the model refuses the tokens.
+pub fn logits(decoder: &Decoder, processor: Processor, tokens: &Tokens) -> Result<Vec<Output>> {
+    let encodes = decoder.plan().encoder.is_some();
+    let vocab = decoder.plan().vocab_size;
+    let mut outputs = Vec::new();
+    let mut all = Vec::new();
+    for (i, row) in tokens.rows.iter().enumerate() {
+        let mut call = Call::new(decoder, processor.clone(), row);
+        let values = call.logits(row)?;
+        let length = if encodes { row.target.len() } else { tokens.length };
+        let places: Vec<usize> = if encodes { (0..length).collect() } else { row.places.clone() };
+        let at = all.len();
+        all.resize(at + length * vocab, 0.0);
+        spread(&mut all[at..], &values, &places, vocab);
+        if i == 0 {
+            outputs.extend(call.details(row, tokens.length));
+        }
+    }
+    let length = all.len() / vocab / tokens.rows.len().max(1);
+    outputs.insert(0, Output::new("logits", &[tokens.rows.len(), length, vocab], all));
+    Ok(outputs)
+}
+
+/// Puts rows of `width` where they belong.
+fn spread(to: &mut [f32], rows: &[f32], places: &[usize], width: usize) {
+    for (row, &place) in rows.chunks_exact(width).zip(places) {
+        to[place * width..(place + 1) * width].copy_from_slice(row);
+    }
+}
+
+/// One row of tokens going through a model.
+struct Call<'a> {
+    decoder: &'a Decoder,
+    tape: Tape,
+    state: Option<SequenceState>,
+    trace: Trace,
+    encoder_trace: Trace,
+}
+
+impl<'a> Call<'a> {
+    fn new(decoder: &'a Decoder, processor: Processor, row: &Row) -> Call<'a> {
+        let rows = row.ids.len().max(row.target.len()).max(1);
+        let state = (decoder.order() == Order::Causal).then(|| decoder.new_state(Storage::contiguous(rows)));
+        Call { decoder, tape: Tape::inference(processor), state, trace: Trace::default(), encoder_trace: Trace::default() }
+    }
+
+    fn logits(&mut self, row: &Row) -> Result<Vec<f32>> {
+        let (decoder, tape) = (self.decoder, &mut self.tape);
+        let bound = decoder.bind(tape);
+        let mut inputs = Inputs { ids: &row.ids, types: &row.types, source: None, trace: Some(&self.encoder_trace) };
+        let mut batch = Batch::new([(row.ids.len(), 0)]);
+        if decoder.plan().encoder.is_some() {
+            inputs.source = Some(decoder.encode(tape, &bound, &batch, inputs)?);
+            batch = Batch::with_source([(row.target.len(), 0, row.ids.len())]);
+            inputs = Inputs { ids: &row.target, types: &[], ..inputs };
+        }
+        inputs.trace = Some(&self.trace);
+        let mut states: Vec<&mut SequenceState> = self.state.iter_mut().collect();
+        let logits = decoder.forward(tape, &bound, &batch, inputs, &mut states, LogitRows::All)?;
+        Ok(tape.value(logits).to_vec())
+    }
+
+    /// What goes between the layers, and what they keep.
+    fn details(self, row: &Row, length: usize) -> Vec<Output> {
+        let width = self.decoder.plan().d_model;
+        let encodes = self.decoder.plan().encoder.is_some();
+        let mut outputs = Vec::new();
+        let mut hidden = |name: &str, trace: Trace, places: &[usize], length: usize| {
+            for (n, rows) in trace.into_hidden().into_iter().enumerate() {
+                let mut values = vec![0.0; length * width];
+                spread(&mut values, &rows, places, width);
+                outputs.push(Output::new(format!("{name}.{n}"), &[1, length, width], values));
+            }
+        };
+        let target: Vec<usize> = (0..row.target.len()).collect();
+        hidden("encoder_hidden", self.encoder_trace, &row.places, length);
+        match encodes {
+            true => hidden("hidden", self.trace, &target, target.len()),
+            false => hidden("hidden", self.trace, &row.places, length),
+        }
+        for (layer, state) in self.state.iter().flat_map(|state| (0..state.layers()).map(move |i| (i, state.layer(i)))) {
+            outputs.extend(state.planes().iter().flat_map(|store| kept(layer, store)));
+        }
+        outputs
+    }
+}
+
+/// What a plane of a layer keeps, as transformers shapes it.
+fn kept(layer: usize, store: &PlaneStore) -> Option<Output> {
+    let plane = store.plane();
+    let name = match plane.name {
+        "k" => format!("cache.{layer}.key"),
+        "v" => format!("cache.{layer}.value"),
+        _ => return None,
+    };
+    let mut rows = Vec::new();
+    store.read(&mut rows);
+    let (heads, d) = (plane.heads, plane.width / plane.heads);
+    let count = rows.len() / plane.width;
+    let values = (0..rows.len()).map(|i| rows[i / d % count * plane.width + i / (d * count) * d + i % d]);
+    Some(Output::new(name, &[1, heads, count, d], values.collect()))
+}
+
+/// The likeliest continuation of every row by `count` tokens.
+///
+/// # Errors
+/// If the model refuses the tokens, or cannot continue any.
+pub fn continued(decoder: &Decoder, processor: &Processor, tokens: &Tokens, count: usize) -> Result<Vec<Vec<u32>>> {
+    let greedy = Sampler { temperature: 0.0, top_k: None, top_p: None, seed: 0 };
+    let continued = |row: &Row| {
+        let mut session = Session::new(decoder, processor.clone(), Storage::paged(64));
+        session.prompt(&row.ids)?;
+        (0..count).map(|_| session.next(&greedy)).collect()
+    };
+    tokens.rows.iter().map(continued).collect()
+}
+
+/// Writes tensors.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write(path: &Path, outputs: &[Output]) -> Result<(), CheckpointError> {
+    let bytes: Vec<Vec<u8>> =
+        outputs.iter().map(|output| output.values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
+    let views = outputs.iter().zip(&bytes).map(|(output, bytes)| {
+        let view = TensorView::new(Dtype::F32, output.shape.clone(), bytes);
+        view.map(|view| (output.name.as_str(), view)).map_err(|why| content(path, why))
+    });
+    save(path, views.collect::<Result<Vec<_>, _>>()?)
+}
+
+/// Writes rows of tokens as `ids` I64 `[B, n]`.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_ids(path: &Path, rows: &[Vec<u32>]) -> Result<(), CheckpointError> {
+    let bytes: Vec<u8> = rows.iter().flatten().flat_map(|&id| i64::from(id).to_le_bytes()).collect();
+    let shape = vec![rows.len(), rows.first().map_or(0, Vec::len)];
+    let view = TensorView::new(Dtype::I64, shape, &bytes).map_err(|why| content(path, why))?;
+    save(path, vec![("ids", view)])
+}
+
+fn save(path: &Path, views: Vec<(&str, TensorView<'_>)>) -> Result<(), CheckpointError> {
+    let file = safetensors::serialize(views, None).map_err(|why| content(path, why))?;
+    write_file(path, &file)
+}

@@ -1,0 +1,240 @@
+//! Where a parameter comes from: which tensor of a published checkpoint, and which part of it, in which order.
+//!
+//! A family says this as a list of rules. A rule replaces some components of a parameter's name, and may add steps that turn the
+//! tensor found there into the parameter. `#` stands for a number: that of a layer, then that of an expert.
+
+use crate::weights::Weights;
+use attendant_core::Tensor;
+
+/// One step from a tensor to a parameter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Step {
+    /// A matrix that is stored `[in, out]`; vectors stay.
+    Transposed,
+    /// The part of the first axis that belongs to this expert.
+    Expert,
+    /// Rows, or values of a vector: from each of `groups` groups of `stride` those from `first` on, `count` of them.
+    Rows { groups: usize, stride: usize, first: usize, count: usize },
+    /// Every value plus one.
+    PlusOne,
+    /// The same values in the shape that is wanted.
+    Reshaped,
+    /// Tensors that end in `.0`, `.1` and so on instead, one after the other; so many.
+    Joined(usize),
+}
+
+/// Rows `first .. first + count`.
+pub(crate) fn rows(first: usize, count: usize) -> Step {
+    Step::Rows { groups: 1, stride: 0, first, count }
+}
+
+/// One replacement, and what it means for the values.
+#[derive(Clone, Debug)]
+struct Rule {
+    part: String,
+    with: String,
+    steps: Vec<Step>,
+}
+
+/// Names of a family's tensors.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names {
+    rules: Vec<Rule>,
+    ignored: Vec<String>,
+}
+
+/// A parameter's tensor and what to do with it.
+#[derive(Debug)]
+pub(crate) struct Source<'a> {
+    /// The tensor's name.
+    pub(crate) tensor: String,
+    steps: Vec<&'a Step>,
+    expert: usize,
+}
+
+impl Names {
+    /// Replaces `part` of a name, whole components of it, by `with`. Rules apply in order, each to what the ones before gave.
+    pub(crate) fn rename(self, part: &str, with: &str) -> Names {
+        self.take(part, with, [])
+    }
+
+    /// The same, with steps for the values.
+    pub(crate) fn take(mut self, part: &str, with: &str, steps: impl Into<Vec<Step>>) -> Names {
+        self.rules.push(Rule { part: part.into(), with: with.into(), steps: steps.into() });
+        self
+    }
+
+    /// Steps for the values of all parameters with `part` in their names.
+    pub(crate) fn with(self, part: &str, steps: impl Into<Vec<Step>>) -> Names {
+        self.take(part, part, steps)
+    }
+
+    /// Tensors with `part` in their names follow from the configuration, or serve another purpose.
+    pub(crate) fn ignore(mut self, part: &str) -> Names {
+        self.ignored.push(part.into());
+        self
+    }
+
+    /// Whether a tensor that no parameter needs may be there.
+    pub(crate) fn ignores(&self, tensor: &str) -> bool {
+        self.ignored.iter().any(|part| replaced(&numberless(tensor).0, part, "").is_some())
+    }
+
+    /// Where a parameter comes from.
+    pub(crate) fn source(&self, parameter: &str) -> Source<'_> {
+        let (mut name, numbers) = numberless(parameter);
+        let mut steps = Vec::new();
+        for rule in &self.rules {
+            if let Some(new) = replaced(&name, &rule.part, &rule.with) {
+                name = new;
+                steps.extend(&rule.steps);
+            }
+        }
+        let mut numbers_left = numbers.iter();
+        let components = name.split('.').map(|component| match component {
+            "#" => numbers_left.next().map_or("#", String::as_str),
+            other => other,
+        });
+        let tensor = components.collect::<Vec<_>>().join(".");
+        Source { tensor, steps, expert: numbers.last().and_then(|number| number.parse().ok()).unwrap_or(0) }
+    }
+}
+
+/// A name with `#` for the components that are numbers, and these.
+fn numberless(name: &str) -> (String, Vec<String>) {
+    let number = |component: &&str| !component.is_empty() && component.bytes().all(|byte| byte.is_ascii_digit());
+    let numbers = name.split('.').filter(number).map(str::to_owned).collect();
+    let components: Vec<&str> = name.split('.').map(|component| if number(&component) { "#" } else { component }).collect();
+    (components.join("."), numbers)
+}
+
+/// `name` with the components `part` replaced by `with`, if it has them.
+fn replaced(name: &str, part: &str, with: &str) -> Option<String> {
+    let starts = name.match_indices(part).map(|(start, _)| start);
+    let whole = |&start: &usize| {
+        let end = start + part.len();
+        (start == 0 || name.as_bytes()[start - 1] == b'.') && (end == name.len() || name.as_bytes()[end] == b'.')
+    };
+    let start = starts.clone().find(whole)?;
+    Some(format!("{}{with}{}", &name[..start], &name[start + part.len()..]))
+}
+
+/// Values on their way from a tensor to a parameter.
+struct Values {
+    shape: Vec<usize>,
+    data: Vec<f32>,
+}
+
+impl Source<'_> {
+    /// The parameter, of this shape.
+    ///
+    /// # Errors
+    /// If the tensor is missing or unreadable, or does not give this shape.
+    pub(crate) fn read(&self, weights: &Weights, shape: &[usize]) -> Result<Tensor, String> {
+        let mut values = self.values(weights, shape)?;
+        for step in &self.steps {
+            values = values.after(step, self.expert, shape)?;
+        }
+        if values.shape != shape {
+            return Err(format!("wanted shape {shape:?}, got {:?}", values.shape));
+        }
+        Ok(Tensor::new(shape, &values.data))
+    }
+
+    fn values(&self, weights: &Weights, shape: &[usize]) -> Result<Values, String> {
+        let Some(Step::Joined(count)) = self.steps.iter().find(|step| matches!(step, Step::Joined(_))) else {
+            let got = weights.shape(&self.tensor)?;
+            if self.steps.is_empty() && got != shape {
+                // Before memory is taken: a configuration alone cannot ask for more than the file holds.
+                return Err(format!("wanted shape {shape:?}, got {got:?}"));
+            }
+            let data = weights.values(&self.tensor)?;
+            return Ok(Values { shape: got, data });
+        };
+        let mut data = Vec::new();
+        for i in 0..*count {
+            data.extend(weights.values(&self.tensor.replace("{}", &i.to_string()))?);
+        }
+        Ok(Values { shape: vec![data.len()], data })
+    }
+
+    /// The tensors that are read.
+    pub(crate) fn tensors(&self) -> Vec<String> {
+        match self.steps.iter().find_map(|step| if let Step::Joined(count) = step { Some(*count) } else { None }) {
+            Some(count) => (0..count).map(|i| self.tensor.replace("{}", &i.to_string())).collect(),
+            None => vec![self.tensor.clone()],
+        }
+    }
+}
+
+impl Values {
+    fn after(self, step: &Step, expert: usize, wanted: &[usize]) -> Result<Values, String> {
+        let Values { shape, data } = self;
+        let (first, rest) = shape.split_first().map_or((1, &[][..]), |(first, rest)| (*first, rest));
+        let width: usize = rest.iter().product();
+        match *step {
+            Step::Transposed if shape.len() == 2 => {
+                let data = (0..data.len()).map(|i| data[i % first * width + i / first]).collect();
+                Ok(Values { shape: vec![width, first], data })
+            }
+            Step::Transposed | Step::Joined(_) => Ok(Values { shape, data }),
+            Step::Expert if expert < first && shape.len() > 1 => {
+                Ok(Values { shape: rest.to_vec(), data: data[expert * width..(expert + 1) * width].to_vec() })
+            }
+            Step::Expert => Err(format!("wanted a part for expert {expert}, got shape {shape:?}")),
+            Step::Rows { groups, stride, first: start, count } => {
+                let end = groups.saturating_sub(1).saturating_mul(stride).saturating_add(start).saturating_add(count);
+                if end > first {
+                    return Err(format!("wanted at least {end} rows, got shape {shape:?}"));
+                }
+                let chosen = (0..groups).flat_map(|group| (0..count).map(move |i| group * stride + start + i));
+                let data = chosen.flat_map(|row| data[row * width..(row + 1) * width].iter().copied()).collect();
+                Ok(Values { shape: [&[groups * count], rest].concat(), data })
+            }
+            Step::PlusOne => Ok(Values { shape, data: data.into_iter().map(|x| x + 1.0).collect() }),
+            Step::Reshaped if wanted.iter().product::<usize>() == data.len() => Ok(Values { shape: wanted.to_vec(), data }),
+            Step::Reshaped => Err(format!("wanted as many values as {wanted:?}, got shape {shape:?}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_replace_whole_components_and_keep_numbers() {
+        let names = Names::default()
+            .rename("model.layers", "transformer.h")
+            .rename("mlp.experts.#", "moe.#.expert")
+            .take("self_attn.q_proj", "attn.c_attn", [Step::Transposed, rows(0, 4)]);
+        assert_eq!(names.source("model.layers.3.self_attn.q_proj.weight").tensor, "transformer.h.3.attn.c_attn.weight");
+        assert_eq!(names.source("model.layers.3.mlp.experts.12.up.weight").tensor, "transformer.h.3.moe.12.expert.up.weight");
+        assert_eq!(names.source("model.layers.3.self_attn.q_projection").tensor, "transformer.h.3.self_attn.q_projection");
+    }
+
+    fn after(steps: &[Step], shape: &[usize], wanted: &[usize]) -> Result<(Vec<usize>, Vec<f32>), String> {
+        let data = (0..shape.iter().product::<usize>()).map(|i| i as f32).collect();
+        let values = Values { shape: shape.to_vec(), data };
+        let values = steps.iter().try_fold(values, |values, step| values.after(step, 1, wanted))?;
+        Ok((values.shape, values.data))
+    }
+
+    #[test]
+    fn steps_move_values() {
+        assert_eq!(after(&[Step::Transposed], &[2, 3], &[]), Ok((vec![3, 2], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0])));
+        assert_eq!(after(&[rows(1, 1)], &[2, 3], &[]), Ok((vec![1, 3], vec![3.0, 4.0, 5.0])));
+        let second_of_each_three = Step::Rows { groups: 2, stride: 3, first: 1, count: 1 };
+        assert_eq!(after(&[second_of_each_three], &[6], &[]), Ok((vec![2], vec![1.0, 4.0])));
+        assert_eq!(after(&[Step::Expert], &[2, 3], &[]), Ok((vec![3], vec![3.0, 4.0, 5.0])));
+        assert_eq!(after(&[Step::PlusOne, Step::Reshaped], &[2, 1], &[2]), Ok((vec![2], vec![1.0, 2.0])));
+    }
+
+    #[test]
+    fn steps_refuse_what_is_not_there() {
+        assert!(after(&[rows(1, 2)], &[2, 3], &[]).is_err());
+        assert!(after(&[Step::Expert], &[1, 3], &[]).is_err());
+        assert!(after(&[Step::Reshaped], &[2], &[3]).is_err());
+        assert!(after(&[Step::Rows { groups: usize::MAX, stride: usize::MAX, first: 1, count: 1 }], &[2, 3], &[]).is_err());
+    }
+}
