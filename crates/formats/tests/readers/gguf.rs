@@ -163,7 +163,9 @@ fn values() -> Vec<Row> {
 fn arrays() -> Vec<Row> {
     let deep = |depth: usize| [array(9, 1, b"").repeat(depth), array(0, 0, b"")].concat();
     let empties = array(9, 1_600_000, &array(0, 0, b"").repeat(1_600_000));
-    let bytes = array(0, 7_000_000, &vec![0; 7_000_000]);
+    let bytes = array(0, 3_200_000, &vec![0; 3_200_000]);
+    let longest = [lacking_one(1_700_000, "abcdefghijkl"), text(u64::MAX, "")].concat();
+    let emptiest = [lacking_one(3_140_000, ""), text(u64::MAX, "")].concat();
     let strings = |count: usize| array(8, count as u64, &[0; 8].repeat(count));
     vec![
         (
@@ -195,8 +197,15 @@ fn arrays() -> Vec<Row> {
             &["metadata \"k\"", "fit the memory allowed"],
         ),
         ("bytes that take many times their length", value(9, &bytes), &["metadata \"k\"", "fit the memory allowed"]),
-        ("thirteen million strings of nothing", value(9, &strings(13_000_000)), &["metadata \"k\"", "fit the memory allowed"]),
+        ("vocabulary that just fits, and a lie", value(9, &longest), &["metadata \"k\", byte 34000049"]),
+        ("empty vocabulary that just fits, and a lie", value(9, &emptiest), &["metadata \"k\", byte"]),
+        ("three million strings of nothing", value(9, &strings(3_200_000)), &["metadata \"k\"", "fit the memory allowed"]),
     ]
+}
+
+/// An array of so many strings and one more, which does not follow.
+fn lacking_one(count: usize, each: &str) -> Vec<u8> {
+    array(8, count as u64 + 1, &text(each.len() as u64, each).repeat(count))
 }
 
 /// A file of one tensor, described and without data.

@@ -214,7 +214,18 @@ fn ranges() -> Vec<Row> {
 fn names() -> Vec<Row> {
     let tensor = |index| format!("\"{index}\":{{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[{index},{}]}}", index + 1);
     let many: Vec<String> = (0..65_537).map(tensor).collect();
+    let long = "n".repeat(170);
+    let long_tensor = |index| {
+        let start = index + usize::from(index == 65_535);
+        format!("\"{long}{index}\":{{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[{start},{}]}}", start + 1)
+    };
+    let long_many: Vec<String> = (0..65_536).map(long_tensor).collect();
     vec![
+        (
+            "65,536 tensors with long names and a hole",
+            safetensors(format!("{{{}}}", long_many.join(",")), 65_537),
+            &["wanted data without gaps"],
+        ),
         ("name of nothing", named(""), &["name of a tensor: wanted a name, got none"]),
         ("name that leaves the folder", named("../../etc/passwd"), &["no \"..\", got \"../../etc/passwd\""]),
         ("name that leaves a Windows folder", named("a\\\\..\\\\b"), &["no \"..\""]),
