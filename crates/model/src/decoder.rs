@@ -101,8 +101,13 @@ impl Decoder {
 
     /// Whether its rows see later ones: a masked language model, or one that goes from left to right.
     pub fn order(&self) -> Order {
-        let mut orders = self.parts.decoder.mixers().map(|mixer| mixer.mechanism.order());
-        if orders.any(|order| order == Order::Bidirectional) { Order::Bidirectional } else { Order::Causal }
+        let both = self.orders().any(|order| order == Order::Bidirectional);
+        if both { Order::Bidirectional } else { Order::Causal }
+    }
+
+    /// The same of each mechanism of the layers.
+    pub fn orders(&self) -> impl Iterator<Item = Order> {
+        self.parts.decoder.mixers().map(|mixer| mixer.mechanism.order())
     }
 
     /// What each mechanism of the layers keeps between calls.

@@ -257,7 +257,5 @@ fn mixer(gqa: &Gqa, window: Option<usize>) -> Result<Value> {
 
 /// Gates and ups in one matrix, gates first.
 fn fused_gate(names: Names, d_ff: usize) -> Names {
-    names
-        .take("mlp.gate_proj", "mlp.gate_up_proj", [rows(0, d_ff)])
-        .take("mlp.up_proj", "mlp.gate_up_proj", [rows(d_ff, d_ff)])
+    names.take("mlp.gate_proj", "mlp.gate_up_proj", [rows(0, d_ff)]).take("mlp.up_proj", "mlp.gate_up_proj", [rows(d_ff, d_ff)])
 }

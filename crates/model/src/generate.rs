@@ -64,7 +64,9 @@ impl<'a> Session<'a> {
             let bound = self.decoder.bind(&mut self.tape);
             let rows = self.source.len() / self.decoder.plan().d_model;
             let source = (rows > 0).then(|| self.tape.constant(rows, self.decoder.plan().d_model, &self.source));
-            let source = source.or_else(|| self.decoder.plan().encoder.as_ref().map(|_| self.tape.constant(0, self.decoder.plan().d_model, &[])));
+            let source = source.or_else(|| {
+                self.decoder.plan().encoder.as_ref().map(|_| self.tape.constant(0, self.decoder.plan().d_model, &[]))
+            });
             let batch = Batch::with_source([(chunk.len(), self.state.position(), rows)]).reaching([length]);
             let states = &mut [&mut self.state];
             let inputs = Inputs { source, ..chunk.into() };

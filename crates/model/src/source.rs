@@ -204,10 +204,11 @@ mod tests {
 
     #[test]
     fn rules_replace_whole_components_and_keep_numbers() {
-        let names = Names::default()
-            .rename("model.layers", "transformer.h")
-            .rename("mlp.experts.#", "moe.#.expert")
-            .take("self_attn.q_proj", "attn.c_attn", [Step::Transposed, rows(0, 4)]);
+        let names = Names::default().rename("model.layers", "transformer.h").rename("mlp.experts.#", "moe.#.expert").take(
+            "self_attn.q_proj",
+            "attn.c_attn",
+            [Step::Transposed, rows(0, 4)],
+        );
         assert_eq!(names.source("model.layers.3.self_attn.q_proj.weight").tensor, "transformer.h.3.attn.c_attn.weight");
         assert_eq!(names.source("model.layers.3.mlp.experts.12.up.weight").tensor, "transformer.h.3.moe.12.expert.up.weight");
         assert_eq!(names.source("model.layers.3.self_attn.q_projection").tensor, "transformer.h.3.self_attn.q_projection");

@@ -50,7 +50,7 @@ pub(super) fn read_v32(keys: &Keys<'_>) -> Result<Published> {
         .rename("self_attn.index_q_proj", "self_attn.indexer.wq_b")
         .rename("self_attn.index_k_proj", "self_attn.indexer.wk")
         .rename("self_attn.index_k_norm", "self_attn.indexer.k_norm")
-        .rename("self_attn.index_weights_proj", "self_attn.indexer.ws_proj");
+        .rename("self_attn.index_weights_proj", "self_attn.indexer.weights_proj");
     Ok(Published { names, ..published })
 }
 
@@ -174,8 +174,7 @@ pub(super) fn describe(plan: &Plan) -> Option<Value> {
         && mla.scale.is_none()
         && mla.latent_scale.is_none()
         && mla.temperature.is_none();
-    let described =
-        Described { family: "deepseek_v3", class: "DeepseekV3ForCausalLM", heads: mla.heads, d_ff, base: mla.base };
+    let described = Described { family: "deepseek_v3", class: "DeepseekV3ForCausalLM", heads: mla.heads, d_ff, base: mla.base };
     let mut config = standard(plan, &described)?;
     let own = json!({
         "num_key_value_heads": mla.heads,

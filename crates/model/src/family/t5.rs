@@ -57,9 +57,9 @@ fn form(keys: &Keys<'_>) -> Result<Form> {
 fn names(form: Form) -> Names {
     let up = if form.gated() { "wi_1" } else { "wi" };
     let attention = |names: Names, ours: &str, theirs: &str| {
-        ["q", "k", "v", "o"].into_iter().fold(names, |names, part| {
-            names.rename(&format!("{ours}.{part}_proj"), &format!("{theirs}.{part}"))
-        })
+        ["q", "k", "v", "o"]
+            .into_iter()
+            .fold(names, |names, part| names.rename(&format!("{ours}.{part}_proj"), &format!("{theirs}.{part}")))
     };
     let names = Names::default()
         .rename("model.embed_tokens", "shared")
