@@ -77,7 +77,8 @@ impl Names {
 
     /// Whether a tensor that no parameter needs may be there.
     pub(crate) fn ignores(&self, tensor: &str) -> bool {
-        self.ignored.iter().any(|part| replaced(&numberless(tensor).0, part, "").is_some())
+        let template = numberless(tensor).0;
+        self.ignored.iter().any(|part| replaced(tensor, part, "").or_else(|| replaced(&template, part, "")).is_some())
     }
 
     /// Where a parameter comes from.

@@ -18,6 +18,9 @@ use serde_json::{Value, json};
 /// Epsilon of the norms on the latents: transformers keeps it whatever `rms_norm_eps` says.
 const LATENT_EPS: f32 = 1e-6;
 
+/// A number in a file alone must not exhaust memory.
+const MOST_FURTHER: usize = 16;
+
 /// DeepSeek V2 weighs experts by a softmax, and ranks groups by their best one.
 pub(super) fn read_v2(keys: &Keys<'_>) -> Result<Published> {
     let sizes = Sizes::read(keys)?;
@@ -138,7 +141,10 @@ fn plan(keys: &Keys<'_>, sizes: &Sizes, mixer: Value, routing: Routing) -> Resul
         layers.push(Layer::pre(mixer.clone(), feed_forward));
     }
     let plan = sizes.plan(norm(keys)?, layers, keys.flag("tie_word_embeddings", false)?);
-    Ok(Published { plan, names: Names::default() })
+    // Layers that predict further tokens while training follow the others.
+    let further = sizes.layers..sizes.layers + keys.size_or("num_nextn_predict_layers", 0)?.min(MOST_FURTHER);
+    let names = further.fold(Names::default(), |names, layer| names.ignore(&format!("model.layers.{layer}")));
+    Ok(Published { plan, names })
 }
 
 /// Which layers have experts.
