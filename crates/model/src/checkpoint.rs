@@ -4,8 +4,8 @@ use crate::decoder::Decoder;
 use crate::family::{self, Published, configuration};
 use crate::weights::Weights;
 use attendant_core::Error;
+use attendant_formats::Config;
 use safetensors::tensor::{Dtype, TensorView};
-use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ pub fn save(decoder: &Decoder, folder: &Path) -> Result<()> {
 /// another shape than the configuration says.
 pub fn load(folder: &Path) -> Result<Decoder> {
     let path = folder.join("config.json");
-    let config: Value = serde_json::from_slice(&read(&path)?).map_err(|why| content(&path, why))?;
+    let config = Config::open(&path)?.into_value();
     let Published { plan, names } = family::read(&config).map_err(|why| content(&path, why))?;
     let mechanisms = plan.mechanisms().map_err(|why| content(&path, why))?;
 
@@ -81,16 +81,21 @@ pub fn load(folder: &Path) -> Result<Decoder> {
     }
 }
 
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|source| CheckpointError::Io { path: path.into(), source })
-}
-
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).map_err(|source| CheckpointError::Io { path: path.into(), source })
 }
 
 pub(crate) fn content(path: &Path, why: impl std::fmt::Display) -> CheckpointError {
     CheckpointError::Content { path: path.into(), why: why.to_string().replace('\n', " ") }
+}
+
+impl From<attendant_formats::Error> for CheckpointError {
+    fn from(error: attendant_formats::Error) -> CheckpointError {
+        match error {
+            attendant_formats::Error::Io { path, source } => CheckpointError::Io { path, source },
+            attendant_formats::Error::Refused { path, refusal } => CheckpointError::Content { path, why: refusal.to_string() },
+        }
+    }
 }
 
 impl From<CheckpointError> for Error {

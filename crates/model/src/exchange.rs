@@ -4,16 +4,17 @@
 //! of tokens `token_type_ids`; for models with an encoder, whose source the ids are then, `decoder_input_ids` `[B, U]`.
 //! Out: `logits` F32 `[B, T, V]`, zeros where there is padding; of the first row `hidden.N`, `cache.L.key` and so on.
 
-use crate::checkpoint::{CheckpointError, content, read as read_file, write as write_file};
+use crate::checkpoint::{CheckpointError, content, write as write_file};
 use crate::decoder::{Decoder, Inputs, LogitRows};
 use crate::generate::Session;
 use crate::sampler::Sampler;
 use crate::trace::Trace;
 use attendant_core::{Processor, Result, Tape};
+use attendant_formats::{self as formats, Access, Weights};
 use attendant_mech::observer::{NamedRows, Observer};
 use attendant_mech::{Batch, Order};
 use attendant_state::{PlaneStore, SequenceState, Storage};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, TensorView};
 use std::path::Path;
 
 /// One row of tokens, without its padding.
@@ -60,8 +61,7 @@ impl Output {
 /// # Errors
 /// If the file is missing or damaged, has no `input_ids`, or its tensors are not what they should be.
 pub fn read(path: &Path) -> Result<Tokens, CheckpointError> {
-    let bytes = read_file(path)?;
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|why| content(path, why))?;
+    let tensors = Weights::open(path, Access::Mapped)?;
     let table = |name: &str| table(&tensors, name).map_err(|why| content(path, format!("{name}: {why}")));
     let (length, ids) = table("input_ids")?.ok_or_else(|| content(path, "input_ids: got none, wanted I64 of two axes"))?;
     let like_ids = |name: &str| match table(name)? {
@@ -82,15 +82,12 @@ pub fn read(path: &Path) -> Result<Tokens, CheckpointError> {
 }
 
 /// The width and the values of a tensor of whole numbers, if there is one of this name.
-fn table(tensors: &SafeTensors<'_>, name: &str) -> std::result::Result<Option<(usize, Vec<u32>)>, String> {
-    let Ok(view) = tensors.tensor(name) else { return Ok(None) };
-    let (Dtype::I64, &[_, width]) = (view.dtype(), view.shape()) else {
-        return Err(format!("got {:?} {:?}, wanted I64 of two axes", view.dtype(), view.shape()));
+fn table(tensors: &Weights, name: &str) -> std::result::Result<Option<(usize, Vec<u32>)>, String> {
+    let Some(view) = tensors.get(name) else { return Ok(None) };
+    let (formats::Dtype::I64, &[_, width]) = (view.dtype, view.shape) else {
+        return Err(format!("got {} {:?}, wanted I64 of two axes", view.dtype, view.shape));
     };
-    if view.data().is_empty() {
-        return Err("got no values, wanted some".into());
-    }
-    let values = view.data().as_chunks().0.iter().map(|&bytes| u32::try_from(i64::from_le_bytes(bytes)));
+    let values = view.bytes.as_chunks().0.iter().map(|&bytes| u32::try_from(i64::from_le_bytes(bytes)));
     let values = values.collect::<std::result::Result<_, _>>().map_err(|_| "got a number that no token has".to_string())?;
     Ok(Some((width, values)))
 }

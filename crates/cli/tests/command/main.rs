@@ -1,5 +1,6 @@
 //! The command as its users meet it: exit codes, stdout and stderr, and folders that survive whatever happens to them.
 
+mod hostile;
 mod input;
 mod interruption;
 mod streams;
