@@ -1,5 +1,6 @@
 //! Which instruction set the kernels use, decided once at run time.
 
+use crate::simd::integer::IntegerKernel;
 use crate::simd::{Kernel, Portable};
 use std::fmt;
 use std::sync::OnceLock;
@@ -90,6 +91,21 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::available` makes this level only after detecting avx512f, avx2, fma and f16c.
             Level::Avx512 => unsafe { crate::simd::run_avx512(kernel) },
+        }
+    }
+
+    /// Runs `kernel` compiled for this instruction set. AVX-512 without VNNI has nothing for bytes: there it is AVX2.
+    #[inline]
+    pub(crate) fn run_integer<K: IntegerKernel>(self, kernel: K) -> K::Output {
+        match self.0 {
+            Level::Scalar => kernel.run(Portable::<8>),
+            Level::Scalar16 => kernel.run(Portable::<16>),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa::available` makes this level only after detecting the others, and vnni is detected here.
+            Level::Avx512 if is_x86_feature_detected!("avx512vnni") => unsafe { crate::simd::run_integer_vnni(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa::available` makes these levels only after detecting avx2, fma and f16c.
+            Level::Avx2 | Level::Avx512 => unsafe { crate::simd::run_integer_avx2(kernel) },
         }
     }
 }

@@ -32,6 +32,7 @@ pub mod naive;
 pub mod norm;
 pub mod optimizer;
 pub mod product;
+pub mod quant;
 pub mod rope;
 pub mod scan;
 pub mod selective;

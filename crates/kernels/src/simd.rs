@@ -289,8 +289,10 @@ impl<const N: usize> Simd for Portable<N> {
     }
 }
 
+pub(crate) mod integer;
+
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{run_avx2, run_avx512};
+pub(crate) use x86::{run_avx2, run_avx512, run_integer_avx2, run_integer_vnni};
 
 #[cfg(target_arch = "x86_64")]
 mod x86;

@@ -11,6 +11,7 @@ pub mod loss;
 pub mod norm;
 pub mod optimizer;
 mod product;
+pub mod quant;
 pub mod rope;
 pub mod scan;
 pub mod selective;

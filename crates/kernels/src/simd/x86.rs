@@ -7,6 +7,10 @@ use super::{Kernel, MAX_LANES, Simd};
 use core::arch::x86_64::*;
 use half::{bf16, f16};
 
+pub(crate) use integer::{run_integer_avx2, run_integer_vnni};
+
+mod integer;
+
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(());
 

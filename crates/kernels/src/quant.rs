@@ -1,0 +1,221 @@
+//! Products with weights of few bits.
+//!
+//! A [`Matrix`] is packed once from rows in a published [`Format`]. [`product`] multiplies it with [`Activations`], rows quantised to bytes by
+//! blocks of 32: products of integers are summed exactly within a block, and blocks in f32, in ascending order. [`product_exact`] takes
+//! the activations as they are and every weight as [`Format::decode`] gives it.
+//!
+//! Every entry of the result is one chain of operations, whatever the number of rows and threads. So a row's result does not depend on
+//! which rows share the call, though few rows read the packed weights in place and many share a panel taken apart.
+
+mod activations;
+mod encode;
+mod exact;
+mod few;
+mod format;
+mod layout;
+mod many;
+mod matrix;
+mod piece;
+
+pub use activations::{ActivationBlock, Activations};
+pub use format::{BLOCK, Format};
+pub use matrix::{Matrix, PackError};
+
+use crate::Machine;
+use crate::disjoint::{Disjoint, run, sized};
+use crate::product::{Accumulate, MatrixMut, MatrixRef};
+use exact::Exact;
+use few::{FEW_ROWS, Few};
+use layout::GROUP;
+use many::Many;
+use std::ops::Range;
+
+/// `y [m, rows] = ` or `+= x [m, width]` times the transpose of `w [rows, width]`, with activations quantised by blocks of 32. Weights that
+/// are floats are multiplied as by [`product_exact`].
+///
+/// # Panics
+/// If the shapes do not agree, or `scratch` is shorter than [`product_scratch`] says.
+pub fn product(
+    machine: Machine<'_>,
+    y: MatrixMut<'_>,
+    x: Activations<'_>,
+    w: &Matrix,
+    accumulate: Accumulate,
+    scratch: &mut [f32],
+) {
+    match w.format() {
+        Format::F32 | Format::F16 | Format::Bf16 => product_exact(machine, y, x.rows(), w, accumulate, scratch),
+        Format::Q8_0 => by_codes::<{ Format::Q8_0 as usize }, { Format::Q8_0 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q4_0 => by_codes::<{ Format::Q4_0 as usize }, { Format::Q4_0 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q4_1 => by_codes::<{ Format::Q4_1 as usize }, { Format::Q4_1 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q5_0 => by_codes::<{ Format::Q5_0 as usize }, { Format::Q5_0 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q5_1 => by_codes::<{ Format::Q5_1 as usize }, { Format::Q5_1 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q4K => by_codes::<{ Format::Q4K as usize }, { Format::Q4_1 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q5K => by_codes::<{ Format::Q5K as usize }, { Format::Q5_1 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q6K => by_codes::<{ Format::Q6K as usize }, { Format::Q6K as usize }>(machine, y, x, w, accumulate, scratch),
+    }
+}
+
+/// Values of scratch that [`product`] needs for `m` rows.
+pub fn product_scratch(m: usize, w: &Matrix, workers: usize) -> usize {
+    match (w.format().is_float(), m <= FEW_ROWS) {
+        (true, _) => product_exact_scratch(workers),
+        (false, true) => 0,
+        (false, false) => many::PANEL * workers,
+    }
+}
+
+/// `y [m, rows] = ` or `+= x [m, width]` times the transpose of `w [rows, width]`, both as f32: the bits of
+/// [`product`](crate::product::product) with the decoded rows.
+///
+/// # Panics
+/// If the shapes do not agree, the rows of `x` are not contiguous, or `scratch` is shorter than [`product_exact_scratch`] says.
+pub fn product_exact(
+    machine: Machine<'_>,
+    y: MatrixMut<'_>,
+    x: MatrixRef<'_>,
+    w: &Matrix,
+    accumulate: Accumulate,
+    scratch: &mut [f32],
+) {
+    match w.format() {
+        Format::F32 => exactly::<{ Format::F32 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::F16 => exactly::<{ Format::F16 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Bf16 => exactly::<{ Format::Bf16 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q8_0 => exactly::<{ Format::Q8_0 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q4_0 => exactly::<{ Format::Q4_0 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q4_1 => exactly::<{ Format::Q4_1 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q5_0 => exactly::<{ Format::Q5_0 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q5_1 => exactly::<{ Format::Q5_1 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q4K => exactly::<{ Format::Q4K as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q5K => exactly::<{ Format::Q5K as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q6K => exactly::<{ Format::Q6K as usize }>(machine, y, x, w, accumulate, scratch),
+    }
+}
+
+/// Values of scratch that [`product_exact`] needs.
+pub fn product_exact_scratch(workers: usize) -> usize {
+    exact::PANEL * workers
+}
+
+/// Weights of one format, which are like those of format `APART` once their scales are taken apart.
+fn by_codes<const FORMAT: usize, const APART: usize>(
+    machine: Machine<'_>,
+    y: MatrixMut<'_>,
+    x: Activations<'_>,
+    w: &Matrix,
+    accumulate: Accumulate,
+    scratch: &mut [f32],
+) {
+    check(&y, x.rows(), w);
+    let m = y.rows();
+    let plan = if m <= FEW_ROWS { Plan::few(m, w) } else { Plan::many(m, w) };
+    each_item(machine, plan, w, &y, many::PANEL * usize::from(m > FEW_ROWS), scratch, &|y, rows, groups, scratch| {
+        if m <= FEW_ROWS {
+            machine.isa.run_integer(Few::<FORMAT> { y, x, w, groups, accumulate });
+        } else {
+            Many { y, x, rows, w, groups, accumulate, scratch }.run::<FORMAT, APART>(machine.isa);
+        }
+    });
+}
+
+fn exactly<const FORMAT: usize>(
+    machine: Machine<'_>,
+    y: MatrixMut<'_>,
+    x: MatrixRef<'_>,
+    w: &Matrix,
+    accumulate: Accumulate,
+    scratch: &mut [f32],
+) {
+    check(&y, x, w);
+    let plan = Plan::exact(y.rows(), w);
+    each_item(machine, plan, w, &y, exact::PANEL, scratch, &|y, rows, groups, scratch| {
+        let x = x.part(rows, 0..x.cols());
+        machine.isa.run_integer(Exact::<FORMAT> { y, x, w, groups, accumulate, scratch });
+    });
+}
+
+#[track_caller]
+fn check(y: &MatrixMut<'_>, x: MatrixRef<'_>, w: &Matrix) {
+    let (m, rows, width) = (y.rows(), w.rows(), w.width());
+    assert!(
+        y.cols() == rows && x.rows() == m && x.cols() == width,
+        "product with {w:?}: want [{m}, {rows}] from [{m}, {width}], got [{m}, {}] from [{}, {}]",
+        y.cols(),
+        x.rows(),
+        x.cols()
+    );
+    assert!(x.cols() <= 1 || x.col_stride() == 1, "activations [{m}, {width}]: want contiguous rows");
+}
+
+/// Runs `task` for every item of the plan, with its part of `y`, its rows and groups, and its worker's scratch.
+fn each_item(
+    machine: Machine<'_>,
+    plan: Plan,
+    w: &Matrix,
+    y: &MatrixMut<'_>,
+    panel: usize,
+    scratch: &mut [f32],
+    task: &(dyn Fn(MatrixMut<'_>, Range<usize>, Range<usize>, &mut [f32]) + Sync),
+) {
+    let want = panel * machine.executor.workers();
+    assert!(scratch.len() >= want, "scratch of a product with {w:?}: want {want}, got {}", scratch.len());
+    let scratch = Disjoint::new(scratch);
+    run(sized(machine, y.rows() * w.rows() * w.width()), plan.items(w), &|item, worker| {
+        let (rows, groups) = plan.part(item, w);
+        let columns = groups.start * GROUP..(groups.end * GROUP).min(w.rows());
+        // SAFETY: parts of different items do not overlap, and an executor runs each item once.
+        let y = unsafe { y.part(0, rows.clone(), columns) };
+        // SAFETY: this is the worker's own part, and a worker runs one item at a time.
+        let scratch = unsafe { scratch.slice(worker * panel..(worker + 1) * panel) };
+        task(y, rows, groups, scratch);
+    });
+}
+
+/// How a product is cut, from its shape alone: blocks of activations by runs of groups.
+#[derive(Clone, Copy)]
+struct Plan {
+    m: usize,
+    row_block: usize,
+    groups: usize,
+}
+
+impl Plan {
+    /// Items to aim for, so that a dynamic queue evens out what the workers get.
+    const ITEMS: usize = 64;
+    /// Bytes of weights that make an item of few rows worth the queue.
+    const BYTES: usize = 32 << 10;
+    /// Multiply-adds that make an item of many rows worth the queue.
+    const COST: usize = 1 << 20;
+    /// Rows of a block, at most: their bytes stay in the second-level cache.
+    const ROW_BLOCK: usize = 128;
+
+    fn few(m: usize, w: &Matrix) -> Plan {
+        Plan::new(m, m, w, w.bytes() / Self::BYTES)
+    }
+
+    fn many(m: usize, w: &Matrix) -> Plan {
+        let blocks = m.div_ceil(Self::ROW_BLOCK).max(1);
+        Plan::new(m, m.div_ceil(blocks), w, m * w.rows() * w.width() / Self::COST)
+    }
+
+    fn exact(m: usize, w: &Matrix) -> Plan {
+        // Decoding a weight costs as much as several rows.
+        Plan::new(m, m, w, (m + 8) * w.rows() * w.width() / Self::COST)
+    }
+
+    fn new(m: usize, row_block: usize, w: &Matrix, items: usize) -> Plan {
+        let runs = items.clamp(1, Self::ITEMS).div_ceil(m.div_ceil(row_block.max(1)).max(1));
+        Plan { m, row_block: row_block.max(1), groups: w.groups().div_ceil(runs).max(1) }
+    }
+
+    fn items(&self, w: &Matrix) -> usize {
+        self.m.div_ceil(self.row_block) * w.groups().div_ceil(self.groups)
+    }
+
+    fn part(&self, item: usize, w: &Matrix) -> (Range<usize>, Range<usize>) {
+        let runs = w.groups().div_ceil(self.groups);
+        let (row, group) = (item / runs * self.row_block, item % runs * self.groups);
+        (row..(row + self.row_block).min(self.m), group..(group + self.groups).min(w.groups()))
+    }
+}

@@ -1,0 +1,178 @@
+//! A matrix of weights, packed once.
+
+use super::format::{BLOCK, Format, Piece};
+use super::layout::{self, GROUP};
+use crate::Machine;
+use crate::disjoint::each_part;
+use std::fmt;
+
+/// 64 bytes that lie on one cache line.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+/// Weights `[rows, width]`, packed for the products of this module. Takes what the published format takes, up to 3% more, and 16 rows
+/// where there are fewer.
+pub struct Matrix {
+    format: Format,
+    rows: usize,
+    width: usize,
+    lines: Vec<Line>,
+}
+
+/// Why bytes are no matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PackError {
+    /// Rows are not whole blocks.
+    Width {
+        /// Of the weights.
+        format: Format,
+        /// Columns wanted.
+        width: usize,
+    },
+    /// There are not as many bytes as the shape takes.
+    Bytes {
+        /// What the shape takes.
+        want: usize,
+        /// What there is.
+        got: usize,
+    },
+    /// The shape takes more bytes than can be counted.
+    TooLarge {
+        /// Of the shape.
+        rows: usize,
+        /// Of the shape.
+        width: usize,
+    },
+}
+
+impl fmt::Display for PackError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            PackError::Width { format, width } => {
+                write!(f, "width of {} weights: want a multiple of {}, got {width}", format.name(), format.block_columns())
+            }
+            PackError::Bytes { want, got } => write!(f, "bytes of weights: want {want}, got {got}"),
+            PackError::TooLarge { rows, width } => write!(f, "weights [{rows}, {width}] are too large"),
+        }
+    }
+}
+
+impl std::error::Error for PackError {}
+
+impl Matrix {
+    /// Packs `bytes`, rows `[rows, width]` in their published format. The bytes are not needed afterwards.
+    ///
+    /// # Errors
+    /// If rows are not whole blocks, or the bytes not as many as the shape takes.
+    pub fn pack(machine: Machine<'_>, format: Format, rows: usize, width: usize, bytes: &[u8]) -> Result<Matrix, PackError> {
+        let row_bytes = format.row_bytes(width).ok_or(PackError::Width { format, width })?;
+        // Padded to whole groups and lines: what is allocated must be countable too.
+        let padded = rows.checked_next_multiple_of(GROUP).and_then(|rows| rows.checked_mul(row_bytes)?.checked_mul(2));
+        let want = padded.and(rows.checked_mul(row_bytes)).ok_or(PackError::TooLarge { rows, width })?;
+        if bytes.len() != want {
+            return Err(PackError::Bytes { want, got: bytes.len() });
+        }
+        let (group_bytes, groups) = (format.group_bytes(width), rows.div_ceil(GROUP));
+        let lines = vec![Line([0; 64]); (groups * group_bytes).div_ceil(64)];
+        let mut matrix = Matrix { format, rows, width, lines };
+        if want > 0 {
+            each_part(machine, groups, [(matrix.bytes_mut(), group_bytes)], |group, [packed]| {
+                let first = group * GROUP * row_bytes;
+                let last = (first + GROUP * row_bytes).min(bytes.len());
+                for (row, bytes) in bytes[first..last].chunks_exact(row_bytes).enumerate() {
+                    pack_row(format, packed, row, bytes);
+                }
+            });
+        }
+        Ok(matrix)
+    }
+
+    /// The format that the weights had.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Bytes that the packed weights take.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&self.lines[..])
+    }
+
+    /// Writes row `i` to `values [width]`: what [`Format::decode`] made of the published row, bit for bit.
+    ///
+    /// # Panics
+    /// If there is no such row, or `values` has another width.
+    pub fn row(&self, i: usize, values: &mut [f32]) {
+        assert!(
+            i < self.rows && values.len() == self.width,
+            "row {i} as {} values of [{}, {}]",
+            values.len(),
+            self.rows,
+            self.width
+        );
+        let (group, row) = (self.group(i / GROUP), i % GROUP);
+        if self.format.is_float() {
+            let size = self.format.block_bytes();
+            for (column, value) in values.iter_mut().enumerate() {
+                self.format.decode(&group[(column * GROUP + row) * size..][..size], std::slice::from_mut(value));
+            }
+            return;
+        }
+        for (index, values) in values.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+            *values = layout::get(self.format, group, row, index).values(self.format);
+        }
+    }
+
+    /// Number of groups.
+    pub(super) fn groups(&self) -> usize {
+        self.rows.div_ceil(GROUP)
+    }
+
+    /// The bytes of a group.
+    #[inline(always)]
+    pub(super) fn group(&self, group: usize) -> &[u8] {
+        let size = self.format.group_bytes(self.width);
+        &self.packed()[group * size..(group + 1) * size]
+    }
+
+    #[inline(always)]
+    fn packed(&self) -> &[u8] {
+        // SAFETY: a line is 64 bytes and nothing else, so the lines are that many initialised bytes, borrowed as `self` is.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), size_of_val(&self.lines[..])) }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `packed`, borrowed mutably; any bytes make lines.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), size_of_val(&self.lines[..])) }
+    }
+}
+
+impl fmt::Debug for Matrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [{}, {}]", self.format.name(), self.rows, self.width)
+    }
+}
+
+/// Packs one row, in its published format, into its group.
+fn pack_row(format: Format, group: &mut [u8], row: usize, bytes: &[u8]) {
+    let size = format.block_bytes();
+    for (block, bytes) in bytes.chunks_exact(size).enumerate() {
+        if format.is_float() {
+            group[(block * GROUP + row) * size..][..size].copy_from_slice(bytes);
+            continue;
+        }
+        for part in 0..format.pieces() {
+            layout::put(format, group, row, block * format.pieces() + part, &Piece::of(format, bytes, part));
+        }
+    }
+}
