@@ -15,6 +15,7 @@ struct Part {
 
 const PARTS: &[Part] = &[
     Part { name: "mechanisms", file: "docs/mechanisms.md", words: &["mechanisms", "--markdown"] },
+    Part { name: "models", file: "docs/models.md", words: &["inspect", "--known", "--markdown"] },
     Part { name: "cli", file: "docs/cli.md", words: &["docs", "cli"] },
     Part { name: "config", file: "docs/config.md", words: &["docs", "config"] },
 ];
