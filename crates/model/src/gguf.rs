@@ -151,7 +151,9 @@ impl Keys<'_> {
             (_, Some(Stored::Signed(size))) if *size >= 0 => Ok(Some(size.unsigned_abs())),
             // Some writers list a number for every layer; where all are equal it is one number.
             (key, Some(Stored::Array(Array::Unsigned(sizes)))) => one(&key, sizes),
-            (key, Some(Stored::Array(Array::Signed(sizes)))) => one(&key, sizes).map(|size| size.and_then(|size| size.try_into().ok())),
+            (key, Some(Stored::Array(Array::Signed(sizes)))) => {
+                one(&key, sizes).map(|size| size.and_then(|size| size.try_into().ok()))
+            }
             (key, Some(other)) => Err(Refusal::new(key, format_args!("wanted a whole number, got {}", other.summary()))),
         }
     }
@@ -335,7 +337,8 @@ mod tests {
             assert_eq!(mapped.config.get(key), Some(value), "{key}");
         }
         let published = mapped.published().unwrap();
-        let kinds: Vec<&Value> = published.plan.layers.iter().flat_map(|layer| layer.mixers()).map(|mixer| &mixer["kind"]).collect();
+        let kinds: Vec<&Value> =
+            published.plan.layers.iter().flat_map(|layer| layer.mixers()).map(|mixer| &mixer["kind"]).collect();
         assert_eq!(kinds.iter().filter(|kind| **kind == "swa").count(), 15);
         let tensor = |name: &str| published.names.source(name).tensor;
         assert_eq!(tensor("model.layers.3.post_attention_layernorm.weight"), "blk.3.ffn_norm.weight");
@@ -361,7 +364,8 @@ mod tests {
 
     #[test]
     fn numbers_of_layers_are_one_number_or_refused() {
-        let heads = |sizes: &[u64]| metadata("qwen3", &[("attention.head_count_kv", Stored::Array(Array::Unsigned(sizes.into())))]);
+        let heads =
+            |sizes: &[u64]| metadata("qwen3", &[("attention.head_count_kv", Stored::Array(Array::Unsigned(sizes.into())))]);
         let mapped = configuration(&heads(&[2; 18]), |_| false).unwrap();
         assert_eq!(mapped.config["num_key_value_heads"], json!(2));
         assert_eq!(why(&heads(&[2, 1])), "qwen3.attention.head_count_kv: wanted the same number for every layer, got several");

@@ -241,5 +241,8 @@ fn language(config: Value, warnings: &mut Vec<String>) -> Value {
 
 /// A sentence about contexts that the model was not made for.
 fn beyond(contexts: &[usize], own: usize) -> Option<String> {
-    contexts.iter().any(|&context| context > own).then(|| format!("it was made for {own} tokens; what stands for more is arithmetic"))
+    contexts
+        .iter()
+        .any(|&context| context > own)
+        .then(|| format!("it was made for {own} tokens; what stands for more is arithmetic"))
 }

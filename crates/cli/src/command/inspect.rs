@@ -30,7 +30,8 @@ fn width() -> usize {
 }
 
 fn one(options: &Inspect, model: &Path) -> Done {
-    let question = Question { bandwidth: positive("--bandwidth", options.bandwidth)?, memory: positive("--memory", options.memory)? };
+    let question =
+        Question { bandwidth: positive("--bandwidth", options.bandwidth)?, memory: positive("--memory", options.memory)? };
     let subject = Subject::open(model).map_err(LabError::from)?;
     let report = subject.report(question)?;
     let measured = options.measure.then(|| subject.measure(options.context, options.cache.into())).transpose()?;

@@ -119,6 +119,7 @@ fn planes(mixer: &Mixer, tokens: usize, ring: impl Fn(usize) -> usize) -> usize 
 /// Values of the keys and values of all heads, where less is kept of a token than one key of each head.
 fn expanded(mixer: &Mixer) -> Option<usize> {
     let (heads, d_qk, d_v) = (mixer.heads?, mixer.d_qk?, mixer.d_v?);
-    let latent = mixer.kv_heads.is_none() && mixer.layout.planes().iter().any(|plane| plane.heads == 1 && plane.growth == Growth::PerToken);
+    let latent = mixer.kv_heads.is_none()
+        && mixer.layout.planes().iter().any(|plane| plane.heads == 1 && plane.growth == Growth::PerToken);
     latent.then_some(heads * (d_qk + d_v))
 }

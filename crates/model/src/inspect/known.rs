@@ -225,12 +225,13 @@ pub fn years(rows: &[Row]) -> Vec<Year> {
         }
         let Some(of) = years.last_mut() else { continue };
         let mixers = || row.layers.iter().flat_map(|group| &group.mixers);
-        let has = |wanted: fn(&Growth) -> bool| {
-            mixers().flat_map(|mixer| mixer.layout.planes()).any(|plane| wanted(&plane.growth))
-        };
+        let has =
+            |wanted: fn(&Growth) -> bool| mixers().flat_map(|mixer| mixer.layout.planes()).any(|plane| wanted(&plane.growth));
         of.models += 1;
         *of.keeps.entry(rows_of(mixers())).or_default() += 1;
-        of.windows += usize::from(has(|growth| matches!(growth, Growth::Ring { .. })) || mixers().any(|mixer| mixer.sees.starts_with("chunk")));
+        of.windows += usize::from(
+            has(|growth| matches!(growth, Growth::Ring { .. })) || mixers().any(|mixer| mixer.sees.starts_with("chunk")),
+        );
         of.states += usize::from(has(|growth| *growth == Growth::Constant));
     }
     years

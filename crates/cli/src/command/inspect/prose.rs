@@ -41,7 +41,10 @@ pub(super) fn report(report: &Report, question: Question, width: usize) -> Strin
 pub(super) fn measured(measured: &Measured, dtype: Dtype) -> String {
     let Measured { tokens, declared, allocated } = measured;
     let [tokens, declared, allocated] = [tokens, declared, allocated].map(|number| whole(*number as f64));
-    format!("\nmeasured, {tokens} tokens in {}, in pages\n  declared {declared} bytes, allocated {allocated} bytes\n", dtype.name())
+    format!(
+        "\nmeasured, {tokens} tokens in {}, in pages\n  declared {declared} bytes, allocated {allocated} bytes\n",
+        dtype.name()
+    )
 }
 
 fn layers(group: &Group, width: usize) -> String {
