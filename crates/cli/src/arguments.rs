@@ -160,10 +160,10 @@ pub(crate) struct Inspect {
     #[arg(long, requires = "known")]
     pub(crate) markdown: bool,
     /// Gigabytes a second that memory gives: states how many tokens a second that allows
-    #[arg(long, value_name = "GB/S", conflicts_with = "known")]
+    #[arg(long, value_name = "GB/S", conflicts_with = "known", allow_negative_numbers = true)]
     pub(crate) bandwidth: Option<f64>,
     /// Gigabytes that weights and cache may take together: states the longest context
-    #[arg(long, value_name = "GB", conflicts_with = "known")]
+    #[arg(long, value_name = "GB", conflicts_with = "known", allow_negative_numbers = true)]
     pub(crate) memory: Option<f64>,
     /// Allocate the cache as well, and compare its bytes with those declared
     #[arg(long, conflicts_with = "known")]

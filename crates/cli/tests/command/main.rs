@@ -1,6 +1,7 @@
 //! The command as its users meet it: exit codes, stdout and stderr, and folders that survive whatever happens to them.
 
 mod input;
+mod inspect;
 mod interruption;
 mod streams;
 

@@ -4,7 +4,7 @@ use super::layer::{Layers, Mixer};
 use attendant_state::{Dtype, Growth, Storage};
 use serde::Serialize;
 
-/// Key heads of the grouped alternative, as Llama 3, Mistral and Qwen have.
+/// Key heads of the grouped alternative, as Llama 3, Mistral and Qwen have; fewer where they do not divide the heads.
 const GROUPS: usize = 8;
 
 /// Another way to keep keys and values.
@@ -27,11 +27,18 @@ struct Heads {
     d_v: usize,
 }
 
+impl Heads {
+    /// The most groups of equal size, up to [`GROUPS`].
+    fn groups(&self) -> usize {
+        (1..=GROUPS).rev().find(|groups| self.count.is_multiple_of(*groups)).unwrap_or(1)
+    }
+}
+
 type Width = fn(&Heads) -> usize;
 
 const WAYS: [(&str, &str, Width); 4] = [
     ("MHA", "a key and a value for every query head", |heads| heads.count * (heads.d_qk + heads.d_v)),
-    ("GQA", "a key and a value for each of 8 groups of heads", |heads| heads.count.min(GROUPS) * (heads.d_qk + heads.d_v)),
+    ("GQA", "a key and a value for each of up to 8 groups of heads", |heads| heads.groups() * (heads.d_qk + heads.d_v)),
     ("MQA", "one key and one value", |heads| heads.d_qk + heads.d_v),
     ("MLA", "a latent of four head widths and a rotated key of half a head (2405.04434, section 2.1.3)", |heads| {
         4 * heads.d_v + heads.d_v / 2
@@ -77,5 +84,11 @@ mod tests {
         let width = |name: &str| WAYS.iter().find(|(known, ..)| *known == name).map(|(.., width)| width(&heads)).unwrap();
         assert_eq!((width("MLA"), width("MQA"), width("MHA")), (576, 256, 32_768));
         assert_eq!(width("MLA") as f64 / width("MQA") as f64, 2.25);
+    }
+
+    #[test]
+    fn groups_divide_the_heads() {
+        let groups = |count| Heads { count, d_qk: 64, d_v: 64 }.groups();
+        assert_eq!([1, 4, 9, 32, 71, 100].map(groups), [1, 4, 3, 8, 1, 5]);
     }
 }

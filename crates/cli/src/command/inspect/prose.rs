@@ -99,6 +99,11 @@ fn sum(mixer: &Mixer) -> String {
     if parts.is_empty() { String::new() } else { format!(" = {}", parts.join(" and ")) }
 }
 
+/// Parameters in the field's own units.
+fn billions(count: usize) -> String {
+    compact(count as f64).replace('G', "B")
+}
+
 fn trimmed(value: f64) -> String {
     if value.fract() == 0.0 { whole(value) } else { format!("{value:.2}") }
 }
@@ -168,7 +173,7 @@ fn engines(report: &Report, width: usize) -> String {
     let mut out = format!("\nother engines, 16 bits a value, at {}\n", context(report.context));
     let longest = report.engines.iter().map(|engine| engine.engine.chars().count()).max().unwrap_or(0);
     for engine in &report.engines {
-        let first = format!("  {:longest$}  {:>8}  {:.2}x  ", engine.engine, memory(engine.bytes as f64), engine.ratio);
+        let first = format!("  {:longest$}  {:>8}  {:>6.2}x  ", engine.engine, memory(engine.bytes as f64), engine.ratio);
         out += &wrapped(&first, &format!("{} ({})", engine.rule, engine.source), width);
     }
     out
@@ -176,16 +181,16 @@ fn engines(report: &Report, width: usize) -> String {
 
 fn weights(report: &Report) -> String {
     let weights = &report.weights;
-    let mut out = format!("\nweights: {} parameters", compact(weights.parameters as f64));
+    let mut out = format!("\nweights: {} parameters", billions(weights.parameters));
     if weights.active < weights.parameters {
-        let _ = write!(out, ", {} of them for one token", compact(weights.active as f64));
+        let _ = write!(out, ", {} of them for one token", billions(weights.active));
     }
     let _ = writeln!(out, ", {}", memory(weights.bytes as f64));
     let row = |dtype: &attendant_model::inspect::weight::TypeReport| {
         vec![
             dtype.dtype.clone(),
             counted(dtype.tensors, "tensor"),
-            format!("{} elements", compact(dtype.elements as f64)),
+            format!("{} elements", billions(dtype.elements)),
             memory(dtype.bytes as f64),
         ]
     };
