@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// A generated part: what its opening comment calls it, the file it stands in, and the words after `attendant` that print it.
+/// A generated part: what its opening comment calls it, the file it stands in, and the words after `cargo run --quiet` that print
+/// it.
 struct Part {
     name: &'static str,
     file: &'static str,
@@ -14,10 +15,15 @@ struct Part {
 }
 
 const PARTS: &[Part] = &[
-    Part { name: "mechanisms", file: "docs/mechanisms.md", words: &["mechanisms", "--markdown"] },
-    Part { name: "models", file: "docs/models.md", words: &["inspect", "--known", "--markdown"] },
-    Part { name: "cli", file: "docs/cli.md", words: &["docs", "cli"] },
-    Part { name: "config", file: "docs/config.md", words: &["docs", "config"] },
+    Part { name: "mechanisms", file: "docs/mechanisms.md", words: &["--package", "attendant", "--", "mechanisms", "--markdown"] },
+    Part {
+        name: "models",
+        file: "docs/models.md",
+        words: &["--package", "attendant", "--", "inspect", "--known", "--markdown"],
+    },
+    Part { name: "cli", file: "docs/cli.md", words: &["--package", "attendant", "--", "docs", "cli"] },
+    Part { name: "config", file: "docs/config.md", words: &["--package", "attendant", "--", "docs", "config"] },
+    Part { name: "families", file: "docs/families.md", words: &["--package", "attendant-model", "--example", "families"] },
 ];
 
 const OPEN: &str = "<!-- generated: ";
@@ -61,9 +67,8 @@ pub(crate) fn current() -> Result<(), String> {
 /// The file as it is and as it should be.
 fn both(part: &Part) -> Result<(String, String), String> {
     let old = fs::read_to_string(root().join(part.file)).map_err(|e| format!("{}: {e}", part.file))?;
-    let words = ["run", "--quiet", "--package", "attendant", "--"];
-    let output = cargo().args(words).args(part.words).output().map_err(|e| format!("cargo: {e}"))?;
-    let command = format!("attendant {}", part.words.join(" "));
+    let output = cargo().args(["run", "--quiet"]).args(part.words).output().map_err(|e| format!("cargo: {e}"))?;
+    let command = format!("cargo run {}", part.words.join(" "));
     if !output.status.success() {
         return Err(format!("{command}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr)));
     }

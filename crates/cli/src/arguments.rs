@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Generate(Generate),
     /// Say what a model keeps and reads, from its headers: layers, cache bytes, alternatives, what other engines take
     Inspect(Inspect),
+    /// Write what a model makes of given tokens to a file, to compare engines
+    Logits(Logits),
     /// List every mechanism: what it keeps, what that costs, who published it
     Mechanisms(Mechanisms),
     /// Measure speed on this machine
@@ -103,13 +105,35 @@ pub(crate) struct Train {
 }
 
 #[derive(Args)]
+pub(crate) struct Logits {
+    /// Folder of a checkpoint
+    #[arg(value_name = "CHECKPOINT")]
+    pub(crate) model: PathBuf,
+    /// Tokens: safetensors with input_ids of two axes, and attention_mask, token_type_ids and decoder_input_ids where needed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ids: PathBuf,
+    /// File for logits and, of the first row, hidden states, attention maps and the cache
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Threads to use instead of all
+    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
+    pub(crate) threads: Option<usize>,
+}
+
+#[derive(Args)]
 pub(crate) struct Generate {
     /// Folder of a run or of a checkpoint
     #[arg(value_name = "RUN_OR_CHECKPOINT")]
     pub(crate) model: PathBuf,
     /// Text to continue
-    #[arg(short, long, value_name = "TEXT")]
-    pub(crate) prompt: String,
+    #[arg(short, long, value_name = "TEXT", required_unless_present = "ids")]
+    pub(crate) prompt: Option<String>,
+    /// Tokens to continue instead, by the likeliest: safetensors with input_ids of two axes
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt", requires = "out")]
+    pub(crate) ids: Option<PathBuf>,
+    /// File for the tokens that follow those of --ids
+    #[arg(long, value_name = "FILE", requires = "ids")]
+    pub(crate) out: Option<PathBuf>,
     /// Tokens to generate, at most
     #[arg(long, default_value_t = 200, value_name = "N")]
     pub(crate) max_new: usize,

@@ -48,6 +48,12 @@ impl From<LabError> for Failure {
     }
 }
 
+impl From<CheckpointError> for Failure {
+    fn from(error: CheckpointError) -> Failure {
+        LabError::from(error).into()
+    }
+}
+
 impl From<attendant_core::Error> for Failure {
     fn from(error: attendant_core::Error) -> Failure {
         Failure::Refused(error.to_string())

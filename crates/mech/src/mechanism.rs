@@ -89,7 +89,8 @@ pub trait Oracle: Mechanism {
     fn oracle<S: Real>(&self, p: &Parameters<S>, x: &Rows<S>, source: Option<&Rows<S>>) -> Rows<S>;
 
     /// How near the closest of its choices, of a key, a block or an expert, comes to falling the other way: the difference of what
-    /// is compared as a share of its size. Where rounding decides nobody is right: the exam asks about no such text.
+    /// is compared as a share of its size, infinite where nothing is chosen. Where rounding decides nobody is right: the exam asks
+    /// about no such text.
     fn margin(&self, _p: &Parameters<f64>, _x: &Rows<f64>) -> f64 {
         f64::INFINITY
     }

@@ -3,7 +3,7 @@
 
 use attendant_core::{Processor, Random, Tape};
 use attendant_mech::{Batch, Size, preset};
-use attendant_model::{Decoder, FeedForward, LogitRows, Norm, Plan, Positions, checkpoint};
+use attendant_model::{Decoder, Dense, Embedding, Head, Layer, LogitRows, Norm, Plan, checkpoint};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 use std::error::Error;
@@ -28,19 +28,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn write(folder: &Path, layer: Value, tie_embeddings: bool) -> Result<(), Box<dyn Error>> {
+fn write(folder: &Path, mixer: Value, tied: bool) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(folder)?;
     let plan = Plan {
         vocab_size: VOCAB,
         d_model: 48,
-        d_ff: 80,
-        layers: vec![layer; 3],
-        norm: Norm::Rms,
-        eps: 1e-3,
-        feed_forward: FeedForward::SwiGlu,
-        positions: Positions::None,
-        tie_embeddings,
         context: 64,
+        norm: Norm::rms(1e-3),
+        embedding: Embedding::default(),
+        layers: vec![Layer::pre(mixer, Dense::swiglu(80).into()); 3],
+        head: Head { tied, ..Head::default() },
+        encoder: None,
     };
     let decoder = Decoder::new(plan, 7)?;
     checkpoint::save(&decoder, folder)?;

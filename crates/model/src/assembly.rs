@@ -142,7 +142,7 @@ impl Parts {
         fill: impl FnMut(&str, &[usize], Init) -> std::result::Result<Tensor, E>,
     ) -> std::result::Result<(Parts, Vec<NamedTensor>), E> {
         let residual = SHARE * (2.0 * mechanisms.layers.len() as f64).powf(-0.5);
-        let mut builder = Builder { plan, residual, fill, parameters: Vec::new() };
+        let mut builder = Builder { plan, residual, fill, parameters: Vec::new(), shared: Vec::new() };
         let width = plan.embedding.width.unwrap_or(plan.d_model);
         let table = builder.add("model.embed_tokens.weight".into(), &[plan.vocab_size, width], builder.embeddings())?;
         let encoder = match &plan.encoder {
@@ -164,6 +164,8 @@ struct Builder<'a, F> {
     residual: f64,
     fill: F,
     parameters: Vec<NamedTensor>,
+    /// Parameters that all layers of the stack have together.
+    shared: Vec<(&'static str, usize)>,
 }
 
 type Filled<T, E> = std::result::Result<T, E>;
@@ -210,6 +212,7 @@ impl<E, F: FnMut(&str, &[usize], Init) -> Filled<Tensor, E>> Builder<'_, F> {
         (layers, mechanisms): (&[Layer], Vec<Vec<Box<dyn Mechanism>>>),
         norm: bool,
     ) -> Filled<Stack, E> {
+        self.shared.clear();
         let embedding = self.embedding(name, embedding)?;
         let layers = layers.iter().zip(mechanisms).enumerate();
         let layers = layers.map(|(i, (layer, mechanisms))| self.layer(&format!("{name}.layers.{i}"), layer, mechanisms));
@@ -286,8 +289,15 @@ impl<E, F: FnMut(&str, &[usize], Init) -> Filled<Tensor, E>> Builder<'_, F> {
                 Init::Normal(deviation) if parameter.name == "o_proj" => Init::Normal(deviation * self.residual),
                 init => init,
             };
-            let name = format!("{name}.{}", published(&parameter));
-            parameters.push((parameter.name, self.add(name, &parameter.shape, init)?));
+            let shared = self.shared.iter().find(|(shared, _)| parameter.shared && *shared == parameter.name).copied();
+            let at = match shared {
+                Some((_, at)) => at,
+                None => self.add(format!("{name}.{}", published(&parameter)), &parameter.shape, init)?,
+            };
+            if parameter.shared && shared.is_none() {
+                self.shared.push((parameter.name, at));
+            }
+            parameters.push((parameter.name, at));
         }
         Ok(MixerPlace { mechanism, parameters })
     }
@@ -342,11 +352,12 @@ impl StepNames {
     }
 }
 
-/// The published name of a mechanism's parameter: biases and weights hang under their product's name.
+/// The published name of a mechanism's parameter: biases and weights hang under their product's or norm's name.
 fn published(parameter: &Parameter) -> String {
     let name = parameter.name;
     match name.strip_suffix("_bias") {
         _ if parameter.bare => name.into(),
+        Some(norm) if norm.ends_with("_norm") => format!("{norm}.bias"),
         Some(product) => format!("{product}_proj.bias"),
         None => format!("{name}.weight"),
     }

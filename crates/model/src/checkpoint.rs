@@ -76,9 +76,7 @@ pub fn load(folder: &Path) -> Result<Decoder> {
         source.read(&weights, shape).map_err(|why| content(&weights.path, format!("tensor {}: {why}", source.tensor)))
     })?;
     match weights.names().find(|name| !used.contains(name) && !names.ignores(name)) {
-        Some(name) => {
-            Err(content(&weights.path, format!("tensor {name}: not part of the model that config.json describes")))
-        }
+        Some(name) => Err(content(&weights.path, format!("tensor {name}: not part of the model that config.json describes"))),
         None => Ok(decoder),
     }
 }

@@ -9,6 +9,7 @@ use crate::decoder::{Decoder, Inputs, LogitRows};
 use crate::generate::{Sampler, Session};
 use crate::trace::Trace;
 use attendant_core::{Processor, Result, Tape};
+use attendant_mech::observer::{NamedRows, Observer};
 use attendant_mech::{Batch, Order};
 use attendant_state::{PlaneStore, SequenceState, Storage};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -158,45 +159,102 @@ impl<'a> Call<'a> {
         Ok(tape.value(logits).to_vec())
     }
 
-    /// What goes between the layers, and what they keep.
+    /// What goes on inside, and what the layers keep.
     fn details(self, row: &Row, length: usize) -> Vec<Output> {
-        let width = self.decoder.plan().d_model;
-        let encodes = self.decoder.plan().encoder.is_some();
+        let Call { decoder, state, trace, encoder_trace, .. } = self;
+        let (trace, encoder_trace) = (trace.into_inner(), encoder_trace.into_inner());
+        let width = decoder.plan().d_model;
         let mut outputs = Vec::new();
-        let mut hidden = |name: &str, trace: Trace, places: &[usize], length: usize| {
-            for (n, rows) in trace.into_hidden().into_iter().enumerate() {
+        let mut hidden = |name: &str, rows: &[Vec<f32>], places: &[usize], length: usize| {
+            for (n, rows) in rows.iter().enumerate() {
                 let mut values = vec![0.0; length * width];
-                spread(&mut values, &rows, places, width);
+                spread(&mut values, rows, places, width);
                 outputs.push(Output::new(format!("{name}.{n}"), &[1, length, width], values));
             }
         };
         let target: Vec<usize> = (0..row.target.len()).collect();
-        hidden("encoder_hidden", self.encoder_trace, &row.places, length);
-        match encodes {
-            true => hidden("hidden", self.trace, &target, target.len()),
-            false => hidden("hidden", self.trace, &row.places, length),
+        hidden("encoder_hidden", &encoder_trace.hidden, &row.places, length);
+        match decoder.plan().encoder.is_some() {
+            true => hidden("hidden", &trace.hidden, &target, target.len()),
+            false => hidden("hidden", &trace.hidden, &row.places, length),
         }
-        for (layer, state) in self.state.iter().flat_map(|state| (0..state.layers()).map(move |i| (i, state.layer(i)))) {
-            outputs.extend(state.planes().iter().flat_map(|store| kept(layer, store)));
+        if row.ids.len() == length {
+            outputs.extend(maps("encoder_attn", encoder_trace.mixers.iter()));
+            let of = |cross: bool| {
+                let orders = decoder.orders().map(move |order| (order == Order::Cross) == cross);
+                trace.mixers.iter().zip(orders).filter(|(_, wanted)| *wanted).map(|(observer, _)| observer)
+            };
+            outputs.extend(maps("attn", of(false)));
+            outputs.extend(maps("cross_attn", of(true)));
         }
+        outputs.extend(latents(&trace.mixers));
+        outputs.extend(state.iter().flat_map(|state| cache(decoder, state, &trace.mixers)));
         outputs
     }
 }
 
-/// What a plane of a layer keeps, as transformers shapes it.
-fn kept(layer: usize, store: &PlaneStore) -> Option<Output> {
-    let plane = store.plane();
-    let name = match plane.name {
-        "k" => format!("cache.{layer}.key"),
-        "v" => format!("cache.{layer}.value"),
-        _ => return None,
+/// The probabilities of each mechanism; those of one that attends more than once, one after the other.
+fn maps<'a>(name: &str, mixers: impl Iterator<Item = &'a Observer>) -> Vec<Output> {
+    let map = |(n, observer): (usize, &Observer)| {
+        let first = observer.maps.first()?;
+        let heads = observer.maps.iter().map(|map| map.heads).sum();
+        let values = observer.maps.iter().flat_map(|map| map.probs.iter().copied()).collect();
+        Some(Output::new(format!("{name}.{n}"), &[1, heads, first.rows, first.keys], values))
     };
+    mixers.enumerate().filter_map(map).collect()
+}
+
+/// Rows that have a name of their own: those of latent attention.
+fn latents(mixers: &[Observer]) -> Vec<Output> {
+    let rows = |(layer, observer): (usize, &Observer)| -> Vec<Output> {
+        let output = |rows: &NamedRows| {
+            let shape = [1, rows.values.len() / rows.width, rows.width];
+            Output::new(format!("mla.{layer}.{}", rows.name), &shape, rows.values.clone())
+        };
+        observer.rows.iter().map(output).collect()
+    };
+    mixers.iter().enumerate().flat_map(rows).collect()
+}
+
+/// What every mechanism keeps, under the names and in the shapes of transformers.
+fn cache(decoder: &Decoder, state: &SequenceState, mixers: &[Observer]) -> Vec<Output> {
+    let mut outputs = Vec::new();
+    let mut counts = [0, 0];
+    let encodes = decoder.plan().encoder.is_some();
+    for (i, order) in decoder.orders().enumerate() {
+        let cross = order == Order::Cross;
+        let count = &mut counts[usize::from(cross)];
+        let place = match (encodes, cross) {
+            (false, _) => format!("cache.{count}"),
+            (true, false) => format!("cache.self.{count}"),
+            (true, true) => format!("cache.cross.{count}"),
+        };
+        *count += 1;
+        let latent = mixers.get(i).and_then(|observer| observer.rows.iter().find(|rows| rows.name == "latent"));
+        outputs.extend(state.layer(i).planes().iter().filter_map(|store| kept(&place, store, latent.map(|rows| rows.width))));
+    }
+    outputs
+}
+
+/// What a plane keeps. Of a latent's row the rotated key stays out: transformers has its values in another order.
+fn kept(place: &str, store: &PlaneStore, latent: Option<usize>) -> Option<Output> {
+    let plane = store.plane();
     let mut rows = Vec::new();
     store.read(&mut rows);
-    let (heads, d) = (plane.heads, plane.width / plane.heads);
     let count = rows.len() / plane.width;
-    let values = (0..rows.len()).map(|i| rows[i / d % count * plane.width + i / (d * count) * d + i % d]);
-    Some(Output::new(name, &[1, heads, count, d], values.collect()))
+    let (heads, d) = (plane.heads, plane.width / plane.heads);
+    match (plane.name, latent) {
+        ("k" | "v", _) => {
+            let name = if plane.name == "k" { "key" } else { "value" };
+            let values = (0..rows.len()).map(|i| rows[i / d % count * plane.width + i / (d * count) * d + i % d]);
+            Some(Output::new(format!("{place}.{name}"), &[1, heads, count, d], values.collect()))
+        }
+        ("latent", Some(width)) => {
+            let values = rows.chunks_exact(plane.width).flat_map(|row| row[..width].iter().copied()).collect();
+            Some(Output::new(format!("{place}.key"), &[1, 1, count, width], values))
+        }
+        _ => None,
+    }
 }
 
 /// The likeliest continuation of every row by `count` tokens.

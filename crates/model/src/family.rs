@@ -4,6 +4,8 @@
 //! parameters. What is written here goes out as `model_type` "llama", "deepseek_v3" where it is one, else "attendant"; the plan
 //! itself goes along under the key `attendant`, so that what was written is read back exactly.
 
+mod bart;
+mod bert;
 mod bloom;
 mod cohere;
 mod deepseek;
@@ -24,6 +26,7 @@ mod longcat;
 mod minicpm3;
 mod minimax_m2;
 mod mistral;
+mod modernbert;
 mod mpt;
 mod nanochat;
 mod olmo;
@@ -35,6 +38,7 @@ mod sizes;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
+mod t5;
 
 use crate::plan::{Dense, Embedding, FeedForward, Head, Layer, Norm, Part, Plan};
 use crate::source::{Names, rows};
@@ -63,6 +67,8 @@ type Read = fn(&Keys<'_>) -> Result<Published>;
 
 /// Families by `model_type`.
 const FAMILIES: &[(&str, Read)] = &[
+    ("bart", bart::read),
+    ("bert", bert::read),
     ("bloom", bloom::read),
     ("cohere", cohere::read),
     ("cohere2", cohere::read_cohere2),
@@ -89,9 +95,11 @@ const FAMILIES: &[(&str, Read)] = &[
     ("longcat_flash", longcat::read),
     ("minicpm3", minicpm3::read),
     ("minimax_m2", minimax_m2::read),
+    ("marian", bart::read_marian),
     ("mistral", mistral::read),
     ("mistral4", deepseek::read_mistral4),
     ("mixtral", mistral::read_mixtral),
+    ("modernbert", modernbert::read),
     ("mpt", mpt::read),
     ("nanochat", nanochat::read),
     ("olmo2", olmo::read),
@@ -103,9 +111,11 @@ const FAMILIES: &[(&str, Read)] = &[
     ("qwen2_moe", qwen2::read_moe),
     ("qwen3", qwen2::read_qwen3),
     ("qwen3_moe", qwen2::read_qwen3),
+    ("roberta", bert::read_roberta),
     ("smollm3", smollm3::read),
     ("stablelm", stablelm::read),
     ("starcoder2", starcoder2::read),
+    ("t5", t5::read),
 ];
 
 /// Families that are known and not read, and why.
@@ -255,7 +265,5 @@ fn mixer(gqa: &Gqa, window: Option<usize>) -> Result<Value> {
 
 /// Gates and ups in one matrix, gates first.
 fn fused_gate(names: Names, d_ff: usize) -> Names {
-    names
-        .take("mlp.gate_proj", "mlp.gate_up_proj", [rows(0, d_ff)])
-        .take("mlp.up_proj", "mlp.gate_up_proj", [rows(d_ff, d_ff)])
+    names.take("mlp.gate_proj", "mlp.gate_up_proj", [rows(0, d_ff)]).take("mlp.up_proj", "mlp.gate_up_proj", [rows(d_ff, d_ff)])
 }

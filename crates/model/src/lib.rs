@@ -38,4 +38,4 @@ pub use checkpoint::CheckpointError;
 pub use decoder::{BoundModel, Decoder, Inputs, LogitRows};
 pub use generate::{Sampler, Session};
 pub use plan::{Activation, Dense, Embedding, Experts, FeedForward, Form, Head, Layer, Norm, Plan, Positions, Step};
-pub use trace::Trace;
+pub use trace::{Trace, Traced};

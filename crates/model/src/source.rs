@@ -21,8 +21,6 @@ pub(crate) enum Step {
     Reshaped,
     /// Tensors that end in `.0`, `.1` and so on instead, one after the other; so many.
     Joined(usize),
-    /// The same value everywhere, whatever the checkpoint holds.
-    Constant(f32),
 }
 
 /// Rows `first .. first + count`.
@@ -79,7 +77,8 @@ impl Names {
 
     /// Whether a tensor that no parameter needs may be there.
     pub(crate) fn ignores(&self, tensor: &str) -> bool {
-        self.ignored.iter().any(|part| replaced(&numberless(tensor).0, part, "").is_some())
+        let template = numberless(tensor).0;
+        self.ignored.iter().any(|part| replaced(tensor, part, "").or_else(|| replaced(&template, part, "")).is_some())
     }
 
     /// Where a parameter comes from.
@@ -133,11 +132,6 @@ impl Source<'_> {
     /// # Errors
     /// If the tensor is missing or unreadable, or does not give this shape.
     pub(crate) fn read(&self, weights: &Weights, shape: &[usize]) -> Result<Tensor, String> {
-        if let Some(Step::Constant(value)) = self.steps.last() {
-            let mut tensor = Tensor::zeros(shape);
-            tensor.data_mut().fill(*value);
-            return Ok(tensor);
-        }
         let mut values = self.values(weights, shape)?;
         for step in &self.steps {
             values = values.after(step, self.expert, shape)?;
@@ -184,7 +178,7 @@ impl Values {
                 let data = (0..data.len()).map(|i| data[i % first * width + i / first]).collect();
                 Ok(Values { shape: vec![width, first], data })
             }
-            Step::Transposed | Step::Joined(_) | Step::Constant(_) => Ok(Values { shape, data }),
+            Step::Transposed | Step::Joined(_) => Ok(Values { shape, data }),
             Step::Expert if expert < first && shape.len() > 1 => {
                 Ok(Values { shape: rest.to_vec(), data: data[expert * width..(expert + 1) * width].to_vec() })
             }
@@ -211,10 +205,11 @@ mod tests {
 
     #[test]
     fn rules_replace_whole_components_and_keep_numbers() {
-        let names = Names::default()
-            .rename("model.layers", "transformer.h")
-            .rename("mlp.experts.#", "moe.#.expert")
-            .take("self_attn.q_proj", "attn.c_attn", [Step::Transposed, rows(0, 4)]);
+        let names = Names::default().rename("model.layers", "transformer.h").rename("mlp.experts.#", "moe.#.expert").take(
+            "self_attn.q_proj",
+            "attn.c_attn",
+            [Step::Transposed, rows(0, 4)],
+        );
         assert_eq!(names.source("model.layers.3.self_attn.q_proj.weight").tensor, "transformer.h.3.attn.c_attn.weight");
         assert_eq!(names.source("model.layers.3.mlp.experts.12.up.weight").tensor, "transformer.h.3.moe.12.expert.up.weight");
         assert_eq!(names.source("model.layers.3.self_attn.q_projection").tensor, "transformer.h.3.self_attn.q_projection");

@@ -3,7 +3,9 @@
 use crate::assembly::{EmbeddingPlace, MixerPlace, NormPlace, PartPlace, ProductPlace, Stack, StepPlace};
 use crate::decoder::{BoundModel, Decoder, Inputs};
 use crate::plan::{Layer, Norm, Placement, Positions, Reads};
+use crate::trace::Trace;
 use attendant_core::{Result, Tape, Var};
+use attendant_mech::observer::Observer;
 use attendant_mech::{Batch, Bound, Context};
 use attendant_state::SequenceState;
 
@@ -35,15 +37,15 @@ impl Stack {
         let mut mixers = 0;
         for (plan, places) in plans.iter().zip(&self.layers) {
             if let Some(trace) = inputs.trace {
-                trace.write(tape, x);
+                trace.hidden(tape, x);
             }
-            let call = Call { norm, bound, batch, source: inputs.source, first_mixer: mixers };
+            let call = Call { norm, bound, batch, source: inputs.source, trace: inputs.trace, first_mixer: mixers };
             x = tape.scope(|tape| call.layer(tape, plan, places, states, x))?;
             mixers += plan.mixers().count();
         }
         if let Some(trace) = inputs.trace {
             let last = self.normed(norm, tape, bound, x);
-            trace.write(tape, last);
+            trace.hidden(tape, last);
         }
         Ok(x)
     }
@@ -75,14 +77,7 @@ impl EmbeddingPlace {
         self.norm.map_or(x, |place| place.apply(norm, tape, bound, x))
     }
 
-    fn positions(
-        &self,
-        tape: &mut Tape,
-        bound: &BoundModel,
-        batch: &Batch,
-        inputs: &Inputs<'_>,
-        width: usize,
-    ) -> Option<Var> {
+    fn positions(&self, tape: &mut Tape, bound: &BoundModel, batch: &Batch, inputs: &Inputs<'_>, width: usize) -> Option<Var> {
         let at: Vec<u32> = match self.plan.positions {
             Positions::None => return None,
             Positions::Learned { .. } => batch.positions().map(|position| position as u32).collect(),
@@ -120,6 +115,7 @@ struct Call<'a> {
     bound: &'a BoundModel,
     batch: &'a Batch,
     source: Option<Var>,
+    trace: Option<&'a Trace>,
     /// Where the planes of the layer's first mechanism stand in a state.
     first_mixer: usize,
 }
@@ -170,19 +166,19 @@ impl Call<'_> {
         Ok(x)
     }
 
-    fn mix(
-        &self,
-        tape: &mut Tape,
-        place: &MixerPlace,
-        states: &mut [&mut SequenceState],
-        index: usize,
-        x: Var,
-    ) -> Result<Var> {
+    fn mix(&self, tape: &mut Tape, place: &MixerPlace, states: &mut [&mut SequenceState], index: usize, x: Var) -> Result<Var> {
         let parameters = Bound::new(place.parameters.iter().map(|&(name, at)| (name, self.bound.vars[at])));
         let mut states: Vec<&mut SequenceState> = states.iter_mut().map(|state| &mut **state).collect();
+        let mut observer = Observer::default();
         let mut cx = Context::new(tape, self.batch, place.mechanism.state(), &mut states, index, self.source)?;
+        if self.trace.is_some() {
+            cx = cx.observed(&mut observer);
+        }
         let mixed = place.mechanism.mix(&mut cx, &parameters, x)?;
         cx.commit();
+        if let Some(trace) = self.trace {
+            trace.mixer(observer);
+        }
         Ok(mixed)
     }
 

@@ -1,6 +1,6 @@
 //! Folders that cannot be read: one line that names the file and the fault, and never a panic.
 
-use attendant_model::{Decoder, FeedForward, Norm, Plan, Positions, checkpoint};
+use attendant_model::{Decoder, Dense, Embedding, Head, Layer, Norm, Plan, checkpoint};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 use std::fs;
@@ -15,14 +15,12 @@ fn llama() -> TempDir {
     let plan = Plan {
         vocab_size: 5,
         d_model: 8,
-        d_ff: 3,
-        layers: vec![layer],
-        norm: Norm::Rms,
-        eps: 1e-5,
-        feed_forward: FeedForward::SwiGlu,
-        positions: Positions::None,
-        tie_embeddings: true,
         context: 16,
+        norm: Norm::rms(1e-5),
+        embedding: Embedding::default(),
+        layers: vec![Layer::pre(layer, Dense::swiglu(3).into())],
+        head: Head { tied: true, ..Head::default() },
+        encoder: None,
     };
     checkpoint::save(&Decoder::new(plan, 1).unwrap(), folder.path()).unwrap();
     change(folder.path(), |config| drop(config.as_object_mut().unwrap().remove("attendant")));
@@ -45,21 +43,26 @@ fn refused(folder: &Path, file: &str, want: &str) {
 #[test]
 fn configurations() {
     let cases = [
-        ("model_type", json!("mamba"), "model_type: got \"mamba\""),
-        ("vocab_size", json!("five"), "expected usize"),
-        ("vocab_size", json!(-1), "expected usize"),
+        ("model_type", json!("eliza"), "model_type: got \"eliza\""),
+        ("model_type", json!("mamba"), "model_type: mamba is unsupported"),
+        ("vocab_size", json!("five"), "vocab_size: got \"five\", wanted a whole number"),
+        ("vocab_size", json!(-1), "vocab_size: got -1, wanted a whole number"),
         ("vocab_size", json!(1u64 << 62), "vocab_size: got 4611686018427387904"),
         ("num_hidden_layers", json!(1u64 << 62), "num_hidden_layers: got 4611686018427387904"),
         ("num_hidden_layers", json!(0), "layers: got 0"),
         ("num_attention_heads", json!(0), "num_attention_heads: got 0"),
         ("num_key_value_heads", json!(0), "kv_heads: got 0"),
         ("head_dim", json!(3), "rotary.width: got 3"),
-        ("rope_scaling", json!({"type": "linear", "factor": 2.0}), "rope_scaling: got"),
-        ("rope_parameters", json!({"rope_type": "yarn", "rope_theta": 1.0}), "rope_parameters.rope_type: got \"yarn\""),
+        ("rope_scaling", json!({"type": "linear", "factor": 0.0}), "scaling.factor: got 0"),
+        ("rope_scaling", json!({"type": "linear"}), "factor: got none, wanted a number"),
+        ("rope_scaling", json!(3), "rope_scaling: got 3, wanted an object"),
+        ("rope_parameters", json!({"rope_type": "cubist", "rope_theta": 9.0}), "rope_type: got \"cubist\""),
+        ("rope_parameters", json!({"rope_theta": "NaN"}), "rope_theta: got \"NaN\", wanted a number"),
+        ("rope_parameters", json!({"rope_theta": -1.0}), "base: got -1"),
+        ("rope_parameters", json!({"partial_rotary_factor": 2.0}), "partial_rotary_factor: got 2.0"),
         ("rms_norm_eps", json!(-1.0), "eps: got -1"),
-        ("hidden_act", json!("gelu"), "hidden_act: got \"gelu\""),
-        ("attention_bias", json!(true), "attention_bias: got true"),
-        ("mlp_bias", json!(true), "mlp_bias: got true"),
+        ("hidden_act", json!("sine"), "hidden_act: got \"sine\""),
+        ("attention_bias", json!("yes"), "attention_bias: got \"yes\", wanted true or false"),
         ("attendant", json!({"vocab_size": 3}), "attendant: "),
     ];
     for (key, value, want) in cases {
@@ -69,7 +72,7 @@ fn configurations() {
     }
     let folder = llama();
     change(folder.path(), |config| drop(config.as_object_mut().unwrap().remove("hidden_size")));
-    refused(folder.path(), "config.json", "missing field `hidden_size`");
+    refused(folder.path(), "config.json", "hidden_size, n_embd, n_embed, d_model: got none");
     fs::write(folder.path().join("config.json"), "{\"a\": \n").unwrap();
     refused(folder.path(), "config.json", "EOF");
     fs::remove_file(folder.path().join("config.json")).unwrap();
@@ -82,6 +85,8 @@ fn weights_that_do_not_fit_the_configuration() {
         ("tie_word_embeddings", json!(false), "tensor lm_head.weight: missing"),
         ("intermediate_size", json!(2_000_000_000), "gate_proj.weight: wanted shape [2000000000, 8], got [3, 8]"),
         ("num_attention_heads", json!(i32::MAX), "q_proj.weight: wanted shape"),
+        ("attention_bias", json!(true), "self_attn.q_proj.bias: missing"),
+        ("mlp_bias", json!(true), "mlp.gate_proj.bias: missing"),
         ("num_hidden_layers", json!(2), "tensor model.layers.1.input_layernorm.weight: missing"),
     ];
     for (key, value, want) in cases {

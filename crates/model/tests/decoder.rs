@@ -2,7 +2,9 @@
 
 use attendant_core::{Processor, Random, Tape};
 use attendant_mech::{Batch, Order, Size, preset, presets};
-use attendant_model::{Decoder, FeedForward, LogitRows, Norm, Plan, Positions, checkpoint};
+use attendant_model::plan::{Groups, Placement, Reads, Routing, Score, Shared};
+use attendant_model::{Activation, Dense, Embedding, Experts, FeedForward, Form, Head, Layer, Norm, Plan, Positions, Step};
+use attendant_model::{Decoder, LogitRows, checkpoint};
 use attendant_state::{Dtype, SequenceState, Storage};
 use serde_json::{Value, json};
 
@@ -15,29 +17,78 @@ fn causal() -> impl Iterator<Item = (&'static str, Value)> {
         .filter_map(|(name, made)| (made.mechanism.order() == Order::Causal).then_some((name, made.configuration)))
 }
 
-fn plan(layers: Vec<Value>) -> Plan {
+fn plan(mixers: Vec<Value>) -> Plan {
+    with_feed_forward(mixers, Dense::swiglu(17).into())
+}
+
+fn with_feed_forward(mixers: Vec<Value>, feed_forward: FeedForward) -> Plan {
     Plan {
         vocab_size: 33,
         d_model: SIZE.d_model,
-        d_ff: 17,
-        layers,
-        norm: Norm::Rms,
-        eps: 1e-5,
-        feed_forward: FeedForward::SwiGlu,
-        positions: Positions::None,
-        tie_embeddings: false,
         context: 65,
+        norm: Norm::rms(1e-5),
+        embedding: Embedding::default(),
+        layers: mixers.into_iter().map(|mixer| Layer::pre(mixer, feed_forward)).collect(),
+        head: Head::default(),
+        encoder: None,
     }
 }
 
-/// One plan for each mechanism, and one with every one of them and the other choices around.
+fn learned(context: usize) -> Embedding {
+    Embedding { positions: Positions::Learned { context }, ..Embedding::default() }
+}
+
+/// Experts of every kind of routing.
+fn experts() -> Vec<Experts> {
+    let expert = Dense::swiglu(5);
+    let plain = Experts { count: 4, identities: 0, expert, routing: Routing::softmax(2), shared: None };
+    let groups = Some(Groups { count: 2, kept: 1, best: 2 });
+    let sigmoid = Routing { score: Score::Sigmoid, preference: true, groups, renormalise: true, factor: 1.5, ..plain.routing };
+    let clamped = Dense { d_ff: 5, form: Form::Clamped { limit: 0.5, alpha: 1.7 }, bias: true };
+    vec![
+        Experts { routing: sigmoid, shared: Some(Shared { expert, gate: true }), ..plain },
+        Experts { routing: Routing { weigh_input: true, ..Routing::softmax(1) }, ..plain },
+        Experts { identities: 2, expert: clamped, routing: Routing { bias: true, ..plain.routing }, ..plain },
+        plain,
+    ]
+}
+
+/// Steps in every arrangement, with every form and activation between.
+fn arranged(mixer: &Value) -> Vec<Layer> {
+    let dense = |form| Step::feed_forward(Dense { d_ff: 7, form, bias: true });
+    let mix = || Step::mixer(mixer.clone());
+    vec![
+        Layer::new([mix().norm(Placement::After), dense(Form::Gated(Activation::GeluTanh)).norm(Placement::After)]),
+        Layer::new([mix().norm(Placement::Around).factor(0.5), dense(Form::Plain(Activation::Relu)).norm(Placement::Around)]),
+        Layer::new([mix().norm(Placement::Sum), dense(Form::Plain(Activation::Gelu)).norm(Placement::Sum)]),
+        Layer::new([mix().norm(Placement::Base), dense(Form::Plain(Activation::ReluSquared)).norm(Placement::Base)]),
+        Layer::new([mix(), dense(Form::Gated(Activation::Silu)).reads(Reads::Same), mix().reads(Reads::Beside)]),
+        Layer::new([mix().norm(Placement::None).later(1), dense(Form::Plain(Activation::Silu)).reads(Reads::Same)]),
+    ]
+}
+
+/// One plan for each mechanism, one with every one of them and the other choices around, one with every arrangement of steps, and
+/// those with experts.
 fn plans() -> Vec<(String, Plan)> {
     let mut plans: Vec<_> = causal().map(|(name, layer)| (name.to_string(), plan(vec![layer.clone(), layer]))).collect();
     let all = plan(causal().map(|(_, layer)| layer).collect());
     let positions = Positions::Learned { context: 65 };
-    let other =
-        Plan { norm: Norm::Layer, feed_forward: FeedForward::Gelu, positions, tie_embeddings: true, eps: 1e-3, ..all.clone() };
-    plans.extend([("all".into(), all), ("all, other parts".into(), other)]);
+    let other = Plan {
+        norm: Norm::layer(1e-3),
+        embedding: Embedding { positions, width: Some(6), scale: 1.5, token_types: 2, norm: true },
+        head: Head { tied: true, bias: true, scale: 0.5, softcap: Some(3.0), ..Head::default() },
+        ..with_feed_forward(causal().map(|(_, layer)| layer).collect(), Dense::gelu(17).into())
+    };
+    let gqa = preset("gqa", SIZE).unwrap().configuration;
+    let embedding = Embedding { positions: Positions::Sinusoidal, ..Embedding::default() };
+    let steps = Plan { layers: arranged(&gqa), embedding, ..plan(vec![gqa.clone()]) };
+    plans.extend([("all".into(), all), ("all, other parts".into(), other), ("every arrangement".into(), steps)]);
+    plans.extend(
+        experts()
+            .into_iter()
+            .enumerate()
+            .map(|(i, experts)| (format!("experts {i}"), with_feed_forward(vec![gqa.clone(); 2], experts.into()))),
+    );
     plans
 }
 
@@ -163,13 +214,52 @@ fn plain_descent_lowers_the_loss() {
             tape.backward(loss);
             let gradients: Vec<_> = bound.vars().iter().map(|&var| tape.take_gradient(var)).collect();
             tape.clear();
-            for (tensor, gradient) in decoder.parameters_mut().zip(&gradients) {
-                let gradient = gradient.as_ref().unwrap_or_else(|| panic!("{name}: a parameter without gradient"));
+            // What only chooses gets none.
+            let chooses: Vec<bool> = decoder.parameters().iter().map(|parameter| parameter.name.contains(".index_")).collect();
+            for ((tensor, gradient), chooses) in decoder.parameters_mut().zip(&gradients).zip(chooses) {
+                let Some(gradient) = gradient else {
+                    assert!(chooses, "{name}: a parameter without gradient");
+                    continue;
+                };
                 tensor.data_mut().iter_mut().zip(gradient.iter()).for_each(|(x, dx)| *x -= 0.3 * dx);
             }
         }
         let first = first.unwrap();
         assert!(last < 0.7 * first, "{name}: loss {first} -> {last}");
+    }
+}
+
+/// A small step against the gradient lowers the loss by the step's length: gradients of every arrangement and kind of experts.
+#[test]
+fn a_step_changes_the_loss_as_the_gradient_says() {
+    for (name, plan) in plans() {
+        let mut decoder = Decoder::new(plan, 5).unwrap();
+        let (inputs, targets) = (tokens(1, 12), tokens(2, 12));
+        let mut loss = |decoder: &Decoder, gradients: bool| {
+            let mut tape = Tape::new(Processor::new(2));
+            let bound = decoder.bind(&mut tape);
+            let logits = decoder.forward(&mut tape, &bound, &Batch::even(2, 6), &inputs, &mut [], LogitRows::All).unwrap();
+            let loss = tape.cross_entropy(logits, &targets);
+            let value = f64::from(tape.value(loss)[0]);
+            if gradients {
+                tape.backward(loss);
+            }
+            let taken = bound.vars().iter().map(|&var| tape.take_gradient(var).filter(|_| gradients));
+            (value, taken.map(|gradient| gradient.map(|gradient| gradient.to_vec())).collect::<Vec<_>>())
+        };
+        let (_, gradients) = loss(&decoder, true);
+        let length = gradients.iter().flatten().flatten().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+        let reach = 2e-3;
+        let mut moved = |by: f64| {
+            for (tensor, gradient) in decoder.parameters_mut().zip(&gradients) {
+                let gradient = gradient.iter().flatten();
+                tensor.data_mut().iter_mut().zip(gradient).for_each(|(x, g)| *x += (by / length) as f32 * g);
+            }
+            loss(&decoder, false).0
+        };
+        let (above, below) = (moved(reach), moved(-2.0 * reach));
+        let slope = (above - below) / (2.0 * reach);
+        assert!((slope / length - 1.0).abs() < 0.01, "{name}: the loss rises by {slope}, the gradient says {length}");
     }
 }
 
@@ -205,8 +295,11 @@ fn configurations_name_the_published_family() {
         (plan(vec![layer("gqa"), layer("mha")]), "attendant"),
         (plan(vec![tilted("bias", json!(true))]), "attendant"),
         (plan(vec![tilted("qk_norm", json!(1e-6))]), "attendant"),
-        (Plan { norm: Norm::Layer, ..plan(vec![layer("gqa")]) }, "attendant"),
-        (Plan { positions: Positions::Learned { context: 5 }, ..plan(vec![layer("gqa")]) }, "attendant"),
+        (Plan { norm: Norm::layer(1e-5), ..plan(vec![layer("gqa")]) }, "attendant"),
+        (Plan { embedding: learned(5), ..plan(vec![layer("gqa")]) }, "attendant"),
+        (Plan { head: Head { scale: 0.5, ..Head::default() }, ..plan(vec![layer("gqa")]) }, "attendant"),
+        (with_feed_forward(vec![layer("gqa")], experts()[0].into()), "attendant"),
+        (Plan { layers: arranged(&layer("gqa")), ..plan(vec![layer("gqa")]) }, "attendant"),
     ];
     for (plan, want) in cases {
         let folder = tempfile::tempdir().unwrap();
@@ -225,26 +318,50 @@ fn configurations_name_the_published_family() {
 
 #[test]
 fn a_plan_that_cannot_be_built_names_the_field() {
-    let good = || plan(vec![preset("gqa", SIZE).unwrap().configuration]);
+    let gqa = || preset("gqa", SIZE).unwrap().configuration;
+    let good = || plan(vec![gqa()]);
     let layer = |change: &dyn Fn(&mut Value)| {
+        let mut mixer = gqa();
+        change(&mut mixer);
+        plan(vec![mixer])
+    };
+    let step = |change: &dyn Fn(&mut Step)| {
         let mut plan = good();
-        change(&mut plan.layers[0]);
+        change(&mut plan.layers[0].steps[0]);
         plan
+    };
+    let routed = |routing| with_feed_forward(vec![gqa()], Experts { routing, ..experts()[3] }.into());
+    let softmax = Routing::softmax;
+    let groups = |count, kept, best| Routing { groups: Some(Groups { count, kept, best }), ..softmax(2) };
+    let mixed = || {
+        let mut everything = gqa();
+        everything["pattern"]["see"] = json!("everything");
+        everything
     };
     let cases = [
         (Plan { vocab_size: 0, ..good() }, "vocab_size: got 0"),
-        (Plan { d_ff: 0, ..good() }, "d_ff: got 0"),
+        (with_feed_forward(vec![gqa()], Dense::swiglu(0).into()), "layers[0][1].d_ff: got 0"),
         (Plan { layers: vec![], ..good() }, "layers: got 0"),
+        (Plan { layers: vec![Layer::new([])], ..good() }, "layers[0]: got no steps"),
         (Plan { context: 0, ..good() }, "context: got 0"),
-        (Plan { eps: f32::NAN, ..good() }, "eps: got NaN"),
-        (Plan { d_model: 24, ..good() }, "layers[0].d_model: got 20"),
-        (Plan { positions: Positions::Learned { context: 0 }, ..good() }, "positions.learned.context: got 0"),
-        (layer(&|layer| layer["kind"] = json!("nonesuch")), "layers[0]: kind: got \"nonesuch\""),
-        (layer(&|layer| layer["heads"] = json!(0)), "layers[0]: heads: got 0"),
-        (layer(&|layer| layer["heads"] = json!(1u64 << 40)), "layers[0]: got 1099511627776"),
-        (layer(&|layer| layer["head"] = json!(2)), "layers[0]: gqa: unknown field `head`"),
-        (layer(&|layer| layer["pattern"]["see"] = json!("everything")), "layers[0]: got Bidirectional"),
-        (layer(&|layer| *layer = json!(3)), "layers[0]: layer: got 3"),
+        (Plan { norm: Norm::rms(f32::NAN), ..good() }, "norm.eps: got NaN"),
+        (Plan { d_model: 24, ..good() }, "layers[0][0].d_model: got 20"),
+        (Plan { embedding: learned(0), ..good() }, "embedding.positions.learned.context: got 0"),
+        (Plan { head: Head { softcap: Some(0.0), ..Head::default() }, ..good() }, "head.softcap: got 0"),
+        (layer(&|layer| layer["kind"] = json!("nonesuch")), "layers[0][0]: kind: got \"nonesuch\""),
+        (layer(&|layer| layer["heads"] = json!(0)), "layers[0][0]: heads: got 0"),
+        (layer(&|layer| layer["heads"] = json!(1u64 << 40)), "layers[0][0]: got 1099511627776"),
+        (layer(&|layer| layer["head"] = json!(2)), "layers[0][0]: gqa: unknown field `head`"),
+        (layer(&|layer| *layer = json!(3)), "layers[0][0]: layer: got 3"),
+        (plan(vec![gqa(), mixed()]), "layers: got causal and bidirectional"),
+        (plan(vec![preset("cross", SIZE).unwrap().configuration]), "encoder: got none"),
+        (step(&|step| step.reads = Reads::Same), "layers[0][0].reads: got Same"),
+        (step(&|step| step.later = 2), "layers[0][0].later: got 2"),
+        (step(&|step| step.factor = f32::INFINITY), "layers[0][0].factor: got inf"),
+        (routed(softmax(0)), "layers[0][1].routing.chosen: got 0, wanted 1 to 4"),
+        (routed(softmax(5)), "layers[0][1].routing.chosen: got 5, wanted 1 to 4"),
+        (routed(groups(3, 1, 1)), "layers[0][1].routing.groups: got"),
+        (routed(groups(4, 1, 1)), "layers[0][1].routing.chosen: got 2, wanted 1 to 1"),
     ];
     for (plan, want) in cases {
         let why = plan.check().expect_err(want).to_string();

@@ -6,7 +6,7 @@ use crate::failure::{Done, Failure};
 use crate::output::{print, say};
 use crate::progress::stop_flag;
 use attendant_lab::{checkpoint, vocabulary::Vocabulary};
-use attendant_model::{Sampler, Session, checkpoint as model_checkpoint};
+use attendant_model::{Sampler, Session, checkpoint as model_checkpoint, exchange};
 use attendant_state::{Dtype, Storage};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -14,7 +14,12 @@ use std::time::Instant;
 
 pub(crate) fn run(options: &Generate) -> Done {
     let folder = checkpoint_of(&options.model)?;
-    let decoder = model_checkpoint::load(&folder).map_err(attendant_lab::LabError::from)?;
+    let decoder = model_checkpoint::load(&folder)?;
+    if let (Some(ids), Some(out)) = (&options.ids, &options.out) {
+        let tokens = exchange::read(ids)?;
+        let rows = exchange::continued(&decoder, &processor(options.threads)?, &tokens, options.max_new)?;
+        return Ok(exchange::write_ids(out, &rows)?);
+    }
     let tokenizer = folder.join("tokenizer.json");
     if !tokenizer.exists() {
         return Err(Failure::Refused(format!("{}: got no such file, wanted a model of text", tokenizer.display())));
@@ -25,7 +30,7 @@ pub(crate) fn run(options: &Generate) -> Done {
     let processor = processor(options.threads)?;
     let stop = stop_flag();
     let mut session = Session::new(&decoder, processor, Storage::paged(256).dtype(options.cache.into()));
-    session.read(&vocabulary.encode(&options.prompt)?)?;
+    session.prompt(&vocabulary.encode(options.prompt.as_deref().unwrap_or_default())?)?;
     let (mut ids, mut shown) = (Vec::new(), String::new());
     let start = Instant::now();
     while ids.len() < options.max_new && !stop.load(Ordering::Relaxed) {

@@ -91,11 +91,19 @@ impl<'a, M: Oracle> Candidate<'a, M> {
     pub(super) fn text(&self, random: &mut Random, rows: usize, scale: f64) -> Text {
         loop {
             let text = self.any_text(random, rows, scale);
-            let x = Rows::new(rows, self.width(), exact(&text.x));
-            if self.mechanism.margin(&self.exact_parameters(), &x) > CLEAR {
+            if self.margin(&text) > CLEAR {
                 return text;
             }
         }
+    }
+
+    /// Whether anything is chosen by the text.
+    pub(super) fn chooses(&self, text: &Text) -> bool {
+        self.margin(text).is_finite()
+    }
+
+    fn margin(&self, text: &Text) -> f64 {
+        self.mechanism.margin(&self.exact_parameters(), &Rows::new(text.rows, self.width(), exact(&text.x)))
     }
 
     fn any_text(&self, random: &mut Random, rows: usize, scale: f64) -> Text {

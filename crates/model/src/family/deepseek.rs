@@ -18,6 +18,9 @@ use serde_json::{Value, json};
 /// Epsilon of the norms on the latents: transformers keeps it whatever `rms_norm_eps` says.
 const LATENT_EPS: f32 = 1e-6;
 
+/// A number in a file alone must not exhaust memory.
+const MOST_FURTHER: usize = 16;
+
 /// DeepSeek V2 weighs experts by a softmax, and ranks groups by their best one.
 pub(super) fn read_v2(keys: &Keys<'_>) -> Result<Published> {
     let sizes = Sizes::read(keys)?;
@@ -50,7 +53,7 @@ pub(super) fn read_v32(keys: &Keys<'_>) -> Result<Published> {
         .rename("self_attn.index_q_proj", "self_attn.indexer.wq_b")
         .rename("self_attn.index_k_proj", "self_attn.indexer.wk")
         .rename("self_attn.index_k_norm", "self_attn.indexer.k_norm")
-        .rename("self_attn.index_weights_proj", "self_attn.indexer.ws_proj");
+        .rename("self_attn.index_weights_proj", "self_attn.indexer.weights_proj");
     Ok(Published { names, ..published })
 }
 
@@ -138,7 +141,10 @@ fn plan(keys: &Keys<'_>, sizes: &Sizes, mixer: Value, routing: Routing) -> Resul
         layers.push(Layer::pre(mixer.clone(), feed_forward));
     }
     let plan = sizes.plan(norm(keys)?, layers, keys.flag("tie_word_embeddings", false)?);
-    Ok(Published { plan, names: Names::default() })
+    // Layers that predict further tokens while training follow the others.
+    let further = sizes.layers..sizes.layers + keys.size_or("num_nextn_predict_layers", 0)?.min(MOST_FURTHER);
+    let names = further.fold(Names::default(), |names, layer| names.ignore(&format!("model.layers.{layer}")));
+    Ok(Published { plan, names })
 }
 
 /// Which layers have experts.
@@ -174,8 +180,7 @@ pub(super) fn describe(plan: &Plan) -> Option<Value> {
         && mla.scale.is_none()
         && mla.latent_scale.is_none()
         && mla.temperature.is_none();
-    let described =
-        Described { family: "deepseek_v3", class: "DeepseekV3ForCausalLM", heads: mla.heads, d_ff, base: mla.base };
+    let described = Described { family: "deepseek_v3", class: "DeepseekV3ForCausalLM", heads: mla.heads, d_ff, base: mla.base };
     let mut config = standard(plan, &described)?;
     let own = json!({
         "num_key_value_heads": mla.heads,

@@ -3,7 +3,7 @@
 use super::keys::Keys;
 use super::sizes::Sizes;
 use super::{Published, llama, tagged};
-use crate::plan::{Dense, Layer};
+use crate::plan::Layer;
 use attendant_core::Result;
 use attendant_mech::mechanisms::diff::{Diff, lambda_init};
 
@@ -14,7 +14,7 @@ pub(super) fn read(keys: &Keys<'_>) -> Result<Published> {
     let mut layers = Vec::new();
     for layer in 0..sizes.layers {
         let diff = Diff { lambda_init: lambda_init(layer), eps, heads: heads.clone() };
-        layers.push(Layer::pre(tagged("diff", &diff)?, Dense::swiglu(sizes.d_ff).into()));
+        layers.push(Layer::pre(tagged("diff", &diff)?, llama::feed_forward(keys, sizes.d_ff)?.into()));
     }
     Ok(Published::plain(sizes.plan(llama::norm(keys)?, layers, keys.flag("tie_word_embeddings", false)?)))
 }

@@ -23,11 +23,8 @@ pub(super) fn read(keys: &Keys<'_>) -> Result<Published> {
 pub(super) fn read_gemma2(keys: &Keys<'_>) -> Result<Published> {
     let sizes = Sizes::read(keys)?;
     let softcap = keys.number_if("attn_logit_softcapping")?.map(|cap| cap as f32);
-    let gqa = Gqa {
-        scale: Some(scale(keys)?),
-        pattern: Pattern { softcap, ..Pattern::default() },
-        ..llama::attention(keys, &sizes)?
-    };
+    let gqa =
+        Gqa { scale: Some(scale(keys)?), pattern: Pattern { softcap, ..Pattern::default() }, ..llama::attention(keys, &sizes)? };
     let window = keys.size_or("sliding_window", 4096)?;
     let mut layers = Vec::new();
     for sliding in keys.layers_of("sliding_attention", sizes.layers, |layer| layer % 2 == 0)? {

@@ -10,6 +10,9 @@ use attendant_core::Result;
 use attendant_mech::mechanisms::mla::Mla;
 use attendant_mech::rotary::Pairs;
 
+/// A number in a file alone must not exhaust memory.
+const MOST_UNREAD: usize = 4096;
+
 pub(super) fn read(keys: &Keys<'_>) -> Result<Published> {
     let sizes = Sizes::read(keys)?;
     let mixer = || tagged("mla", &attention(keys, &sizes)?).map(Step::mixer);
@@ -30,7 +33,10 @@ pub(super) fn read(keys: &Keys<'_>) -> Result<Published> {
     let shortcut = Step::feed_forward(experts).reads(Reads::Same).later(2);
     let layer = Layer::new([mixer()?, dense(), shortcut, mixer()?, dense()]);
     let plan = sizes.plan(llama::norm(keys)?, vec![layer; sizes.layers], keys.flag("tie_word_embeddings", false)?);
-    Ok(Published { plan, names: names() })
+    // Files hold weights of the experts that give back what they are given.
+    let unread = experts.count..experts.count.saturating_add(experts.identities.min(MOST_UNREAD));
+    let names = unread.fold(names(), |names, expert| names.ignore(&format!("mlp.experts.{expert}")));
+    Ok(Published { plan, names })
 }
 
 /// Both latents are scaled by the root of how much narrower than the rows they are.
@@ -44,12 +50,12 @@ fn attention(keys: &Keys<'_>, sizes: &Sizes) -> Result<Mla> {
 
 fn names() -> Names {
     Names::default()
-        .rename("input_layernorm_2", "input_layernorm.1")
         .rename("input_layernorm", "input_layernorm.0")
-        .rename("post_attention_layernorm_3", "post_attention_layernorm.1")
+        .rename("input_layernorm_2", "input_layernorm.1")
         .rename("post_attention_layernorm", "post_attention_layernorm.0")
-        .rename("self_attn_2", "self_attn.1")
+        .rename("post_attention_layernorm_3", "post_attention_layernorm.1")
         .rename("self_attn", "self_attn.0")
+        .rename("self_attn_2", "self_attn.1")
         .rename("mlp", "mlps.0")
         .rename("mlp_2.gate.e_score_correction_bias", "mlp.router.e_score_correction_bias")
         .rename("mlp_2.gate", "mlp.router.classifier")

@@ -10,7 +10,7 @@ use attendant_core::Result;
 pub(super) fn read(keys: &Keys<'_>) -> Result<Published> {
     let sizes = Sizes::read(keys)?;
     let window = keys.size_if("sliding_window")?;
-    let layer = Layer::pre(mixer(&llama::attention(keys, &sizes)?, window)?, Dense::swiglu(sizes.d_ff).into());
+    let layer = Layer::pre(mixer(&llama::attention(keys, &sizes)?, window)?, llama::feed_forward(keys, sizes.d_ff)?.into());
     let layers = vec![layer; sizes.layers];
     Ok(Published::plain(sizes.plan(llama::norm(keys)?, layers, keys.flag("tie_word_embeddings", false)?)))
 }

@@ -4,7 +4,7 @@ use super::keys::Keys;
 use super::rotation::Rotation;
 use super::sizes::Sizes;
 use super::{Published, llama, mixer};
-use crate::plan::{Dense, Layer, Placement, Step};
+use crate::plan::{Layer, Placement, Step};
 use crate::source::Names;
 use attendant_core::Result;
 use attendant_mech::mechanisms::gqa::Gqa;
@@ -14,7 +14,7 @@ use attendant_mech::rotary::Pairs;
 pub(super) fn read(keys: &Keys<'_>) -> Result<Published> {
     let sizes = Sizes::read(keys)?;
     let rotation = Rotation::read(keys, sizes.context)?;
-    let layer = layer(&sizes, &attention(keys, &sizes, &rotation)?, None)?;
+    let layer = layer(keys, &sizes, &attention(keys, &sizes, &rotation)?, None)?;
     published(keys, &sizes, vec![layer; sizes.layers])
 }
 
@@ -27,7 +27,7 @@ pub(super) fn read_olmo3(keys: &Keys<'_>) -> Result<Published> {
     let window = keys.size_or("sliding_window", 4096)?;
     let mut layers = Vec::new();
     for sliding in keys.layers_of("sliding_attention", sizes.layers, |layer| !(layer + 1).is_multiple_of(4))? {
-        layers.push(if sliding { layer(&sizes, &near, Some(window))? } else { layer(&sizes, &full, None)? });
+        layers.push(if sliding { layer(keys, &sizes, &near, Some(window))? } else { layer(keys, &sizes, &full, None)? });
     }
     published(keys, &sizes, layers)
 }
@@ -44,8 +44,8 @@ fn attention(keys: &Keys<'_>, sizes: &Sizes, rotation: &Rotation<'_>) -> Result<
     })
 }
 
-fn layer(sizes: &Sizes, gqa: &Gqa, window: Option<usize>) -> Result<Layer> {
-    let feed_forward = Step::feed_forward(Dense::swiglu(sizes.d_ff)).norm(Placement::After);
+fn layer(keys: &Keys<'_>, sizes: &Sizes, gqa: &Gqa, window: Option<usize>) -> Result<Layer> {
+    let feed_forward = Step::feed_forward(llama::feed_forward(keys, sizes.d_ff)?).norm(Placement::After);
     Ok(Layer::new([Step::mixer(mixer(gqa, window)?).norm(Placement::After), feed_forward]))
 }
 

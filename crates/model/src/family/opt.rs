@@ -24,7 +24,8 @@ pub(super) fn read(keys: &Keys<'_>) -> Result<Published> {
     plan.head.norm = before;
     let width = keys.size_if("word_embed_proj_dim")?.filter(|width| *width != sizes.d_model);
     plan.embedding = Embedding { width, positions: Positions::Learned { context: sizes.context }, ..plan.embedding };
-    let norm = if before { ["input_layernorm", "post_attention_layernorm"] } else { ["post_self_attn_layernorm", "post_mlp_layernorm"] };
+    let norm =
+        if before { ["input_layernorm", "post_attention_layernorm"] } else { ["post_self_attn_layernorm", "post_mlp_layernorm"] };
     let names = Names::default()
         .rename("model.norm", "model.final_layer_norm")
         .rename("model", "model.decoder")

@@ -37,7 +37,7 @@ pub(super) fn read(keys: &Keys<'_>) -> Result<Published> {
 pub(super) fn read_phi3(keys: &Keys<'_>) -> Result<Published> {
     let sizes = Sizes::read(keys)?;
     let gqa = llama::attention(keys, &sizes)?;
-    let layer = Layer::pre(mixer(&gqa, keys.size_if("sliding_window")?)?, Dense::swiglu(sizes.d_ff).into());
+    let layer = Layer::pre(mixer(&gqa, keys.size_if("sliding_window")?)?, llama::feed_forward(keys, sizes.d_ff)?.into());
     let plan = sizes.plan(llama::norm(keys)?, vec![layer; sizes.layers], keys.flag("tie_word_embeddings", false)?);
     let [q, k] = [sizes.heads * sizes.d_head, sizes.kv_heads * sizes.d_head];
     let names = fused_gate(Names::default(), sizes.d_ff)

@@ -43,15 +43,12 @@ impl<'a> Rotation<'a> {
     }
 
     fn of(config: &Keys<'a>, newer: Option<Keys<'a>>, older: &str, context: usize) -> Result<Rotation<'a>> {
-        let keys = match newer {
-            Some(keys) => keys,
-            None => config.object("rope_scaling")?.unwrap_or(Keys::new(&NOTHING)),
-        };
+        let keys = config.object("rope_scaling")?.or(newer).unwrap_or(Keys::new(&NOTHING));
         let share = match keys.number_if("partial_rotary_factor")? {
             Some(share) => share,
             None => config.number_or("partial_rotary_factor|rotary_pct|rope_pct", 1.0)?,
         };
-        let base = match keys.number_if("rope_theta")? {
+        let base = match newer.unwrap_or(keys).number_if("rope_theta")? {
             Some(base) => base,
             None => config.number_or(older, BASE)?,
         };

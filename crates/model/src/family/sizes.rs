@@ -3,10 +3,11 @@
 use super::keys::Keys;
 use crate::plan::{Embedding, Head, Layer, Norm, Plan};
 use attendant_core::{Result, error::require};
+use attendant_mech::mechanisms::cross::Cross;
 use attendant_mech::mechanisms::gqa::Gqa;
 
 /// A number in a file alone must not exhaust memory.
-const MOST_LAYERS: usize = 10_000;
+pub(super) const MOST_LAYERS: usize = 10_000;
 
 /// Sizes of a model.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +52,12 @@ impl Sizes {
     /// Attention of these heads, causal and with nothing else.
     pub(super) fn attention(&self) -> Gqa {
         Gqa::plain(self.d_model, self.heads, self.kv_heads, self.d_head)
+    }
+
+    /// Attention of these heads to a source.
+    pub(super) fn cross(&self) -> Cross {
+        let Sizes { d_model, heads, kv_heads, d_head, .. } = *self;
+        Cross { d_model, heads, kv_heads, d_head, bias: false, out_bias: false, scale: None }
     }
 
     /// A plan of these layers, with nothing special around them.

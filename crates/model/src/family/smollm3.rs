@@ -3,7 +3,7 @@
 use super::keys::Keys;
 use super::sizes::Sizes;
 use super::{Published, llama, mixer};
-use crate::plan::{Dense, Layer};
+use crate::plan::Layer;
 use attendant_core::Result;
 use attendant_mech::mechanisms::gqa::Gqa;
 
@@ -13,7 +13,7 @@ pub(super) fn read(keys: &Keys<'_>) -> Result<Published> {
     let bare = Gqa { rotary: None, ..rotated.clone() };
     let window = keys.size_if("sliding_window")?.filter(|_| keys.flag("use_sliding_window", false).unwrap_or(false));
     let sliding = keys.layers_of("sliding_attention", sizes.layers, |_| false)?;
-    let feed_forward = Dense::swiglu(sizes.d_ff).biased(keys.flag("mlp_bias", false)?);
+    let feed_forward = llama::feed_forward(keys, sizes.d_ff)?;
     let mut layers = Vec::new();
     for (rotates, sliding) in rotates(keys, sizes.layers)?.into_iter().zip(sliding) {
         let gqa = if rotates { &rotated } else { &bare };

@@ -142,7 +142,9 @@ impl Dense {
     fn check(&self, place: &str) -> Result<()> {
         if let Form::Clamped { limit, alpha } = self.form {
             let fits = limit > 0.0 && alpha.is_finite();
-            require(fits, &format!("{place}.form.clamped"), || format!("got limit {limit} and alpha {alpha}, wanted numbers above 0"))?;
+            require(fits, &format!("{place}.form.clamped"), || {
+                format!("got limit {limit} and alpha {alpha}, wanted numbers above 0")
+            })?;
         }
         sized(&format!("{place}.d_ff"), self.d_ff)
     }
@@ -165,7 +167,9 @@ impl Experts {
             })?;
             most = groups.kept * size;
         }
-        require((1..=most).contains(&chosen), &format!("{place}.routing.chosen"), || format!("got {chosen}, wanted 1 to {most}"))?;
+        require((1..=most).contains(&chosen), &format!("{place}.routing.chosen"), || {
+            format!("got {chosen}, wanted 1 to {most}")
+        })?;
         finite(&format!("{place}.routing.factor"), routing.factor)?;
         if let Some(shared) = &self.shared {
             shared.expert.check(&format!("{place}.shared.expert"))?;
