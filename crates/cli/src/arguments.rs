@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Train(Train),
     /// Continue a text with a trained model
     Generate(Generate),
+    /// Say what a model keeps and reads, from its headers: layers, cache bytes, alternatives, what other engines take
+    Inspect(Inspect),
     /// Write what a model makes of given tokens to a file, to compare engines
     Logits(Logits),
     /// List every mechanism: what it keeps, what that costs, who published it
@@ -173,6 +175,37 @@ pub(crate) enum CacheType {
     Int8,
     /// 4 bits a value, and 2 bytes for each 32 of a head
     Int4,
+}
+
+#[derive(Args)]
+pub(crate) struct Inspect {
+    /// A folder, a .gguf, a .safetensors or a config.json
+    #[arg(value_name = "MODEL", required_unless_present = "known", conflicts_with = "known")]
+    pub(crate) model: Option<PathBuf>,
+    /// Instead, the table of published models: which attention they use and what it keeps
+    #[arg(long)]
+    pub(crate) known: bool,
+    /// As JSON
+    #[arg(long, conflicts_with = "markdown")]
+    pub(crate) json: bool,
+    /// The table as that of the documentation
+    #[arg(long, requires = "known")]
+    pub(crate) markdown: bool,
+    /// Gigabytes a second that memory gives: states how many tokens a second that allows
+    #[arg(long, value_name = "GB/S", conflicts_with = "known", allow_negative_numbers = true)]
+    pub(crate) bandwidth: Option<f64>,
+    /// Gigabytes that weights and cache may take together: states the longest context
+    #[arg(long, value_name = "GB", conflicts_with = "known", allow_negative_numbers = true)]
+    pub(crate) memory: Option<f64>,
+    /// Allocate the cache as well, and compare its bytes with those declared
+    #[arg(long, conflicts_with = "known")]
+    pub(crate) measure: bool,
+    /// Tokens to allocate the cache for
+    #[arg(long, default_value_t = 4096, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
+    pub(crate) context: usize,
+    /// Type of the allocated cache
+    #[arg(long, value_enum, default_value_t = CacheType::F32, value_name = "TYPE")]
+    pub(crate) cache: CacheType,
 }
 
 #[derive(Args)]

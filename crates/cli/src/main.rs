@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Command::Compare(options) => command::compare::run(&options),
         Command::Train(options) => command::train::run(&options),
         Command::Generate(options) => command::generate::run(&options),
+        Command::Inspect(options) => command::inspect::run(&options),
         Command::Logits(options) => command::logits::run(&options),
         Command::Mechanisms(options) => command::mechanisms::run(&options),
         Command::Bench(options) => command::bench::run(&options),

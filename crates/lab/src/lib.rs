@@ -17,7 +17,7 @@ mod field;
 mod grid;
 pub mod hold;
 pub mod interval;
-mod number;
+pub mod number;
 pub mod optimizer;
 pub mod recall;
 pub mod report;

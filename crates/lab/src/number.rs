@@ -1,10 +1,10 @@
 //! Numbers written for people: the same everywhere a comparison is shown.
 
 /// Stands where there is no number.
-pub(crate) const MISSING: &str = "–";
+pub const MISSING: &str = "–";
 
 /// A whole number with its thousands parted: `1,234,567`.
-pub(crate) fn whole(value: f64) -> String {
+pub fn whole(value: f64) -> String {
     if !value.is_finite() {
         return MISSING.to_owned();
     }
@@ -23,7 +23,7 @@ pub(crate) fn whole(value: f64) -> String {
 }
 
 /// Three digits and a unit prefix: `812k`, `1.23M`; below a thousand as it is.
-pub(crate) fn compact(value: f64) -> String {
+pub fn compact(value: f64) -> String {
     let (scaled, prefix) = match value.abs() {
         size if size >= 999.5e6 => (value / 1e9, "G"),
         size if size >= 999.5e3 => (value / 1e6, "M"),
@@ -40,7 +40,7 @@ pub(crate) fn compact(value: f64) -> String {
 }
 
 /// A round number, as on an axis: `5M`, `2.5M`, `500`.
-pub(crate) fn round(value: f64) -> String {
+pub fn round(value: f64) -> String {
     let text = compact(value);
     let digits = text.trim_end_matches(char::is_alphabetic);
     let prefix = &text[digits.len()..];
@@ -49,7 +49,7 @@ pub(crate) fn round(value: f64) -> String {
 }
 
 /// A speed or a duration, four digits or fewer where it matters: `12.3k`, `4,567`, `45.3`.
-pub(crate) fn rate(value: f64) -> String {
+pub fn rate(value: f64) -> String {
     match value.abs() {
         size if !size.is_finite() => MISSING.to_owned(),
         size if size >= 9_999.5 => compact(value),
@@ -60,7 +60,7 @@ pub(crate) fn rate(value: f64) -> String {
 }
 
 /// Bytes, whole where they are whole: `1,152`, `1,152.5`.
-pub(crate) fn bytes(value: f64) -> String {
+pub fn bytes(value: f64) -> String {
     if value.fract() == 0.0 || !value.is_finite() {
         return whole(value);
     }
@@ -72,17 +72,17 @@ pub(crate) fn bytes(value: f64) -> String {
 }
 
 /// Nats per token: `1.5123`.
-pub(crate) fn nats(value: f64) -> String {
+pub fn nats(value: f64) -> String {
     if value.is_finite() { format!("{value:.4}") } else { MISSING.to_owned() }
 }
 
 /// A share of one as a percentage without its sign: `98.1`.
-pub(crate) fn percent(value: f64) -> String {
+pub fn percent(value: f64) -> String {
     if value.is_finite() { format!("{:.1}", value * 100.0) } else { MISSING.to_owned() }
 }
 
 /// A ratio with its sign: `0.28×`, `12.4×`.
-pub(crate) fn times(value: f64) -> String {
+pub fn times(value: f64) -> String {
     match value {
         ratio if !ratio.is_finite() => MISSING.to_owned(),
         ratio if ratio >= 9.995 => format!("{ratio:.1}×"),
@@ -92,17 +92,17 @@ pub(crate) fn times(value: f64) -> String {
 }
 
 /// A context length: `256`, `1k`, `16k` where `k` is 1,024 tokens.
-pub(crate) fn context(tokens: usize) -> String {
+pub fn context(tokens: usize) -> String {
     if tokens >= 1024 && tokens.is_multiple_of(1024) { format!("{}k", tokens / 1024) } else { whole(tokens as f64) }
 }
 
 /// A learning rate, without trailing zeros: `0.003`.
-pub(crate) fn learning_rate(value: f64) -> String {
+pub fn learning_rate(value: f64) -> String {
     if value.is_finite() { format!("{value}") } else { MISSING.to_owned() }
 }
 
 /// Small counts as words, for sentences.
-pub(crate) fn word(count: usize) -> String {
+pub fn word(count: usize) -> String {
     const WORDS: [&str; 13] =
         ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
     WORDS.get(count).map_or_else(|| whole(count as f64), |word| (*word).to_owned())

@@ -121,6 +121,19 @@ pub(crate) fn drawn(seed: u64, name: &str, shape: &[usize], init: Init) -> Resul
     Ok(tensor)
 }
 
+/// Names and shapes of a plan's parameters, in order, without any of them.
+///
+/// # Errors
+/// If the plan cannot be built.
+pub(crate) fn shapes(plan: &Plan) -> Result<Vec<(String, Vec<usize>)>> {
+    let mut shapes = Vec::new();
+    Parts::assemble(plan, plan.mechanisms()?, |name, shape, _| {
+        shapes.push((name.to_owned(), shape.to_vec()));
+        Ok::<_, Error>(Tensor::zeros(&[0]))
+    })?;
+    Ok(shapes)
+}
+
 impl Parts {
     /// Asks `fill` for every parameter, in order.
     pub(crate) fn assemble<E>(

@@ -89,6 +89,7 @@ const FAMILIES: &[(&str, Read)] = &[
     ("gpt_oss", gpt_oss::read),
     ("gptj", gptj::read),
     ("granite", granite::read),
+    ("kimi_k2", deepseek::read_v3),
     ("llama", llama::read),
     ("llama4_text", llama4::read),
     ("longcat_flash", longcat::read),
@@ -161,6 +162,13 @@ pub(crate) fn read(config: &Value) -> Result<Published> {
             Err(Error::config("model_type", format!("got {name:?}, {wanted}")))
         }
     }
+}
+
+/// Whether a configuration is of a family that is known, supported or not.
+pub(crate) fn known(config: &Value) -> bool {
+    let name = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
+    let supported = FAMILIES.iter().any(|(known, _)| *known == name);
+    config.get("attendant").is_some() || supported || UNSUPPORTED.iter().any(|(known, _)| *known == name)
 }
 
 impl Published {

@@ -12,6 +12,8 @@
 //! | [`checkpoint`] | a folder with weights and configuration |
 //! | `weights`, `source` | its tensors, and which of them a parameter comes from |
 //! | `family` | which plan a published configuration is, and back |
+//! | [`gguf`] | which published configuration the metadata of a GGUF file is |
+//! | [`inspect`] | what a model keeps and reads, from headers alone |
 
 #![forbid(unsafe_code)]
 
@@ -23,6 +25,8 @@ mod experts;
 mod family;
 mod feed_forward;
 pub mod generate;
+pub mod gguf;
+pub mod inspect;
 pub mod plan;
 pub mod sampler;
 mod source;

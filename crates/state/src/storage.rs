@@ -103,6 +103,19 @@ impl Paging {
 }
 
 impl Dtype {
+    /// All of them, the most exact first.
+    pub const ALL: &'static [Dtype] = &[Dtype::F32, Dtype::F16, Dtype::Bf16, Dtype::Int8];
+
+    /// What it is called in options and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dtype::F32 => "f32",
+            Dtype::F16 => "f16",
+            Dtype::Bf16 => "bf16",
+            Dtype::Int8 => "int8",
+        }
+    }
+
     /// Bytes of a row of `heads` parts, `width` values in all.
     pub fn row_bytes(self, heads: usize, width: usize) -> usize {
         match self {

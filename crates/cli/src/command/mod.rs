@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod compare;
 pub(crate) mod docs;
 pub(crate) mod generate;
+pub(crate) mod inspect;
 pub(crate) mod logits;
 pub(crate) mod mechanisms;
 pub(crate) mod sweep;

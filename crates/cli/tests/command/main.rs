@@ -2,6 +2,7 @@
 
 mod hostile;
 mod input;
+mod inspect;
 mod interruption;
 mod streams;
 

@@ -127,7 +127,8 @@ impl Scaling {
             Scaling::Llama3 { factor, low, high, original } => {
                 above("scaling.factor", *factor, 0.0)?;
                 above("scaling.low", *low, 0.0)?;
-                above("scaling.high", *high, *low)?;
+                // Llama 4 Scout has both the same: then nothing lies between.
+                require(high.is_finite() && high >= low, "scaling.high", || format!("got {high}, wanted at least {low}"))?;
                 above("scaling.original", *original as f64, 0.0)
             }
             Scaling::Longrope { short, long, original, attention_factor } => {
@@ -178,7 +179,7 @@ impl Scaling {
             Scaling::Llama3 { factor, low, high, original } => {
                 let stretched = |frequency: f64| {
                     let turns = *original as f64 * frequency / TAU;
-                    let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                    let kept = if turns >= *high { 1.0 } else { ((turns - low) / (high - low)).max(0.0) };
                     (1.0 - kept) * frequency / factor + kept * frequency
                 };
                 plain(base).map(stretched).collect()

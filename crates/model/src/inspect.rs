@@ -1,0 +1,248 @@
+//! What a model keeps and reads, from its configuration and the headers of its files alone.
+//!
+//! Everything follows from the planes that its layers declare: bytes, formulas, alternatives and what other engines would take. No
+//! mechanism is known here by name.
+//!
+//! | file | what it answers |
+//! | --- | --- |
+//! | [`layer`] | what the layers are: heads, widths, positions, planes |
+//! | [`cache`] | bytes after so many tokens, in every type; the longest context that fits |
+//! | [`alternative`] | what the same heads would keep as MHA, GQA, MQA and MLA |
+//! | [`engine`] | what other engines allocate for the same context |
+//! | [`weight`] | parameters: how many, in which types, how many one token reads |
+//! | [`known`] | the same for models that were published |
+
+pub mod alternative;
+pub mod cache;
+pub mod engine;
+pub mod known;
+pub mod layer;
+pub mod weight;
+
+use crate::checkpoint::{CheckpointError, content};
+use crate::family::{self, Published};
+use crate::gguf::{self, Mapped};
+use crate::plan::Plan;
+use crate::source::Names;
+use alternative::Alternative;
+use attendant_formats::{Access, Config, Metadata, Weights};
+use attendant_state::{Dtype, SequenceState, Storage};
+use cache::{Cache, Decode};
+use engine::Allocation;
+use layer::Layers;
+use serde::Serialize;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use weight::WeightReport;
+
+/// Contexts whose bytes are stated, beside the model's own.
+pub const CONTEXTS: [usize; 3] = [4096, 32_768, 131_072];
+
+/// What is asked beside the model itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Question {
+    /// Bytes a second that memory gives.
+    pub bandwidth: Option<f64>,
+    /// Bytes that weights and cache may take together.
+    pub memory: Option<f64>,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The file or folder.
+    pub model: PathBuf,
+    /// The family, as its configuration names it.
+    pub family: String,
+    /// Tokens that it was made for.
+    pub context: usize,
+    /// Width of the rows.
+    pub d_model: usize,
+    /// Tokens of the vocabulary.
+    pub vocab_size: usize,
+    /// What its layers are.
+    pub layers: Layers,
+    /// Bytes of what they keep.
+    pub cache: Cache,
+    /// What a step of decoding reads.
+    pub decode: Vec<Decode>,
+    /// What its heads would keep otherwise.
+    pub alternatives: Vec<Alternative>,
+    /// What other engines allocate, at the model's own context.
+    pub engines: Vec<Allocation>,
+    /// Parameters.
+    pub weights: WeightReport,
+    /// What is unusual, or could not be seen.
+    pub warnings: Vec<String>,
+}
+
+/// Bytes as declared and as allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Measured {
+    /// Tokens that were appended.
+    pub tokens: usize,
+    /// What the planes say.
+    pub declared: usize,
+    /// What the store holds.
+    pub allocated: usize,
+}
+
+/// A model as its files describe it.
+#[derive(Debug)]
+pub struct Subject {
+    path: PathBuf,
+    family: String,
+    plan: Plan,
+    names: Names,
+    weights: Option<Weights>,
+    warnings: Vec<String>,
+}
+
+impl Subject {
+    /// Reads headers: of a folder, a .gguf, a .safetensors with its config.json beside it, or a config.json alone.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or its family is not known or not supported.
+    pub fn open(path: &Path) -> Result<Subject, CheckpointError> {
+        let (config, weights) = files(path)?;
+        let refuse = |why: String| content(path, why);
+        let mut warnings = Vec::new();
+        let (config, Published { plan, names }) = match (&config, weights.as_ref().map(Weights::metadata)) {
+            (Some(path), _) => {
+                let config = Config::open(path).map_err(|why| refuse(why.to_string()))?.into_value();
+                let config = language(config, &mut warnings);
+                let published = family::read(&config).map_err(|why| refuse(why.to_string()))?;
+                (config, published)
+            }
+            (None, Some(Metadata::Gguf(metadata))) => {
+                let has = |name: &str| weights.as_ref().is_some_and(|weights| weights.get(name).is_some());
+                let mapped = gguf::configuration(metadata, has).map_err(|why| refuse(why.to_string()))?;
+                let published = mapped.published().map_err(|why| refuse(why.to_string()))?;
+                let Mapped { config, assumed, .. } = mapped;
+                warnings.extend(assumed);
+                (config, published)
+            }
+            _ => return Err(refuse("wanted a config.json beside the weights, got none".into())),
+        };
+        if weights.is_none() {
+            warnings.push("no weights here: sizes follow from the configuration, at two bytes a parameter".into());
+        }
+        let family = config.get("model_type").and_then(Value::as_str).unwrap_or("attendant").to_owned();
+        Ok(Subject { path: path.into(), family, plan, names, weights, warnings })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Everything that can be said without weights in memory.
+    ///
+    /// # Errors
+    /// If the plan cannot be built.
+    pub fn report(&self, question: Question) -> attendant_core::Result<Report> {
+        let plan = &self.plan;
+        let layers = Layers::of_plan(plan)?;
+        let weights = WeightReport::new(plan, self.weights.as_ref())?;
+        let mut warnings = self.warnings.clone();
+        warnings.extend(weights.warnings());
+        if let Some(files) = &self.weights {
+            warnings.extend(weight::missing(plan, &self.names, files)?);
+        }
+        let layouts = layers.layouts();
+        let mut contexts: Vec<usize> = CONTEXTS.into_iter().filter(|&context| context != plan.context).collect();
+        contexts.push(plan.context);
+        contexts.sort_unstable();
+        warnings.extend(beyond(&contexts, plan.context));
+        let cache = Cache::new(&layouts, &contexts, question.memory.map(|memory| memory - weights.bytes as f64));
+        Ok(Report {
+            model: self.path.clone(),
+            family: self.family.clone(),
+            context: plan.context,
+            d_model: plan.d_model,
+            vocab_size: plan.vocab_size,
+            decode: contexts.iter().map(|&at| Decode::new(&layouts, at, weights.bytes_per_token, question.bandwidth)).collect(),
+            alternatives: alternative::all(&layers, plan.context),
+            engines: engine::all(&layers, plan.context),
+            layers,
+            cache,
+            weights,
+            warnings,
+        })
+    }
+
+    /// Appends rows to a store of this type and counts its memory.
+    ///
+    /// # Errors
+    /// If the plan cannot be built.
+    pub fn measure(&self, tokens: usize, dtype: Dtype) -> attendant_core::Result<Measured> {
+        Ok(measure(&Layers::of_plan(&self.plan)?, tokens, dtype))
+    }
+}
+
+/// Rows of a page of the store that is measured; generation has pages of as many.
+const PAGE: usize = 256;
+
+/// Appends rows for `tokens` tokens to every plane, a page at a time.
+fn measure(layers: &Layers, tokens: usize, dtype: Dtype) -> Measured {
+    let layouts = layers.layouts();
+    let storage = Storage::paged(PAGE).dtype(dtype);
+    let mut state = SequenceState::new(&layouts, storage);
+    let mut done = 0;
+    while done < tokens {
+        let rows = PAGE.min(tokens - done);
+        for layer in 0..state.layers() {
+            for index in 0..state.layer(layer).planes().len() {
+                let store = state.layer_mut(layer).plane_mut(index);
+                let plane = *store.plane();
+                store.append(&vec![0.0; cache::new_rows(&plane, done, rows) * plane.width]);
+            }
+        }
+        state.advance(rows);
+        done += rows;
+    }
+    let declared = layouts.iter().map(|layout| layout.bytes(tokens, 0, storage)).sum();
+    Measured { tokens, declared, allocated: state.allocated_bytes() }
+}
+
+/// Where the configuration lies, and the headers of the weights, as far as there are any.
+fn files(path: &Path) -> Result<(Option<PathBuf>, Option<Weights>), CheckpointError> {
+    let is = |end: &str| path.extension().is_some_and(|extension| extension == end);
+    let open = |path: &Path| Weights::open(path, Access::Mapped).map_err(|why| content(path, why));
+    if path.is_dir() {
+        let config = path.join("config.json");
+        let weights = ["model.safetensors", "model.safetensors.index.json"].iter().any(|name| path.join(name).exists());
+        let weights = (weights || !config.exists()).then(|| open(path)).transpose()?;
+        return Ok((config.exists().then_some(config), weights));
+    }
+    if is("json") && !path.to_string_lossy().ends_with(".index.json") {
+        return Ok((Some(path.into()), None));
+    }
+    let beside = path.with_file_name("config.json");
+    let config = (!is("gguf") && beside.exists()).then_some(beside);
+    Ok((config, Some(open(path)?)))
+}
+
+/// The part of a configuration that describes the language model.
+fn language(config: Value, warnings: &mut Vec<String>) -> Value {
+    let known = family::known(&config);
+    match config.get("text_config").filter(|_| !known) {
+        Some(text) => {
+            warnings.push("only the language model is counted, and not what reads images or sound".into());
+            let mut text = text.clone();
+            if let (Some(tied), Value::Object(text)) = (config.get("tie_word_embeddings"), &mut text) {
+                text.entry("tie_word_embeddings").or_insert(tied.clone());
+            }
+            text
+        }
+        None => config,
+    }
+}
+
+/// A sentence about contexts that the model was not made for.
+fn beyond(contexts: &[usize], own: usize) -> Option<String> {
+    contexts
+        .iter()
+        .any(|&context| context > own)
+        .then(|| format!("it was made for {own} tokens; what stands for more is arithmetic"))
+}
