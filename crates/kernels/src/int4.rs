@@ -1,9 +1,10 @@
 //! Four-bit values in groups, each group with a step of its own.
 
+use bytemuck::{Pod, Zeroable};
 use half::bf16;
 
 /// Up to 32 values of a row in 18 bytes: multiples of a step from -7 to 7.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Int4 {
     /// What the multiples are multiplied by; NaN if a value was not finite.

@@ -28,6 +28,7 @@ pub mod int4;
 pub mod isa;
 pub mod limits;
 pub mod loss;
+pub mod memory;
 pub mod naive;
 pub mod norm;
 pub mod optimizer;

@@ -4,6 +4,8 @@ use crate::layout::Plane;
 use crate::storage::Dtype;
 use attendant_core::kernels::attention::{self, Run};
 use attendant_core::kernels::int4::Int4;
+use attendant_core::kernels::memory::Memory;
+use bytemuck::Pod;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use std::ops::Range;
@@ -20,11 +22,11 @@ pub(crate) struct Page {
 /// Values `[heads, rows, part]`, in groups from the first value of a part on; scales `[heads, rows]`.
 #[derive(Clone, Debug)]
 enum Cells {
-    F32(Box<[f32]>),
-    Bf16(Box<[bf16]>),
-    F16(Box<[f16]>),
-    Int8 { values: Box<[i8]>, scales: Box<[f32]> },
-    Int4(Box<[Int4]>),
+    F32(Memory<f32>),
+    Bf16(Memory<bf16>),
+    F16(Memory<f16>),
+    Int8 { values: Memory<i8>, scales: Memory<f32> },
+    Int4(Memory<Int4>),
 }
 
 /// One head of one row.
@@ -40,11 +42,11 @@ struct Part {
 impl Page {
     pub(crate) fn new(plane: &Plane, dtype: Dtype, rows: usize) -> Page {
         let cells = match dtype {
-            Dtype::F32 => Cells::F32(zeros(rows * plane.width)),
-            Dtype::Bf16 => Cells::Bf16(zeros(rows * plane.width)),
-            Dtype::F16 => Cells::F16(zeros(rows * plane.width)),
-            Dtype::Int8 => Cells::Int8 { values: zeros(rows * plane.width), scales: zeros(rows * plane.heads) },
-            Dtype::Int4 => Cells::Int4(zeros(rows * plane.heads * Dtype::groups(plane.width / plane.heads))),
+            Dtype::F32 => Cells::F32(Memory::zeroed(rows * plane.width)),
+            Dtype::Bf16 => Cells::Bf16(Memory::zeroed(rows * plane.width)),
+            Dtype::F16 => Cells::F16(Memory::zeroed(rows * plane.width)),
+            Dtype::Int8 => Cells::Int8 { values: Memory::zeroed(rows * plane.width), scales: Memory::zeroed(rows * plane.heads) },
+            Dtype::Int4 => Cells::Int4(Memory::zeroed(rows * plane.heads * Dtype::groups(plane.width / plane.heads))),
         };
         Page { heads: plane.heads, part: plane.width / plane.heads, rows, cells }
     }
@@ -201,13 +203,9 @@ impl Page {
     }
 }
 
-fn zeros<T: Clone + Default>(count: usize) -> Box<[T]> {
-    vec![T::default(); count].into_boxed_slice()
-}
-
 /// `heads` equal stretches, each with more room after it.
-fn spread<T: Copy + Default>(from: &[T], heads: usize, count: usize) -> Box<[T]> {
-    let mut to = zeros(count);
+fn spread<T: Pod>(from: &[T], heads: usize, count: usize) -> Memory<T> {
+    let mut to = Memory::zeroed(count);
     let (old, new) = (from.len() / heads, count / heads);
     for head in 0..heads {
         to[head * new..][..old].copy_from_slice(&from[head * old..][..old]);

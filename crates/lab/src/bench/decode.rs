@@ -8,6 +8,8 @@ use super::{Figure, Timing, limits, values};
 use attendant_core::Processor;
 use attendant_core::kernels::attention::{Attention, Cells, Run, Sequence, forward, forward_scratch};
 use attendant_core::kernels::int4::Int4;
+use attendant_core::kernels::memory::Memory;
+use bytemuck::Pod;
 use half::{bf16, f16};
 use std::time::{Duration, Instant};
 
@@ -19,22 +21,25 @@ const LATENT: (usize, usize, usize) = (16, 512, 64);
 
 /// One sequence's keys or values: head after head, in one type.
 enum Stored {
-    F32(Vec<f32>),
-    Bf16(Vec<bf16>),
-    F16(Vec<f16>),
-    Int8(Vec<i8>, Vec<f32>),
-    Int4(Vec<Int4>),
+    F32(Memory<f32>),
+    Bf16(Memory<bf16>),
+    F16(Memory<f16>),
+    Int8(Memory<i8>, Vec<f32>),
+    Int4(Memory<Int4>),
 }
 
 impl Stored {
     fn new(dtype: &str, rows: usize, width: usize) -> Stored {
         let data = values(rows * width);
         match dtype {
-            "bf16" => Stored::Bf16(data.into_iter().map(bf16::from_f32).collect()),
-            "f16" => Stored::F16(data.into_iter().map(f16::from_f32).collect()),
-            "int8" => Stored::Int8(data.into_iter().map(|x| (x * 127.0) as i8).collect(), vec![1.0 / 127.0; rows]),
-            "int4" => Stored::Int4(data.chunks(width).flat_map(|row| row.chunks(Int4::VALUES).map(Int4::nearest)).collect()),
-            _ => Stored::F32(data),
+            "bf16" => Stored::Bf16(stored(&data, bf16::from_f32)),
+            "f16" => Stored::F16(stored(&data, f16::from_f32)),
+            "int8" => Stored::Int8(stored(&data, |x| (x * 127.0) as i8), vec![1.0 / 127.0; rows]),
+            "int4" => {
+                let rows = data.chunks(width).flat_map(|row| row.chunks(Int4::VALUES).map(Int4::nearest));
+                Stored::Int4(Memory::from(&rows.collect::<Vec<_>>()[..]))
+            }
+            _ => Stored::F32(Memory::from(&data[..])),
         }
     }
 
@@ -57,6 +62,13 @@ impl Stored {
             Stored::Int4(groups) => size_of_val(&groups[..]),
         }
     }
+}
+
+/// Each value in another type, in the memory that caches have.
+fn stored<T: Pod>(values: &[f32], one: impl Fn(f32) -> T) -> Memory<T> {
+    let mut memory = Memory::zeroed(values.len());
+    memory.iter_mut().zip(values).for_each(|(to, &from)| *to = one(from));
+    memory
 }
 
 /// Grouped attention: every combination, for every type and batch.
@@ -130,7 +142,7 @@ impl Call {
         let one = caches(1);
         let bytes: usize = one.iter().map(Stored::bytes).sum();
         let copies = limits::MEMORY.div_ceil(bytes);
-        let memory = values(bytes.max(limits::MEMORY) / 4);
+        let memory = Memory::from(&values(bytes.max(limits::MEMORY) / 4)[..]);
         let mut figures = Vec::new();
         for (variant, caches, read) in [("warm", one, bytes), ("rotated", caches(copies), memory.len() * 4)] {
             if variant == "warm" && copies == 1 {

@@ -2,6 +2,7 @@
 
 use super::{Figure, Timing, time, values};
 use attendant_core::Processor;
+use attendant_core::kernels::memory::Memory;
 use attendant_core::kernels::limits;
 use std::time::{Duration, Instant};
 
@@ -44,7 +45,7 @@ pub fn figures(processor: &Processor, mut each: impl FnMut(Figure)) {
     let mut figure = Figure::new(processor, "fma", "f32", timing);
     figure.gflops = Some(operations / timing.median / 1e9);
     each(figure);
-    let memory = values(MEMORY / 4);
+    let memory = Memory::from(&values(MEMORY / 4)[..]);
     for (name, bytes) in SETS {
         let values = &memory[..bytes / 4];
         let timing = reading(processor, values);
