@@ -16,11 +16,7 @@ struct Part {
 
 const PARTS: &[Part] = &[
     Part { name: "mechanisms", file: "docs/mechanisms.md", words: &["--package", "attendant", "--", "mechanisms", "--markdown"] },
-    Part {
-        name: "models",
-        file: "docs/models.md",
-        words: &["--package", "attendant", "--", "inspect", "--known", "--markdown"],
-    },
+    Part { name: "models", file: "docs/models.md", words: &["--package", "attendant", "--", "inspect", "--known", "--markdown"] },
     Part { name: "cli", file: "docs/cli.md", words: &["--package", "attendant", "--", "docs", "cli"] },
     Part { name: "config", file: "docs/config.md", words: &["--package", "attendant", "--", "docs", "config"] },
     Part { name: "families", file: "docs/families.md", words: &["--package", "attendant-model", "--example", "families"] },

@@ -2,6 +2,7 @@
 
 use crate::decoder::Decoder;
 use crate::family::{self, Published, configuration};
+use crate::gguf;
 use crate::weights::Weights;
 use attendant_core::Error;
 use attendant_formats::Config;
@@ -57,26 +58,38 @@ pub fn save(decoder: &Decoder, folder: &Path) -> Result<()> {
     write(&path, &config.map_err(|why| content(&path, why))?)
 }
 
-/// Reads a model: one that [`save`] wrote, or one of a published family, with weights in F32, F16 or BF16.
+/// Reads a model: the folder of one that [`save`] wrote, or of one of a published family, or a GGUF file. Matrices of few bits stay as
+/// they are.
 ///
 /// # Errors
 /// If a file is missing or damaged, the configuration asks for what is not there, or a tensor is missing, unknown or of
 /// another shape than the configuration says.
-pub fn load(folder: &Path) -> Result<Decoder> {
-    let path = folder.join("config.json");
-    let config = Config::open(&path)?.into_value();
-    let Published { plan, names } = family::read(&config).map_err(|why| content(&path, why))?;
-    let mechanisms = plan.mechanisms().map_err(|why| content(&path, why))?;
+pub fn load(path: &Path) -> Result<Decoder> {
+    if path.is_dir() {
+        let config = path.join("config.json");
+        let published = family::read(&Config::open(&config)?.into_value()).map_err(|why| content(&config, why))?;
+        return assemble(published, &config, &Weights::open(path)?);
+    }
+    let weights = Weights::open(path)?;
+    let metadata = weights.gguf().ok_or_else(|| content(path, "got weights without a configuration, wanted their folder"))?;
+    let mapped = gguf::configuration(metadata, |name| weights.name(name).is_some()).map_err(|why| content(path, why))?;
+    assemble(mapped.published().map_err(|why| content(path, why))?, path, &weights)
+}
 
-    let weights = Weights::open(folder)?;
+/// The model that `config` describes, with these weights.
+fn assemble(published: Published, config: &Path, weights: &Weights) -> Result<Decoder> {
+    let Published { plan, names } = published;
+    let mechanisms = plan.mechanisms().map_err(|why| content(config, why))?;
     let mut used = HashSet::new();
     let decoder = Decoder::assemble(plan, mechanisms, |name, shape, _| {
         let source = names.source(name);
         used.extend(source.tensors().iter().filter_map(|tensor| weights.name(tensor)));
-        source.read(&weights, shape).map_err(|why| content(&weights.path, format!("tensor {}: {why}", source.tensor)))
+        source.read(weights, shape).map_err(|why| content(&weights.path, format!("tensor {}: {why}", source.tensor)))
     })?;
     match weights.names().find(|name| !used.contains(name) && !names.ignores(name)) {
-        Some(name) => Err(content(&weights.path, format!("tensor {name}: not part of the model that config.json describes"))),
+        Some(name) => {
+            Err(content(&weights.path, format!("tensor {name}: not part of the model that {} describes", config.display())))
+        }
         None => Ok(decoder),
     }
 }

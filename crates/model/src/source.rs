@@ -132,6 +132,17 @@ impl Source<'_> {
     /// # Errors
     /// If the tensor is missing or unreadable, or does not give this shape.
     pub(crate) fn read(&self, weights: &Weights, shape: &[usize]) -> Result<Tensor, String> {
+        // A matrix of few bits stays one where its values need not be touched.
+        let expert = match self.steps[..] {
+            [] => Some(None),
+            [Step::Expert] => Some(Some(self.expert)),
+            _ => None,
+        };
+        if let Some(expert) = expert
+            && let Some(matrix) = weights.packed(&self.tensor, expert, shape)?
+        {
+            return Ok(Tensor::from_packed(matrix));
+        }
         let mut values = self.values(weights, shape)?;
         for step in &self.steps {
             values = values.after(step, self.expert, shape)?;

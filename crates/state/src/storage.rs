@@ -104,7 +104,7 @@ impl Paging {
 
 impl Dtype {
     /// All of them, the most exact first.
-    pub const ALL: &'static [Dtype] = &[Dtype::F32, Dtype::F16, Dtype::Bf16, Dtype::Int8];
+    pub const ALL: &'static [Dtype] = &[Dtype::F32, Dtype::F16, Dtype::Bf16, Dtype::Int8, Dtype::Int4];
 
     /// What it is called in options and reports.
     pub fn name(self) -> &'static str {
@@ -113,6 +113,7 @@ impl Dtype {
             Dtype::F16 => "f16",
             Dtype::Bf16 => "bf16",
             Dtype::Int8 => "int8",
+            Dtype::Int4 => "int4",
         }
     }
 

@@ -2,8 +2,8 @@
 
 use super::{Figure, Timing, time, values};
 use attendant_core::Processor;
-use attendant_core::kernels::memory::Memory;
 use attendant_core::kernels::limits;
+use attendant_core::kernels::memory::Memory;
 use std::time::{Duration, Instant};
 
 /// Bytes that are read to learn the rate of memory: more than any cache of the processors this is for.
