@@ -30,11 +30,10 @@ fn refused(name: &str, files: &[(&str, &[u8])]) -> String {
 /// The same command, where a shell can limit it, with a limit to the memory that it may write to.
 fn limited(command: &Command) -> Command {
     let mut shell = Command::new("sh");
-    let limit = if cfg!(target_os = "linux") { format!("ulimit -d {MEMORY} && exec \"$0\" \"$@\"") } else { "exec \"$0\" \"$@\"".into() };
+    let limit =
+        if cfg!(target_os = "linux") { format!("ulimit -d {MEMORY} && exec \"$0\" \"$@\"") } else { "exec \"$0\" \"$@\"".into() };
     shell.arg("-c").arg(limit).arg(command.get_program()).args(command.get_args());
-    shell.current_dir(command.get_current_dir().unwrap_or(Path::new(".")))
-        .env_remove("ATTENDANT_ISA")
-        .env_remove("NO_COLOR");
+    shell.current_dir(command.get_current_dir().unwrap_or(Path::new("."))).env_remove("ATTENDANT_ISA").env_remove("NO_COLOR");
     shell
 }
 
@@ -44,13 +43,18 @@ fn safetensors(header: &str, data: usize) -> Vec<u8> {
 
 #[test]
 fn weights() {
-    let entry = |name: &str, at: usize| format!("\"{name}\":{{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[{at},{}]}}", at + 1);
+    let entry =
+        |name: &str, at: usize| format!("\"{name}\":{{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[{at},{}]}}", at + 1);
     let long: Vec<String> = (0..65_536).map(|index| entry(&format!("{}{index}", "n".repeat(170)), index)).collect();
     let cases: [(&str, Vec<u8>, &str); 8] = [
         ("empty", Vec::new(), "model/model.safetensors: header length, byte 0: wanted 8 bytes, got 0"),
         ("2^63", [&(1u64 << 63).to_le_bytes()[..], b"{}"].concat(), "header length, byte 0: wanted at most 16777216 bytes"),
         ("as much as allowed, and a hole", safetensors(&format!("{{{}}}", long.join(",")), 65_537), "data, byte"),
-        ("names that forge lines", safetensors(&format!("{{{}}}", entry("a\\nattendant: fine", 0)), 1), "got \"a\\nattendant: fine\""),
+        (
+            "names that forge lines",
+            safetensors(&format!("{{{}}}", entry("a\\nattendant: fine", 0)), 1),
+            "got \"a\\nattendant: fine\"",
+        ),
         ("the same name twice", safetensors(&format!("{{{},{}}}", entry("a", 0), entry("a", 1)), 2), "tensor \"a\" occurs twice"),
         ("overlap", safetensors(&format!("{{{},{}}}", entry("a", 0), entry("b", 0)), 1), "wanted tensors apart"),
         ("3,000 deep", safetensors(&format!("{{\"a\":{}", "[".repeat(3000)), 0), "header, byte"),
@@ -85,7 +89,11 @@ fn configurations() {
         ("rotation of NaN", CONFIG.replace("10000.0", "NaN"), "JSON, byte"),
         ("heads of 0", CONFIG.replace("\"num_attention_heads\": 2", "\"num_attention_heads\": 0"), "num_attention_heads"),
         ("heads of 2^40", CONFIG.replace("\"num_attention_heads\": 2", "\"num_attention_heads\": 1099511627776"), ""),
-        ("layers of 2^40", CONFIG.replace("\"num_hidden_layers\": 1", "\"num_hidden_layers\": 1099511627776"), "num_hidden_layers"),
+        (
+            "layers of 2^40",
+            CONFIG.replace("\"num_hidden_layers\": 1", "\"num_hidden_layers\": 1099511627776"),
+            "num_hidden_layers",
+        ),
         ("width of 2^40", CONFIG.replace("\"hidden_size\": 8", "\"hidden_size\": 1099511627776"), ""),
     ] {
         let line = refused(name, &[("config.json", text.as_bytes()), ("model.safetensors", &safetensors("{}", 0))]);
