@@ -75,34 +75,32 @@ fn version(cursor: &mut Cursor<'_>) -> Result<u32> {
     }
     match cursor.u32("version")? {
         version @ (2 | 3) => Ok(version),
-        version if matches!(version.swap_bytes(), 1..=3) => Err(Refusal::new(
-            "version",
-            format_args!("wanted a little-endian file, got version {} big-endian", version.swap_bytes()),
-        )
-        .at(4)),
-        version => Err(Refusal::new("version", format_args!("wanted 2 or 3, got {version}")).at(4)),
+        version => {
+            let why = match version.swap_bytes() {
+                swapped @ 1..=3 => format!("wanted a little-endian file, got version {swapped} big-endian"),
+                _ => format!("wanted 2 or 3, got {version}"),
+            };
+            Err(Refusal::new("version", why).at(MAGIC.len()))
+        }
     }
 }
 
 fn metadata(cursor: &mut Cursor<'_>, count: usize) -> Result<BTreeMap<String, Value>> {
     let mut metadata = BTreeMap::new();
     for index in 0..count {
-        let field = format!("metadata[{index}].key");
-        let offset = cursor.offset();
-        let key = cursor.string(&field, MAX_KEY)?;
+        let field = format_args!("metadata[{index}].key");
+        let at = cursor.offset();
+        let key = cursor.string(field, MAX_KEY)?;
         if key.is_empty() || key.chars().any(char::is_control) {
-            return Err(
-                Refusal::new(field, format_args!("wanted a key without control characters, got {}", quoted(key))).at(offset)
-            );
+            let why = format_args!("wanted a key without control characters, got {}", quoted(key));
+            return Err(Refusal::new(field, why).at(at));
         }
         if metadata.contains_key(key) {
-            return Err(
-                Refusal::new(field, format_args!("wanted a key of its own, got {}, which occurs twice", quoted(key))).at(offset)
-            );
+            let why = format_args!("wanted a key of its own, got {}, which occurs twice", quoted(key));
+            return Err(Refusal::new(field, why).at(at));
         }
-        cursor.take_memory(&field, key.len() + 2 * size_of::<(String, Value)>())?;
-        let value = Value::read(cursor, key)?;
-        metadata.insert(key.to_owned(), value);
+        cursor.take_memory(field, key.len() + 2 * size_of::<(String, Value)>())?;
+        metadata.insert(key.to_owned(), Value::read(cursor, key)?);
     }
     Ok(metadata)
 }
