@@ -147,7 +147,7 @@ impl Decoder {
         rows: LogitRows,
     ) -> Result<Var> {
         let inputs = inputs.into();
-        self.check(batch, &inputs, states)?;
+        self.check(tape, batch, &inputs, states)?;
         let x = self.parts.decoder.hidden(self, tape, bound, batch, &inputs, states).inspect_err(|_| {
             // What the layers before the one that failed have appended is forgotten. A constant row stays replaced; but the
             // checks have passed, so only a mechanism that is at fault itself comes here.
@@ -200,8 +200,13 @@ impl Decoder {
         }
     }
 
-    fn check(&self, batch: &Batch, inputs: &Inputs<'_>, states: &[&mut SequenceState]) -> Result<()> {
+    fn check(&self, tape: &Tape, batch: &Batch, inputs: &Inputs<'_>, states: &[&mut SequenceState]) -> Result<()> {
         self.check_ids(batch, inputs, &self.plan.embedding.positions)?;
+        let source = inputs.source.map(|source| (tape.rows(source), tape.width(source)));
+        let want = batch.sequences().last().map_or(0, |sequence| sequence.source.end);
+        if self.plan.encoder.is_some() && source != Some((want, self.plan.d_model)) {
+            return Err(Error::shape("source", format!("[{want}, {}]", self.plan.d_model), format!("{source:?}")));
+        }
         if states.iter().any(|state| !self.keeps(state)) {
             return Err(Error::State { plane: "layers".into(), why: "got the state of another model, wanted this one's".into() });
         }

@@ -1,7 +1,7 @@
 //! Continuing a text: a session holds the state of one sequence, a sampler chooses among logits.
 
 use crate::decoder::{Decoder, Inputs, LogitRows};
-use attendant_core::{Error, Processor, Random, Result, Tape};
+use attendant_core::{Error, Processor, Random, Result, Tape, Var};
 use attendant_mech::{Batch, Order};
 use attendant_state::{SequenceState, Storage};
 
@@ -62,11 +62,7 @@ impl<'a> Session<'a> {
         for chunk in ids.chunks(CHUNK) {
             self.tape.clear();
             let bound = self.decoder.bind(&mut self.tape);
-            let rows = self.source.len() / self.decoder.plan().d_model;
-            let source = (rows > 0).then(|| self.tape.constant(rows, self.decoder.plan().d_model, &self.source));
-            let source = source.or_else(|| {
-                self.decoder.plan().encoder.as_ref().map(|_| self.tape.constant(0, self.decoder.plan().d_model, &[]))
-            });
+            let (source, rows) = self.new_source();
             let batch = Batch::with_source([(chunk.len(), self.state.position(), rows)]).reaching([length]);
             let states = &mut [&mut self.state];
             let inputs = Inputs { source, ..chunk.into() };
@@ -76,6 +72,14 @@ impl<'a> Session<'a> {
             self.logits.extend_from_slice(self.tape.value(logits));
         }
         Ok(())
+    }
+
+    /// Rows of the source that the state does not hold yet, in a model that has an encoder, and how many.
+    fn new_source(&mut self) -> (Option<Var>, usize) {
+        let width = self.decoder.plan().d_model;
+        let rows = self.source.len() / width;
+        let encodes = self.decoder.plan().encoder.is_some();
+        (encodes.then(|| self.tape.constant(rows, width, &self.source)), rows)
     }
 
     /// Logits after the last token read.

@@ -229,6 +229,40 @@ fn plain_descent_lowers_the_loss() {
     }
 }
 
+/// A small step against the gradient lowers the loss by the step's length: gradients of every arrangement and kind of experts.
+#[test]
+fn a_step_changes_the_loss_as_the_gradient_says() {
+    for (name, plan) in plans() {
+        let mut decoder = Decoder::new(plan, 5).unwrap();
+        let (inputs, targets) = (tokens(1, 12), tokens(2, 12));
+        let loss = |decoder: &Decoder, gradients: bool| {
+            let mut tape = Tape::new(Processor::new(2));
+            let bound = decoder.bind(&mut tape);
+            let logits = decoder.forward(&mut tape, &bound, &Batch::even(2, 6), &inputs, &mut [], LogitRows::All).unwrap();
+            let loss = tape.cross_entropy(logits, &targets);
+            let value = f64::from(tape.value(loss)[0]);
+            if gradients {
+                tape.backward(loss);
+            }
+            let taken = bound.vars().iter().map(|&var| tape.take_gradient(var).filter(|_| gradients));
+            (value, taken.map(|gradient| gradient.map(|gradient| gradient.to_vec())).collect::<Vec<_>>())
+        };
+        let (_, gradients) = loss(&decoder, true);
+        let length = gradients.iter().flatten().flatten().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+        let reach = 2e-3;
+        let mut moved = |by: f64| {
+            for (tensor, gradient) in decoder.parameters_mut().zip(&gradients) {
+                let gradient = gradient.iter().flatten();
+                tensor.data_mut().iter_mut().zip(gradient).for_each(|(x, g)| *x += (by / length) as f32 * g);
+            }
+            loss(&decoder, false).0
+        };
+        let (above, below) = (moved(reach), moved(-2.0 * reach));
+        let slope = (above - below) / (2.0 * reach);
+        assert!((slope / length - 1.0).abs() < 0.01, "{name}: the loss rises by {slope}, the gradient says {length}");
+    }
+}
+
 #[test]
 fn saved_and_loaded_is_the_same_bit_for_bit() {
     for (name, plan) in plans() {
@@ -321,9 +355,9 @@ fn a_plan_that_cannot_be_built_names_the_field() {
         (layer(&|layer| *layer = json!(3)), "layers[0][0]: layer: got 3"),
         (plan(vec![gqa(), mixed()]), "layers: got causal and bidirectional"),
         (plan(vec![preset("cross", SIZE).unwrap().configuration]), "encoder: got none"),
-        (step(&|step| step.reads = Reads::Same), "layers[0][0].reads: got Same"),
-        (step(&|step| step.later = 2), "layers[0][0].later: got 2"),
-        (step(&|step| step.factor = f32::INFINITY), "layers[0][0].factor: got inf"),
+        (step(&|step| step.wiring.reads = Reads::Same), "layers[0][0].reads: got Same"),
+        (step(&|step| step.wiring.later = 2), "layers[0][0].later: got 2"),
+        (step(&|step| step.wiring.factor = f32::INFINITY), "layers[0][0].factor: got inf"),
         (routed(softmax(0)), "layers[0][1].routing.chosen: got 0, wanted 1 to 4"),
         (routed(softmax(5)), "layers[0][1].routing.chosen: got 5, wanted 1 to 4"),
         (routed(groups(3, 1, 1)), "layers[0][1].routing.groups: got"),

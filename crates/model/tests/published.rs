@@ -2,7 +2,7 @@
 
 use attendant_core::{Processor, Tape};
 use attendant_mech::Batch;
-use attendant_model::{Decoder, LogitRows, Sampler, Session, checkpoint};
+use attendant_model::{Decoder, LogitRows, Sampler, Session, checkpoint, exchange};
 use attendant_state::Storage;
 use safetensors::{Dtype, SafeTensors};
 use std::fs;
@@ -119,6 +119,45 @@ fn older_keys_describe_the_same_model() {
     }
 }
 
+/// What goes between the layers, what attends to what, and what is kept: of the first row.
+#[test]
+fn inside() {
+    for (model, most_missing) in [("gemma2", 0), ("deepseek_v3", 3), ("t5", 0)] {
+        let decoder = checkpoint::load(&folder(model)).unwrap();
+        let bytes = fs::read(folder(model).join("expected.safetensors")).unwrap();
+        let expected = SafeTensors::deserialize(&bytes).unwrap();
+        let rows = |name: &str| {
+            let ids = if expected.tensor(name).is_ok() { ids(model, name) } else { Vec::new() };
+            ids.chunks(ids.len().max(SEQUENCES) / SEQUENCES).map(<[u32]>::to_vec).collect::<Vec<_>>()
+        };
+        let (source, target) = (rows("plain.input_ids"), rows("plain.decoder_input_ids"));
+        let row = exchange::Row {
+            places: (0..TOKENS).collect(),
+            ids: source[0].clone(),
+            types: Vec::new(),
+            target: target.first().cloned().unwrap_or_default(),
+        };
+        let tokens = exchange::Tokens { rows: vec![row], length: TOKENS };
+        let outputs = exchange::logits(&decoder, Processor::new(2), &tokens).unwrap();
+        // The rotated part of a latent's row is kept in another order there.
+        let mut missing = Vec::new();
+        for name in expected.names() {
+            let own = name.strip_prefix("plain.").unwrap_or(name);
+            if !["hidden.", "attn.", "cache.", "mla.", "encoder_", "cross_"].iter().any(|start| own.starts_with(start)) {
+                continue;
+            }
+            let Some(output) = outputs.iter().find(|output| output.name == own) else {
+                missing.push(name);
+                continue;
+            };
+            assert_eq!(output.shape, expected.tensor(name).unwrap().shape(), "{model}, {name}");
+            let apart = difference(&output.values, &tensor(model, "expected.safetensors", name));
+            assert!(apart < 1e-5, "{model}, {name}: off by {apart:.1e}");
+        }
+        assert_eq!(missing.len(), most_missing, "{model}: {missing:?}");
+    }
+}
+
 /// The name that a family has for a parameter.
 fn published(model: &str, name: &str) -> String {
     if model != "opt" {
@@ -151,6 +190,12 @@ fn loss_and_every_gradient() {
             // OPT's table of positions has two rows before the first that is read.
             let got = tape.gradient(var).unwrap();
             let apart = difference(got, &want[want.len() - got.len()..]);
+            if (model, parameter.name.ends_with("k_proj.bias")) == ("opt", true) {
+                // Without rotation it adds the same to all scores of a query: what is left of its gradient is rounding.
+                let largest = got.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+                assert!(largest < 1e-6, "{model}, {}: got {largest:.1e}, wanted 0", parameter.name);
+                continue;
+            }
             assert!(apart < 1e-5, "{model}, {}: off by {apart:.1e}", parameter.name);
         }
     }

@@ -30,7 +30,7 @@ pub(crate) fn run(options: &Generate) -> Done {
     let processor = processor(options.threads)?;
     let stop = stop_flag();
     let mut session = Session::new(&decoder, processor, Storage::paged(256).dtype(options.cache.into()));
-    session.read(&vocabulary.encode(options.prompt.as_deref().unwrap_or_default())?)?;
+    session.prompt(&vocabulary.encode(options.prompt.as_deref().unwrap_or_default())?)?;
     let (mut ids, mut shown) = (Vec::new(), String::new());
     let start = Instant::now();
     while ids.len() < options.max_new && !stop.load(Ordering::Relaxed) {

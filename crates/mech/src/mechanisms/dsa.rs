@@ -13,13 +13,15 @@
 //! a choice has no gradient, and the paper's own loss for the indexer is not here. Differs from transformers: none in the numbers.
 //! Limits: the chosen rows are copied, for every query of a call its own, so long prompts should come in chunks.
 
+mod oracle;
+
 use crate::card::{Card, Tier};
 use crate::context::{Context, Memory};
-use crate::mechanism::{Bound, Mechanism, Oracle, Parameter, Parameters, Registered, Size};
-use crate::mechanisms::mla::{Mla, dot, product};
+use crate::mechanism::{Bound, Mechanism, Parameter, Registered, Size};
+use crate::mechanisms::mla::Mla;
 use crate::rotary::{Pairs, Rotary};
-use attendant_core::ops::{Softmax, Span, Visible};
-use attendant_core::{Real, Result, Rows, Var, error::require};
+use attendant_core::ops::{Softmax, Visible};
+use attendant_core::{Result, Var, error::require};
 use attendant_state::{Plane, StateLayout};
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -59,28 +61,27 @@ impl Dsa {
         ((self.d_index * self.index_heads) as f64).powf(-0.5)
     }
 
+    /// The score of a key `[D_i]` for the query heads `[H_i, D_i]` of a row and their weights `[H_i]`.
+    fn score(&self, query: &[f32], weights: &[f32], key: &[f32]) -> f64 {
+        let dot = |query: &[f32]| query.iter().zip(key).map(|(&q, &k)| f64::from(q) * f64::from(k)).sum::<f64>();
+        let heads = query.chunks_exact(self.d_index).zip(weights);
+        heads.map(|(query, &weight)| f64::from(weight) * dot(query).max(0.0)).sum::<f64>() * self.index_scale()
+    }
+
     /// The positions that every row reads, ascending.
     fn choose(&self, cx: &Context<'_>, queries: Var, weights: Var, keys: &Memory) -> Vec<Vec<usize>> {
         let (d, heads) = (self.d_index, self.index_heads);
         let (queries, weights, rows) = (cx.value(queries), cx.value(weights), cx.value(keys.new));
-        let of_row = |row: usize, first_key: usize, seen: usize| {
-            let score = |key: usize| {
-                let key = &rows[(first_key + key) * d..][..d];
-                let of_head = |head: usize| {
-                    let query = &queries[(row * heads + head) * d..][..d];
-                    let dot: f64 = query.iter().zip(key).map(|(&q, &k)| f64::from(q) * f64::from(k)).sum();
-                    f64::from(weights[row * heads + head]) * dot.max(0.0)
-                };
-                (0..heads).map(of_head).sum::<f64>() * self.index_scale()
-            };
-            largest(&(0..seen).map(score).collect::<Vec<_>>(), self.top)
-        };
-        let of_span = |span: &Span| {
-            let (q_first, k_first, first_key) = (span.q_first, span.k_first, span.k_rows.start);
-            let chosen = span.rows.clone().enumerate().map(move |(i, row)| (row, q_first + i + 1 - k_first));
-            chosen.map(|(row, seen)| of_row(row, first_key, seen).into_iter().map(|key| k_first + key).collect()).collect::<Vec<_>>()
-        };
-        keys.spans().iter().flat_map(of_span).collect()
+        let mut chosen = Vec::new();
+        for span in keys.spans() {
+            for (row, position) in span.rows.clone().zip(span.q_first..) {
+                let seen = &rows[span.k_rows.start * d..][..(position + 1 - span.k_first) * d];
+                let (query, weights) = (&queries[row * heads * d..][..heads * d], &weights[row * heads..][..heads]);
+                let scores: Vec<f64> = seen.chunks_exact(d).map(|key| self.score(query, weights, key)).collect();
+                chosen.push(largest(&scores, self.top).into_iter().map(|key| span.k_first + key).collect());
+            }
+        }
+        chosen
     }
 }
 
@@ -153,53 +154,6 @@ impl Mechanism for Dsa {
             cx.attend_chosen(q, &memory, &chosen, &spec)
         });
         Ok(cx.linear(y, p["o_proj"], p.get("o_bias")))
-    }
-}
-
-impl Dsa {
-    /// The oracle's index scores of the keys up to each row.
-    fn oracle_scores<S: Real>(&self, p: &Parameters<S>, x: &Rows<S>) -> Vec<Vec<f64>> {
-        let (d, d_rope) = (self.d_index, self.latent.d_rope);
-        let rotary = self.index_rotary();
-        let (mut keys, mut all) = (Vec::new(), Vec::new());
-        for t in 0..x.rows() {
-            let mut key = product(&x[t], &p["index_k_proj"], None);
-            let mean = key.iter().fold(S::from(0.0), |sum, &k| sum + k) / S::from(d as f64);
-            key.iter_mut().for_each(|k| *k = *k - mean);
-            let root = (dot(&key, &key) / S::from(d as f64) + S::from(self.index_eps.into())).sqrt();
-            let [weight, bias] = ["index_k_norm", "index_k_norm_bias"].map(|name| &p[name][0]);
-            key.iter_mut().enumerate().for_each(|(i, k)| *k = *k / root * weight[i] + bias[i]);
-            rotary.rotate(&mut key[..d_rope], t, x.rows());
-            keys.push(key);
-
-            let mut q = product(&self.latent.oracle_query_latent(p, &x[t]), &p["index_q_proj"], None);
-            q.chunks_mut(d).for_each(|head| rotary.rotate(&mut head[..d_rope], t, x.rows()));
-            let weights = product(&x[t], &p["index_weights_proj"], None);
-            let of_head = |(q, weight): (&[S], &S), key: &[S]| weight.value() * dot(q, key).value().max(0.0);
-            let score = |key: &Vec<S>| q.chunks(d).zip(&weights).map(|head| of_head(head, key)).sum::<f64>() * self.index_scale();
-            all.push(keys.iter().map(score).collect());
-        }
-        all
-    }
-}
-
-impl Oracle for Dsa {
-    fn oracle<S: Real>(&self, p: &Parameters<S>, x: &Rows<S>, _source: Option<&Rows<S>>) -> Rows<S> {
-        let beats = |scores: &[f64], a: usize, b: usize| scores[a] > scores[b] || scores[a] == scores[b] && a < b;
-        let rank = |scores: &[f64], key: usize| (0..scores.len()).filter(|&other| beats(scores, other, key)).count();
-        let sees: Vec<Vec<bool>> = self.oracle_scores(p, x).iter().map(|scores| (0..scores.len()).map(|key| rank(scores, key) < self.top).collect()).collect();
-        self.latent.oracle_seeing(p, x, |query, key| sees[query][key])
-    }
-
-    fn margin(&self, p: &Parameters<f64>, x: &Rows<f64>) -> f64 {
-        let of_row = |mut scores: Vec<f64>| {
-            scores.sort_by(|a, b| b.total_cmp(a));
-            let size = scores.iter().fold(0.0, |size: f64, score| size.max(score.abs()));
-            // Scores that no head adds to are exactly zero, and equal in any arithmetic.
-            let gap = |pair: &[f64]| if pair[0] == 0.0 && pair[1] == 0.0 { f64::INFINITY } else { (pair[0] - pair[1]) / size };
-            scores.get(self.top - 1..=self.top).map_or(f64::INFINITY, gap)
-        };
-        self.oracle_scores(p, x).into_iter().map(of_row).fold(f64::INFINITY, f64::min)
     }
 }
 

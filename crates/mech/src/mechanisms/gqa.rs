@@ -7,7 +7,11 @@
 //! Planes: `k` and `v`, a row of `G * D` per token each: `2 G D` values a token.
 //! Cost: prefill of T tokens `4 H D T^2 / 2` operations; a decode step reads `2 G D L` values and does `4 H D L` operations.
 //! Paper: Ainslie et al. 2023, 2305.13245, section 2; Vaswani et al. 2017, 1706.03762 (MHA); Shazeer 2019, 1911.02150 (MQA).
-//! Differs from transformers: none in the numbers; keys are cached after rotation, a head's rows together.
+//! Options, in the order in which they act: biases of the projections, norms of queries and keys before the rotation or after it
+//! ([`QkNorm`]), the rotation and its scaling ([`Rotary`]), a temperature of the queries ([`Temperature`]), the scale of the scores,
+//! and what differs between softmax attentions ([`Pattern`]).
+//! Differs from transformers: none in the numbers; keys are cached after rotation, a head's rows together. Falcon's ALiBi is
+//! rounded to bf16 there.
 
 mod oracle;
 

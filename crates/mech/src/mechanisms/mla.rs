@@ -10,7 +10,8 @@
 //! Cost: absorbed decode reads `(R + d_rope) L` values and does `2 H (2 R + d_rope) L` operations; expanded prefill costs what
 //! multi-head attention of widths `d_nope + d_rope` and `d_v` costs, and `2 R H (d_nope + d_v)` a token to expand.
 //! Paper: DeepSeek-AI 2024 (DeepSeek-V2), 2405.04434, section 2.1.
-//! Differs from transformers: one plane where it caches two tensors; names are the published ones.
+//! Differs from transformers: one plane where it caches two tensors, and the rotated key keeps the order of its values, where
+//! transformers puts the first of all adjacent pairs before the second; names are the published ones.
 
 mod oracle;
 
