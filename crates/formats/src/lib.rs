@@ -6,6 +6,11 @@
 #![deny(unsafe_code)]
 
 pub mod error;
+mod guard;
 pub mod json;
+pub mod template;
+pub mod tokenizer;
 
 pub use error::{Error, Refusal, Result, quoted};
+pub use template::{Chat, ChatTemplate};
+pub use tokenizer::Tokenizer;
