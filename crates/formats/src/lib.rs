@@ -10,11 +10,14 @@ pub mod dtype;
 pub mod error;
 pub mod generation;
 pub mod gguf;
+mod guard;
 pub mod json;
 pub mod mapping;
 pub mod safetensors;
 pub mod shards;
+pub mod template;
 pub mod tensor;
+pub mod tokenizer;
 pub mod weights;
 
 pub use config::{Config, Field, Fields};
@@ -22,7 +25,9 @@ pub use dtype::Dtype;
 pub use error::{Error, Refusal, Result, quoted};
 pub use generation::GenerationConfig;
 pub use mapping::{Access, FileBytes};
+pub use template::{Chat, ChatTemplate};
 pub use tensor::{TensorInfo, TensorView, Tensors};
+pub use tokenizer::Tokenizer;
 pub use weights::{Metadata, Weights};
 
 /// The example of the README, which must compile.
