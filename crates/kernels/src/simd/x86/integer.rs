@@ -111,9 +111,10 @@ impl Integers for Avx2 {
         // SAFETY: the token proves avx2; the caller promises `4 * N` readable values.
         unsafe {
             let (ones, half) = (_mm256_set1_epi16(1), _mm256_set1_epi8(i8::MIN));
-            for first in (0..N).step_by(depth(BITS)) {
+            let together = const { if depth(BITS) < N { depth(BITS) } else { N } };
+            for part in 0..N / together {
                 let mut pairs = [_mm256_setzero_si256(); T];
-                for j in first..(first + depth(BITS)).min(N) {
+                for j in part * together..(part + 1) * together {
                     for t in 0..T {
                         let a = _mm256_set1_epi32(four(activations[t].add(4 * j)));
                         // Two products of unsigned bytes of 8 bits leave 16: the sign goes to the other side instead.
