@@ -12,7 +12,9 @@ fn a_configuration_alone_is_enough_and_measuring_agrees() {
     let place = Place::new();
     fs::write(place.path("config.json"), CONFIG).unwrap();
     let text = place.good("inspect config.json --measure --context 300 --bandwidth 50 --memory 2");
-    for wanted in ["gqa: 8 heads on 2 key heads of 8", "k 2 x 8 + v 2 x 8 = 32 values a token", "tokens/s at 50 GB/s", "fits in 2 GB"] {
+    for wanted in
+        ["gqa: 8 heads on 2 key heads of 8", "k 2 x 8 + v 2 x 8 = 32 values a token", "tokens/s at 50 GB/s", "fits in 2 GB"]
+    {
         assert!(text.contains(wanted), "{wanted}: {text}");
     }
     assert!(!text.contains('\u{1b}'), "colour where nobody looks");

@@ -52,18 +52,18 @@ pub fn dtypes() -> impl Iterator<Item = Dtype> {
     Dtype::ALL.iter().zip(sizes.zip(next)).filter(|(_, (size, next))| Some(*size) != *next).map(|(dtype, _)| *dtype)
 }
 
-/// Bytes of the rows that are kept after `tokens` tokens, without room for more.
+/// Bytes of the rows that are kept after `tokens` tokens, without room for more; a source is as long as what is written of it.
 pub fn bytes(layouts: &[StateLayout], tokens: usize, dtype: Dtype) -> usize {
     let storage = Storage::paged(1).dtype(dtype);
-    layouts.iter().map(|layout| layout.bytes(tokens, 0, storage)).sum()
+    layouts.iter().map(|layout| layout.bytes(tokens, tokens, storage)).sum()
 }
 
-/// Rows that a plane gains when `tokens` more tokens come after `position`.
+/// Rows that a plane gains when `tokens` more tokens come after `position`, and as many of the source.
 pub fn new_rows(plane: &Plane, position: usize, tokens: usize) -> usize {
     match plane.growth {
-        Growth::PerToken | Growth::Ring { .. } => tokens,
+        Growth::PerToken | Growth::Ring { .. } | Growth::PerSource => tokens,
         Growth::PerBlock { tokens: block } => (position + tokens) / block - position / block,
-        Growth::Constant | Growth::PerSource => 0,
+        Growth::Constant => 0,
     }
 }
 

@@ -348,6 +348,8 @@ mod tests {
 
     #[test]
     fn layers_are_told_in_few_words() {
+        assert_eq!(row("BERT base").values_per_token, 0.0);
+        assert_eq!(row("T5 small").attention, "mha 8/8 and cross 8/8");
         assert_eq!(row("Llama 3 8B").attention, "gqa 32/8");
         assert_eq!(row("Gemma 3 27B").attention, "52 gqa 32/16 window 1024, 10 gqa 32/16");
         assert_eq!(row("Kimi Linear 48B A3B").attention, "20 kimi delta attention 32, 7 mla, no positions 32");
