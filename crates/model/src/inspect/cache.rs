@@ -72,11 +72,13 @@ impl Cache {
     pub fn new(layouts: &[StateLayout], contexts: &[usize], memory: Option<f64>) -> Cache {
         let values = |rings: bool| {
             let planes = layouts.iter().flat_map(StateLayout::planes);
-            planes.filter(|plane| rings || !matches!(plane.growth, Growth::Ring { .. })).map(values_per_token).sum()
+            let counted = planes.filter(|plane| rings || !matches!(plane.growth, Growth::Ring { .. }));
+            // Not `sum`, which makes nothing of nothing to -0.
+            counted.map(values_per_token).fold(0.0, |sum, values| sum + values)
         };
         let of = |dtype: Dtype| CacheBytes {
             dtype: dtype.name(),
-            per_token: layouts.iter().map(|layout| layout.bytes_per_token(dtype)).sum(),
+            per_token: layouts.iter().map(|layout| layout.bytes_per_token(dtype)).fold(0.0, |sum, bytes| sum + bytes),
             at: contexts.iter().map(|&tokens| bytes(layouts, tokens, dtype)).collect(),
             fits: memory.and_then(|memory| longest(layouts, dtype, memory)),
         };
