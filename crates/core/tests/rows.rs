@@ -26,7 +26,7 @@ fn check(what: &str, x: &[f32], operation: impl Fn(&mut Tape, Var) -> Var, row: 
     let weights = within(&mut random, -1.0, 1.0);
     let numbers: Vec<Number> = x.iter().enumerate().map(|(i, &x)| Number::variable(x.into(), i)).collect();
     let want: Vec<Number> = numbers.chunks_exact(WIDTH).flat_map(&row).collect();
-    let sum = want.iter().zip(&weights).fold(Number::from(0.0), |sum, (y, &w)| sum + *y * Number::from(w.into()));
+    let sum = want.iter().zip(&weights).fold(Number::from(0.0), |sum, (y, &w)| sum + *y * Number::from(f64::from(w)));
 
     let mut tape = Tape::new(Processor::new(1)).poisoned();
     let leaf = tape.leaf(ROWS, WIDTH, x);

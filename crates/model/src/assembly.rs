@@ -2,8 +2,8 @@
 //!
 //! Where published checkpoints of Llama, GLM-4 and DeepSeek V3 have a parameter, it has their name.
 
-use crate::plan::check::Mechanisms;
-use crate::plan::{Dense, Embedding, Experts, FeedForward, Layer, Norm, Part, Plan, Positions};
+use crate::plan::check::{LayerMechanisms, Mechanisms};
+use crate::plan::{Dense, Embedding, Experts, FeedForward, Layer, Norm, Part, Plan, Positions, Wiring};
 use attendant_core::{Error, Random, Result, Tensor};
 use attendant_mech::{Init, Mechanism, Order, Parameter};
 use std::sync::Arc;
@@ -45,6 +45,7 @@ pub(crate) struct EmbeddingPlace {
 
 #[derive(Debug)]
 pub(crate) struct StepPlace {
+    pub(crate) wiring: Wiring,
     pub(crate) part: PartPlace,
     pub(crate) before: Option<NormPlace>,
     pub(crate) after: Option<NormPlace>,
@@ -54,7 +55,7 @@ pub(crate) struct StepPlace {
 pub(crate) enum PartPlace {
     Mixer(MixerPlace),
     Dense(DensePlace),
-    Experts(ExpertsPlace),
+    Experts(Box<ExpertsPlace>),
 }
 
 #[derive(Debug)]
@@ -209,7 +210,7 @@ impl<E, F: FnMut(&str, &[usize], Init) -> Filled<Tensor, E>> Builder<'_, F> {
         &mut self,
         name: &str,
         embedding: &Embedding,
-        (layers, mechanisms): (&[Layer], Vec<Vec<Box<dyn Mechanism>>>),
+        (layers, mechanisms): (&[Layer], Vec<LayerMechanisms>),
         norm: bool,
     ) -> Filled<Stack, E> {
         self.shared.clear();
@@ -261,23 +262,25 @@ impl<E, F: FnMut(&str, &[usize], Init) -> Filled<Tensor, E>> Builder<'_, F> {
         Ok(HeadPlace { transform, project, table })
     }
 
-    fn layer(&mut self, name: &str, layer: &Layer, mechanisms: Vec<Box<dyn Mechanism>>) -> Filled<Vec<StepPlace>, E> {
+    fn layer(&mut self, name: &str, layer: &Layer, mechanisms: LayerMechanisms) -> Filled<Vec<StepPlace>, E> {
         let mut mechanisms = mechanisms.into_iter();
         let mut names = StepNames::default();
         let mut places = Vec::new();
         for step in &layer.steps {
             let mechanism = matches!(step.part, Part::Mixer(_)).then(|| mechanisms.next()).flatten();
             let [part, before, after] = names.next(mechanism.as_ref().map(|mechanism| mechanism.order()));
-            let before = self.norm(&format!("{name}.{before}"), step.norms_input())?;
+            let before = self.norm(&format!("{name}.{before}"), step.wiring.norms_input())?;
             let part = format!("{name}.{part}");
             let part = match (mechanism, &step.part) {
                 (Some(mechanism), _) => PartPlace::Mixer(self.mixer(&part, mechanism)?),
-                (None, Part::FeedForward(FeedForward::Experts(experts))) => PartPlace::Experts(self.experts(&part, experts)?),
+                (None, Part::FeedForward(FeedForward::Experts(experts))) => {
+                    PartPlace::Experts(Box::new(self.experts(&part, experts)?))
+                }
                 (None, Part::FeedForward(FeedForward::Dense(dense))) => PartPlace::Dense(self.dense(&part, dense)?),
                 (None, Part::Mixer(_)) => unreachable!("a mechanism was built for every mixer"),
             };
-            let after = self.norm(&format!("{name}.{after}"), step.norm.after())?;
-            places.push(StepPlace { part, before, after });
+            let after = self.norm(&format!("{name}.{after}"), step.wiring.norm.after())?;
+            places.push(StepPlace { wiring: step.wiring, part, before, after });
         }
         Ok(places)
     }

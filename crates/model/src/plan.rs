@@ -8,7 +8,7 @@ mod feed_forward;
 mod step;
 
 pub use feed_forward::{Activation, Dense, Experts, FeedForward, Form, Groups, Routing, Score, Shared};
-pub use step::{Layer, Part, Placement, Reads, Step};
+pub use step::{Layer, Part, Placement, Reads, Step, Wiring};
 
 use serde::{Deserialize, Serialize};
 

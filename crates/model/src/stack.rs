@@ -2,7 +2,7 @@
 
 use crate::assembly::{EmbeddingPlace, MixerPlace, NormPlace, PartPlace, ProductPlace, Stack, StepPlace};
 use crate::decoder::{BoundModel, Decoder, Inputs};
-use crate::plan::{Layer, Norm, Placement, Positions, Reads};
+use crate::plan::{Norm, Placement, Positions, Reads};
 use crate::trace::Trace;
 use attendant_core::{Result, Tape, Var};
 use attendant_mech::observer::Observer;
@@ -12,10 +12,7 @@ use attendant_state::SequenceState;
 impl Stack {
     /// Its mechanisms in order: the layers of a state.
     pub(crate) fn mixers(&self) -> impl Iterator<Item = &MixerPlace> {
-        self.layers.iter().flatten().filter_map(|step| match &step.part {
-            PartPlace::Mixer(mixer) => Some(mixer),
-            _ => None,
-        })
+        self.layers.iter().flatten().filter_map(StepPlace::mixer)
     }
 
     /// What leaves the last layer `[N, d_model]`.
@@ -30,18 +27,14 @@ impl Stack {
     ) -> Result<Var> {
         let norm = model.plan.norm;
         let mut x = self.embedding.embed(norm, bound.vars[model.parts.table], tape, bound, batch, inputs);
-        let plans = match std::ptr::eq(self, &model.parts.decoder) {
-            true => &model.plan.layers[..],
-            false => model.plan.encoder.as_ref().map_or(&[][..], |encoder| &encoder.layers),
-        };
         let mut mixers = 0;
-        for (plan, places) in plans.iter().zip(&self.layers) {
+        for layer in &self.layers {
             if let Some(trace) = inputs.trace {
                 trace.hidden(tape, x);
             }
             let call = Call { norm, bound, batch, source: inputs.source, trace: inputs.trace, first_mixer: mixers };
-            x = tape.scope(|tape| call.layer(tape, plan, places, states, x))?;
-            mixers += plan.mixers().count();
+            x = tape.scope(|tape| call.layer(tape, layer, states, x))?;
+            mixers += layer.iter().filter_map(StepPlace::mixer).count();
         }
         if let Some(trace) = inputs.trace {
             let last = self.normed(norm, tape, bound, x);
@@ -53,6 +46,15 @@ impl Stack {
     /// Its norm at the end, if it has one.
     pub(crate) fn normed(&self, norm: Norm, tape: &mut Tape, bound: &BoundModel, x: Var) -> Var {
         self.norm.map_or(x, |place| place.apply(norm, tape, bound, x))
+    }
+}
+
+impl StepPlace {
+    fn mixer(&self) -> Option<&MixerPlace> {
+        match &self.part {
+            PartPlace::Mixer(mixer) => Some(mixer),
+            PartPlace::Dense(_) | PartPlace::Experts(_) => None,
+        }
     }
 }
 
@@ -121,19 +123,13 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    fn layer(
-        &self,
-        tape: &mut Tape,
-        plan: &Layer,
-        places: &[StepPlace],
-        states: &mut [&mut SequenceState],
-        mut x: Var,
-    ) -> Result<Var> {
+    fn layer(&self, tape: &mut Tape, layer: &[StepPlace], states: &mut [&mut SequenceState], mut x: Var) -> Result<Var> {
         let mut mixer = self.first_mixer;
         // What the step before read, before its norm and after it.
         let (mut base, mut read) = (x, x);
         let mut waiting: Vec<(usize, Var)> = Vec::new();
-        for (i, (step, place)) in plan.steps.iter().zip(places).enumerate() {
+        for (i, place) in layer.iter().enumerate() {
+            let step = place.wiring;
             if step.reads == Reads::Result {
                 base = x;
             }

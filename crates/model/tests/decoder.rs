@@ -235,7 +235,7 @@ fn a_step_changes_the_loss_as_the_gradient_says() {
     for (name, plan) in plans() {
         let mut decoder = Decoder::new(plan, 5).unwrap();
         let (inputs, targets) = (tokens(1, 12), tokens(2, 12));
-        let mut loss = |decoder: &Decoder, gradients: bool| {
+        let loss = |decoder: &Decoder, gradients: bool| {
             let mut tape = Tape::new(Processor::new(2));
             let bound = decoder.bind(&mut tape);
             let logits = decoder.forward(&mut tape, &bound, &Batch::even(2, 6), &inputs, &mut [], LogitRows::All).unwrap();
@@ -355,9 +355,9 @@ fn a_plan_that_cannot_be_built_names_the_field() {
         (layer(&|layer| *layer = json!(3)), "layers[0][0]: layer: got 3"),
         (plan(vec![gqa(), mixed()]), "layers: got causal and bidirectional"),
         (plan(vec![preset("cross", SIZE).unwrap().configuration]), "encoder: got none"),
-        (step(&|step| step.reads = Reads::Same), "layers[0][0].reads: got Same"),
-        (step(&|step| step.later = 2), "layers[0][0].later: got 2"),
-        (step(&|step| step.factor = f32::INFINITY), "layers[0][0].factor: got inf"),
+        (step(&|step| step.wiring.reads = Reads::Same), "layers[0][0].reads: got Same"),
+        (step(&|step| step.wiring.later = 2), "layers[0][0].later: got 2"),
+        (step(&|step| step.wiring.factor = f32::INFINITY), "layers[0][0].factor: got inf"),
         (routed(softmax(0)), "layers[0][1].routing.chosen: got 0, wanted 1 to 4"),
         (routed(softmax(5)), "layers[0][1].routing.chosen: got 5, wanted 1 to 4"),
         (routed(groups(3, 1, 1)), "layers[0][1].routing.groups: got"),

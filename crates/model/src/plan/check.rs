@@ -1,6 +1,6 @@
 //! Whether a plan can be built.
 
-use super::{Dense, Embedding, Encoder, Experts, FeedForward, Form, Layer, Norm, Part, Plan, Positions, Reads, Step};
+use super::{Dense, Embedding, Encoder, Experts, FeedForward, Form, Layer, Norm, Part, Plan, Positions, Reads, Wiring};
 use attendant_core::error::require;
 use attendant_core::{Error, Result};
 use attendant_mech::{Mechanism, Order, build};
@@ -12,10 +12,13 @@ const LARGEST: usize = i32::MAX as usize;
 /// A number in a file alone must not exhaust memory.
 const MOST_EXPERTS: usize = 65_536;
 
-/// The mechanisms of a model, layer by layer and step by step.
+/// The mechanisms of a layer, step by step.
+pub(crate) type LayerMechanisms = Vec<Box<dyn Mechanism>>;
+
+/// The mechanisms of a model, layer by layer.
 pub(crate) struct Mechanisms {
-    pub(crate) layers: Vec<Vec<Box<dyn Mechanism>>>,
-    pub(crate) encoder: Vec<Vec<Box<dyn Mechanism>>>,
+    pub(crate) layers: Vec<LayerMechanisms>,
+    pub(crate) encoder: Vec<LayerMechanisms>,
 }
 
 impl Plan {
@@ -56,7 +59,7 @@ impl Plan {
         self.mechanisms().map(|_| ())
     }
 
-    fn source_layers(&self, encoder: &Encoder) -> Result<Vec<Vec<Box<dyn Mechanism>>>> {
+    fn source_layers(&self, encoder: &Encoder) -> Result<Vec<LayerMechanisms>> {
         encoder.embedding.check("encoder.embedding")?;
         let layers = self.stack("encoder.layers", &encoder.layers)?;
         let orders = || layers.iter().flatten().map(|mechanism| mechanism.order());
@@ -65,17 +68,17 @@ impl Plan {
         Ok(layers)
     }
 
-    fn stack(&self, place: &str, layers: &[Layer]) -> Result<Vec<Vec<Box<dyn Mechanism>>>> {
+    fn stack(&self, place: &str, layers: &[Layer]) -> Result<Vec<LayerMechanisms>> {
         sized(place, layers.len())?;
         layers.iter().enumerate().map(|(i, layer)| self.layer(&format!("{place}[{i}]"), layer)).collect()
     }
 
-    fn layer(&self, place: &str, layer: &Layer) -> Result<Vec<Box<dyn Mechanism>>> {
+    fn layer(&self, place: &str, layer: &Layer) -> Result<LayerMechanisms> {
         require(!layer.steps.is_empty(), place, || "got no steps, wanted at least one".into())?;
         let mut mechanisms = Vec::new();
         for (i, step) in layer.steps.iter().enumerate() {
             let place = format!("{place}[{i}]");
-            step.check(&place, i, layer.steps.len())?;
+            step.wiring.check(&place, i, layer.steps.len())?;
             match &step.part {
                 Part::Mixer(mixer) => mechanisms.push(self.mixer(&place, mixer)?),
                 Part::FeedForward(feed_forward) => feed_forward.check(&place)?,
@@ -97,8 +100,8 @@ impl Plan {
     }
 }
 
-impl Step {
-    fn check(&self, place: &str, index: usize, steps: usize) -> Result<()> {
+impl Wiring {
+    fn check(self, place: &str, index: usize, steps: usize) -> Result<()> {
         finite(&format!("{place}.factor"), self.factor)?;
         require(index > 0 || self.reads == Reads::Result, &format!("{place}.reads"), || {
             format!("got {:?} in the first step, wanted a step before", self.reads)

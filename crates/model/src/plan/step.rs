@@ -38,22 +38,36 @@ impl Layer {
 pub struct Step {
     /// What it does.
     pub part: Part,
+    /// How it stands among the rows.
+    #[serde(flatten)]
+    pub wiring: Wiring,
+}
+
+/// How a step stands among the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Wiring {
     /// Where it normalises.
-    #[serde(default)]
     pub norm: Placement,
     /// Which rows it reads.
-    #[serde(default)]
     pub reads: Reads,
     /// Multiplies what the part gives.
-    #[serde(default = "one")]
     pub factor: f32,
     /// How many steps later the result is added.
-    #[serde(default)]
     pub later: usize,
 }
 
-fn one() -> f32 {
-    1.0
+impl Default for Wiring {
+    fn default() -> Wiring {
+        Wiring { norm: Placement::Before, reads: Reads::Result, factor: 1.0, later: 0 }
+    }
+}
+
+impl Wiring {
+    /// Whether the step has a norm of its own before its part.
+    pub(crate) fn norms_input(self) -> bool {
+        self.norm.before() && self.reads != Reads::Same
+    }
 }
 
 /// What a step does to the rows it reads.
@@ -122,31 +136,43 @@ impl Step {
     }
 
     fn new(part: Part) -> Step {
-        Step { part, norm: Placement::Before, reads: Reads::Result, factor: 1.0, later: 0 }
+        Step { part, wiring: Wiring::default() }
     }
 
     /// The same with its norm elsewhere.
     pub fn norm(self, norm: Placement) -> Step {
-        Step { norm, ..self }
+        Step { wiring: Wiring { norm, ..self.wiring }, ..self }
     }
 
     /// The same, reading other rows.
     pub fn reads(self, reads: Reads) -> Step {
-        Step { reads, ..self }
+        Step { wiring: Wiring { reads, ..self.wiring }, ..self }
     }
 
     /// The same, adding a multiple of its result.
     pub fn factor(self, factor: f32) -> Step {
-        Step { factor, ..self }
+        Step { wiring: Wiring { factor, ..self.wiring }, ..self }
     }
 
     /// The same, its result added so many steps later.
     pub fn later(self, later: usize) -> Step {
-        Step { later, ..self }
+        Step { wiring: Wiring { later, ..self.wiring }, ..self }
     }
+}
 
-    /// Whether it has a norm of its own before its part.
-    pub(crate) fn norms_input(&self) -> bool {
-        self.norm.before() && self.reads != Reads::Same
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_written_and_read_and_knows_its_fields() {
+        let step = Step::mixer(Value::Null).norm(Placement::Around).reads(Reads::Beside).factor(0.1).later(2);
+        let written = serde_json::to_value(&step).unwrap();
+        assert_eq!(serde_json::from_value::<Step>(written.clone()).unwrap(), step);
+        let mut strange = written;
+        strange["nrom"] = "after".into();
+        assert!(serde_json::from_value::<Step>(strange).is_err());
+        let short = serde_json::json!({"part": {"mixer": null}});
+        assert_eq!(serde_json::from_value::<Step>(short).unwrap(), Step::mixer(Value::Null));
     }
 }
