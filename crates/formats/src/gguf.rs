@@ -75,34 +75,32 @@ fn version(cursor: &mut Cursor<'_>) -> Result<u32> {
     }
     match cursor.u32("version")? {
         version @ (2 | 3) => Ok(version),
-        version if matches!(version.swap_bytes(), 1..=3) => Err(Refusal::new(
-            "version",
-            format_args!("wanted a little-endian file, got version {} big-endian", version.swap_bytes()),
-        )
-        .at(4)),
-        version => Err(Refusal::new("version", format_args!("wanted 2 or 3, got {version}")).at(4)),
+        version => {
+            let why = match version.swap_bytes() {
+                swapped @ 1..=3 => format!("wanted a little-endian file, got version {swapped} big-endian"),
+                _ => format!("wanted 2 or 3, got {version}"),
+            };
+            Err(Refusal::new("version", why).at(MAGIC.len()))
+        }
     }
 }
 
 fn metadata(cursor: &mut Cursor<'_>, count: usize) -> Result<BTreeMap<String, Value>> {
     let mut metadata = BTreeMap::new();
     for index in 0..count {
-        let field = format!("metadata[{index}].key");
-        let offset = cursor.offset();
-        let key = cursor.string(&field, MAX_KEY)?;
+        let field = format_args!("metadata[{index}].key");
+        let at = cursor.offset();
+        let key = cursor.string(field, MAX_KEY)?;
         if key.is_empty() || key.chars().any(char::is_control) {
-            return Err(
-                Refusal::new(field, format_args!("wanted a key without control characters, got {}", quoted(key))).at(offset)
-            );
+            let why = format_args!("wanted a key without control characters, got {}", quoted(key));
+            return Err(Refusal::new(field, why).at(at));
         }
         if metadata.contains_key(key) {
-            return Err(
-                Refusal::new(field, format_args!("wanted a key of its own, got {}, which occurs twice", quoted(key))).at(offset)
-            );
+            let why = format_args!("wanted a key of its own, got {}, which occurs twice", quoted(key));
+            return Err(Refusal::new(field, why).at(at));
         }
-        cursor.take_memory(&field, key.len() + 2 * size_of::<(String, Value)>())?;
-        let value = Value::read(cursor, key)?;
-        metadata.insert(key.to_owned(), value);
+        cursor.take_memory(field, key.len() + 2 * size_of::<(String, Value)>())?;
+        metadata.insert(key.to_owned(), Value::read(cursor, key)?);
     }
     Ok(metadata)
 }
@@ -130,38 +128,43 @@ struct Described {
 }
 
 fn description(cursor: &mut Cursor<'_>, index: usize) -> Result<(String, Described)> {
-    let field = |what: &str| format!("tensors[{index}].{what}");
     let at = cursor.offset();
-    let name = cursor.string(&field("name"), MAX_NAME)?;
-    check_name(name).map_err(|why| Refusal::new(field("name"), why).at(at))?;
-    cursor.take_memory(&field("name"), name.len() + TENSOR_MEMORY)?;
-    let field = |what: &str| format!("tensor {}: {what}", quoted(name));
-    let at = cursor.offset();
-    let rank = cursor.u32(&field("dimensions"))?;
-    if rank as usize > MAX_RANK {
-        return Err(Refusal::new(field("dimensions"), format_args!("wanted at most {MAX_RANK}, got {rank}")).at(at));
-    }
-    let at = cursor.offset();
-    let mut shape = Vec::with_capacity(rank as usize);
-    for _ in 0..rank {
-        let extent = cursor.u64(&field("shape"))?;
-        shape.push(
-            usize::try_from(extent).map_err(|_| Refusal::new(field("shape"), format_args!("{extent} is too large")).at(at))?,
-        );
-    }
-    // The format names the fastest extent first; everyone else names it last.
-    shape.reverse();
-    let count = elements(&shape).map_err(|why| Refusal::new(field("shape"), why).at(at))?;
+    let name = cursor.string(format_args!("tensors[{index}].name"), MAX_NAME)?;
+    let refuse_name = |why| Refusal::new(format_args!("tensors[{index}].name"), why).at(at);
+    check_name(name).map_err(refuse_name)?;
+    cursor.take_memory(format_args!("tensors[{index}].name"), name.len() + TENSOR_MEMORY)?;
+    let (shape_at, shape) = shape(cursor, name)?;
+    let refuse = |what: &str, why: String, at| Refusal::new(format_args!("tensor {}: {what}", quoted(name)), why).at(at);
+    let count = elements(&shape).map_err(|why| refuse("shape", why, shape_at))?;
     let dtype_at = cursor.offset();
-    let dtype = Dtype::from_ggml(cursor.u32(&field("type"))?).map_err(|why| Refusal::new(field("type"), why).at(dtype_at))?;
+    let dtype = cursor.u32(format_args!("tensor {}: type", quoted(name)))?;
+    let dtype = Dtype::from_ggml(dtype).map_err(|why| refuse("type", why, dtype_at))?;
     let row = shape.last().copied().unwrap_or(1);
     let bytes = dtype.bytes(row).and_then(|_| dtype.bytes(count)).ok_or_else(|| {
         let why = format!("wanted rows of whole blocks of {} elements for {dtype}, got {shape:?}", dtype.block_elements());
-        Refusal::new(field("shape"), why).at(at)
+        refuse("shape", why, shape_at)
     })?;
     let offset_at = cursor.offset();
-    let offset = cursor.u64(&field("offset"))?;
+    let offset = cursor.u64(format_args!("tensor {}: offset", quoted(name)))?;
     Ok((name.to_owned(), Described { dtype, shape, bytes, offset, offset_at }))
+}
+
+/// Where the extents stand, and the extents, the slowest first: the format names the fastest first, and everyone else names it last.
+fn shape(cursor: &mut Cursor<'_>, name: &str) -> Result<(usize, Vec<usize>)> {
+    let at = cursor.offset();
+    let rank = cursor.u32(format_args!("tensor {}: dimensions", quoted(name)))?;
+    if rank as usize > MAX_RANK {
+        let why = format_args!("wanted at most {MAX_RANK}, got {rank}");
+        return Err(Refusal::new(format_args!("tensor {}: dimensions", quoted(name)), why).at(at));
+    }
+    let at = cursor.offset();
+    let mut shape = vec![0; rank as usize];
+    for place in shape.iter_mut().rev() {
+        let extent = cursor.u64(format_args!("tensor {}: shape", quoted(name)))?;
+        // Beyond what a machine can address: `elements` refuses it with the rest.
+        *place = usize::try_from(extent).unwrap_or(usize::MAX);
+    }
+    Ok((at, shape))
 }
 
 /// Puts the tensors into the file, of whose `length` bytes the data begins at byte `start`.

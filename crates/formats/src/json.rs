@@ -19,7 +19,7 @@ pub struct Limits {
 
 impl Limits {
     /// For configurations, which people write: far above any that was published.
-    pub const CONFIG: Limits = Limits { bytes: 4 << 20, depth: 32, memory: 48 << 20 };
+    pub const CONFIG: Limits = Limits { bytes: 4 << 20, depth: 32, memory: 24 << 20 };
 }
 
 /// What a value costs in an array that has just been moved to twice its length: the old copy and the new one.

@@ -24,3 +24,8 @@ pub use generation::GenerationConfig;
 pub use mapping::{Access, FileBytes};
 pub use tensor::{TensorInfo, TensorView, Tensors};
 pub use weights::{Metadata, Weights};
+
+/// The example of the README, which must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

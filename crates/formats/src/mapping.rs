@@ -12,7 +12,7 @@ mod watch;
 use crate::error::{Error, Refusal};
 use memmap2::Mmap;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::Read;
 use std::ops::Deref;
 use std::path::Path;
 
@@ -97,13 +97,13 @@ pub fn read(path: &Path, most: usize) -> Result<Vec<u8>, Error> {
 
 /// Asks before opening: opening a pipe waits for whoever writes it.
 fn open_regular(path: &Path) -> Result<(File, u64), Error> {
-    let regular = |metadata: fs::Metadata| match metadata.file_type() {
-        kind if kind.is_file() => Ok(metadata.len()),
-        kind if kind.is_dir() => Err(io::Error::new(io::ErrorKind::IsADirectory, "wanted a file, got a folder")),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "wanted a regular file, got a pipe or a device")),
-    };
-    let length = fs::metadata(path).and_then(regular).map_err(|source| Error::io(path, source))?;
-    Ok((File::open(path).map_err(|source| Error::io(path, source))?, length))
+    let io = |source| Error::io(path, source);
+    let metadata = fs::metadata(path).map_err(io)?;
+    if !metadata.is_file() {
+        let got = if metadata.is_dir() { "a folder" } else { "a pipe or a device" };
+        return Err(Refusal::new("file", format_args!("wanted a regular file, got {got}")).in_file(path));
+    }
+    Ok((File::open(path).map_err(io)?, metadata.len()))
 }
 
 #[cfg(test)]
@@ -125,7 +125,7 @@ mod tests {
     fn what_is_no_regular_file_is_refused_without_reading() {
         let folder = tempfile::tempdir().unwrap();
         let why = |path: &Path| FileBytes::open(path, Access::Mapped).unwrap_err().to_string();
-        assert!(why(folder.path()).ends_with("wanted a file, got a folder"));
+        assert!(why(folder.path()).ends_with("file: wanted a regular file, got a folder"));
         assert!(why(&folder.path().join("absent")).contains("No such file"));
         #[cfg(unix)]
         assert!(why(Path::new("/dev/zero")).ends_with("wanted a regular file, got a pipe or a device"));

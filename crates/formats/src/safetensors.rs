@@ -4,8 +4,10 @@ use crate::dtype::Dtype;
 use crate::error::{Refusal, Result, quoted};
 use crate::json;
 use crate::tensor::{Gaps, MAX_RANK, MAX_TENSORS, TensorInfo, Tensors, check_layout, check_name, elements};
-use serde::de::{self, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
 use std::fmt;
 use std::ops::Range;
 
@@ -89,16 +91,17 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                 continue;
             }
             check_name(&name).map_err(|why| A::Error::custom(format_args!("name of a tensor: {why}")))?;
-            if header.tensors.contains_key(&name) {
-                return Err(A::Error::custom(format_args!("tensor {} occurs twice", quoted(&name))));
-            }
             if header.tensors.len() == MAX_TENSORS {
                 return Err(A::Error::custom(format_args!("wanted at most {MAX_TENSORS} tensors")));
             }
-            let Entry { dtype, shape, offsets } = entries.next_value()?;
-            let refuse = |(field, why)| A::Error::custom(format_args!("tensor {}: {field}: {why}", quoted(&name)));
-            let range = range(dtype, &shape.0, offsets, &self.data).map_err(refuse)?;
-            header.tensors.insert(name, TensorInfo { dtype, shape: shape.0, range });
+            let slot = match header.tensors.entry(name) {
+                Slot::Vacant(slot) => slot,
+                Slot::Occupied(slot) => return Err(A::Error::custom(format_args!("tensor {} occurs twice", quoted(slot.key())))),
+            };
+            let Entry { dtype: Name(dtype), shape: Shape(shape), data_offsets } = entries.next_value_seed(EntryObject)?;
+            let refuse = |(field, why)| A::Error::custom(format_args!("tensor {}: {field}: {why}", quoted(slot.key())));
+            let range = range(dtype, &shape, data_offsets, &self.data).map_err(refuse)?;
+            slot.insert(TensorInfo { dtype, shape, range });
         }
         header.metadata = metadata.unwrap_or_default();
         Ok(header)
@@ -126,68 +129,64 @@ fn range(
     Ok(data.start + start as usize..data.start + end as usize)
 }
 
-/// The three fields of a tensor.
+/// What the header says of a tensor: these three fields and no others, each once.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Entry {
-    dtype: Dtype,
+    dtype: Name,
     shape: Shape,
-    offsets: [u64; 2],
+    data_offsets: [u64; 2],
 }
 
-impl<'de> de::Deserialize<'de> for Entry {
-    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Entry, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Entry;
+/// Reads an [`Entry`] from an object, where the derived reader would take a list of its fields as well.
+struct EntryObject;
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object with dtype, shape and data_offsets")
-            }
+impl<'de> de::DeserializeSeed<'de> for EntryObject {
+    type Value = Entry;
 
-            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Entry, A::Error> {
-                let (mut dtype, mut shape, mut offsets) = (None, None, None);
-                while let Some(field) = entries.next_key::<String>()? {
-                    let twice = match field.as_str() {
-                        "dtype" => dtype.replace(entries.next_value::<Name>()?.0).is_some(),
-                        "shape" => shape.replace(entries.next_value::<Shape>()?).is_some(),
-                        "data_offsets" => offsets.replace(entries.next_value::<[u64; 2]>()?).is_some(),
-                        other => {
-                            return Err(A::Error::custom(format_args!(
-                                "wanted dtype, shape and data_offsets, got {}",
-                                quoted(other)
-                            )));
-                        }
-                    };
-                    if twice {
-                        return Err(A::Error::custom(format_args!("key {} occurs twice", quoted(&field))));
-                    }
-                }
-                let missing = A::Error::missing_field;
-                Ok(Entry {
-                    dtype: dtype.ok_or_else(|| missing("dtype"))?,
-                    shape: shape.ok_or_else(|| missing("shape"))?,
-                    offsets: offsets.ok_or_else(|| missing("data_offsets"))?,
-                })
-            }
-        }
-        reader.deserialize_map(Fields)
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Entry, D::Error> {
+        reader.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for EntryObject {
+    type Value = Entry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with dtype, shape and data_offsets")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Entry, A::Error> {
+        Entry::deserialize(MapAccessDeserializer::new(entries))
     }
 }
 
 /// A type by its name.
 struct Name(Dtype);
 
-impl<'de> de::Deserialize<'de> for Name {
+impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Name, D::Error> {
-        let name = String::deserialize(reader)?;
-        let known = Dtype::from_safetensors(&name).map(Name);
-        known.ok_or_else(|| D::Error::custom(format_args!("dtype: wanted a known type, got {}", quoted(&name))))
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a type")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Name, E> {
+                let known = Dtype::from_safetensors(name).map(Name);
+                known.ok_or_else(|| E::custom(format_args!("dtype: wanted a known type, got {}", quoted(name))))
+            }
+        }
+        reader.deserialize_str(Text)
     }
 }
 
 /// Extents, of which no more are read than a tensor may have.
 struct Shape(Vec<usize>);
 
-impl<'de> de::Deserialize<'de> for Shape {
+impl<'de> Deserialize<'de> for Shape {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Shape, D::Error> {
         struct Extents;
         impl<'de> Visitor<'de> for Extents {
@@ -215,7 +214,7 @@ impl<'de> de::Deserialize<'de> for Shape {
 /// What the writer noted: text by text.
 struct Metadata(BTreeMap<String, String>);
 
-impl<'de> de::Deserialize<'de> for Metadata {
+impl<'de> Deserialize<'de> for Metadata {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Metadata, D::Error> {
         struct Notes;
         impl<'de> Visitor<'de> for Notes {

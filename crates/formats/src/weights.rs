@@ -18,6 +18,7 @@ const PARTS: &str = "split.count";
 /// The weights of a model: one safetensors file, several with an index, or one GGUF file.
 #[derive(Debug)]
 pub struct Weights {
+    path: PathBuf,
     files: Vec<WeightFile>,
     /// In which file a tensor lies, where there are several.
     index: Option<Index>,
@@ -61,7 +62,8 @@ impl Weights {
             let header = safetensors::parse(&bytes).map_err(in_file)?;
             (header.tensors, Metadata::SafeTensors(header.metadata))
         };
-        Ok(Weights { files: vec![WeightFile { path: path.into(), bytes, tensors }], index: None, metadata })
+        let files = vec![WeightFile { path: path.into(), bytes, tensors }];
+        Ok(Weights { path: path.into(), files, index: None, metadata })
     }
 
     fn open_shards(path: &Path, access: Access) -> Result<Weights, Error> {
@@ -77,7 +79,8 @@ impl Weights {
             notes.get_or_insert(header.metadata);
             files.push(WeightFile { path, bytes, tensors: header.tensors });
         }
-        Ok(Weights { files, index: Some(index), metadata: Metadata::SafeTensors(notes.unwrap_or_default()) })
+        let metadata = Metadata::SafeTensors(notes.unwrap_or_default());
+        Ok(Weights { path: path.into(), files, index: Some(index), metadata })
     }
 
     /// The tensor of this name.
@@ -95,12 +98,12 @@ impl Weights {
 
     /// A refusal of this tensor, with the file that it lies in.
     pub fn refuse(&self, refusal: Refusal, name: &str) -> Error {
-        refusal.in_file(self.path_of(name))
+        refusal.in_file(self.file_of(name).map_or(&self.path, |file| &file.path))
     }
 
-    /// The file that this tensor lies in, or would.
-    pub fn path_of(&self, name: &str) -> &Path {
-        &self.file_of(name).unwrap_or(&self.files[0]).path
+    /// The file that leads to all of them: the index, where they lie in several.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// All tensors: file by file, and by name in each.

@@ -1,6 +1,8 @@
-//! Reading forward through a file, never past its end, with an account of the memory that is made of it.
+//! Reading forward through a file, never past its end, with an account of the memory that is made of it. What is read is named by something
+//! that is put into words only for a refusal.
 
 use crate::error::{Refusal, Result};
+use std::fmt::Display;
 
 /// A place in a file.
 pub(super) struct Cursor<'a> {
@@ -20,7 +22,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Accounts for memory before it is taken.
-    pub(super) fn take_memory(&mut self, field: &str, bytes: usize) -> Result<()> {
+    pub(super) fn take_memory(&mut self, field: impl Display, bytes: usize) -> Result<()> {
         let left = self.memory_left.checked_sub(bytes);
         let why = "wanted metadata and descriptions that fit the memory allowed for them";
         self.memory_left = left.ok_or_else(|| Refusal::new(field, why).at(self.offset))?;
@@ -28,7 +30,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next `length` bytes.
-    pub(super) fn bytes(&mut self, field: &str, length: usize) -> Result<&'a [u8]> {
+    pub(super) fn bytes(&mut self, field: impl Display, length: usize) -> Result<&'a [u8]> {
         let rest = &self.file[self.offset..];
         let bytes = rest.get(..length).ok_or_else(|| {
             Refusal::new(field, format_args!("wanted {length} bytes, got the {} that the file still has", rest.len()))
@@ -38,21 +40,21 @@ impl<'a> Cursor<'a> {
         Ok(bytes)
     }
 
-    pub(super) fn array<const N: usize>(&mut self, field: &str) -> Result<[u8; N]> {
+    pub(super) fn array<const N: usize>(&mut self, field: impl Display) -> Result<[u8; N]> {
         let bytes = self.bytes(field, N)?;
         Ok(*bytes.first_chunk().expect("`bytes` gives as many as it was asked for"))
     }
 
-    pub(super) fn u32(&mut self, field: &str) -> Result<u32> {
+    pub(super) fn u32(&mut self, field: impl Display) -> Result<u32> {
         self.array(field).map(u32::from_le_bytes)
     }
 
-    pub(super) fn u64(&mut self, field: &str) -> Result<u64> {
+    pub(super) fn u64(&mut self, field: impl Display) -> Result<u64> {
         self.array(field).map(u64::from_le_bytes)
     }
 
     /// A number of things to come, of which there may be `most`, each at least `shortest` bytes long.
-    pub(super) fn count(&mut self, field: &str, most: usize, shortest: usize) -> Result<usize> {
+    pub(super) fn count(&mut self, field: impl Display + Copy, most: usize, shortest: usize) -> Result<usize> {
         let at = self.offset;
         let count = self.u64(field)?;
         let room = (self.file.len() - self.offset) / shortest;
@@ -66,14 +68,24 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A text of at most `longest` bytes.
-    pub(super) fn string(&mut self, field: &str, longest: usize) -> Result<&'a str> {
+    /// The bytes of a text of at most `longest` bytes.
+    pub(super) fn text(&mut self, field: impl Display + Copy, longest: usize) -> Result<&'a [u8]> {
         let length = self.count(field, longest, 1)?;
-        let at = self.offset;
-        let bytes = self.bytes(field, length)?;
+        self.bytes(field, length)
+    }
+
+    /// A text of at most `longest` bytes.
+    pub(super) fn string(&mut self, field: impl Display + Copy, longest: usize) -> Result<&'a str> {
+        let bytes = self.text(field, longest)?;
         std::str::from_utf8(bytes).map_err(|why| {
             let valid = why.valid_up_to();
-            Refusal::new(field, format_args!("wanted UTF-8, got the byte {:#04x}", bytes[valid])).at(at + valid)
+            let at = self.offset - bytes.len() + valid;
+            Refusal::new(field, format_args!("wanted UTF-8, got the byte {:#04x}", bytes[valid])).at(at)
         })
+    }
+
+    /// Goes back to read again what was read.
+    pub(super) fn back_to(&mut self, offset: usize) {
+        self.offset = offset.min(self.offset);
     }
 }

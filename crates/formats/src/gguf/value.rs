@@ -117,14 +117,10 @@ impl Kind {
         }
     }
 
-    /// The bytes of memory of one in an array, besides what it holds.
-    fn memory(self) -> usize {
-        match self {
-            Kind::Bool => 1,
-            Kind::String => size_of::<u32>(),
-            Kind::Array => size_of::<Array>(),
-            _ => 8,
-        }
+    /// What one in an array costs besides the text that it holds: memory, and as much as bounds the time that millions of them take.
+    fn cost(self) -> usize {
+        const LEAST: usize = 16;
+        if self == Kind::Array { size_of::<Array>() } else { LEAST }
     }
 }
 
@@ -193,7 +189,7 @@ impl Array {
             .ok_or_else(|| Refusal::new(field, format_args!("wanted arrays at most {MAX_DEPTH} deep, got one deeper")).at(at))?;
         let kind = Kind::read(cursor, field)?;
         let count = cursor.count(field, u32::MAX as usize, kind.shortest())?;
-        cursor.take_memory(field, count.saturating_mul(kind.memory()))?;
+        cursor.take_memory(field, count.saturating_mul(kind.cost()))?;
         Ok(match kind {
             Kind::U8 | Kind::U16 | Kind::U32 | Kind::U64 => Array::Unsigned(many(count, || unsigned(cursor, field, kind))?),
             Kind::I8 | Kind::I16 | Kind::I32 | Kind::I64 => Array::Signed(many(count, || signed(cursor, field, kind))?),
@@ -248,15 +244,19 @@ fn boolean(cursor: &mut Cursor<'_>, field: &str) -> Result<bool> {
     }
 }
 
+/// Twice over: the lengths first, so that the text is allocated once and never moved.
 fn strings(cursor: &mut Cursor<'_>, field: &str, count: usize) -> Result<Strings> {
-    let mut strings = Strings { text: String::new(), ends: Vec::with_capacity(count) };
+    let start = cursor.offset();
+    let mut length = 0;
     for _ in 0..count {
-        let text = cursor.string(field, MAX_STRING)?;
-        // Text grows by doubling, so that twice and a half its length may be held while it moves.
-        cursor.take_memory(field, 3 * text.len())?;
-        strings.text.push_str(text);
+        length += cursor.text(field, MAX_STRING)?.len();
+    }
+    cursor.take_memory(field, length)?;
+    cursor.back_to(start);
+    let mut strings = Strings { text: String::with_capacity(length), ends: Vec::with_capacity(count) };
+    for _ in 0..count {
+        strings.text.push_str(cursor.string(field, MAX_STRING)?);
         strings.ends.push(strings.text.len() as u32);
     }
-    strings.text.shrink_to_fit();
     Ok(strings)
 }

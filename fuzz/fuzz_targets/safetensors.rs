@@ -1,0 +1,14 @@
+#![no_main]
+
+#[path = "../../crates/formats/tests/readers/sound.rs"]
+mod sound;
+
+use attendant_formats::safetensors;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|file: &[u8]| {
+    match safetensors::parse(file) {
+        Ok(read) => sound::sound(&read.tensors, file),
+        Err(refusal) => assert!(!refusal.to_string().contains(char::is_control)),
+    }
+});
