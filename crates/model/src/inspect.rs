@@ -143,7 +143,7 @@ impl Subject {
     pub fn report(&self, question: Question) -> attendant_core::Result<Report> {
         let plan = &self.plan;
         let layers = Layers::of_plan(plan)?;
-        let weights = WeightReport::new(plan, self.weights.as_ref())?;
+        let weights = WeightReport::new(plan, &self.names, self.weights.as_ref())?;
         let mut warnings = self.warnings.clone();
         warnings.extend(weights.warnings());
         if let Some(files) = &self.weights {
@@ -201,7 +201,7 @@ fn measure(layers: &Layers, tokens: usize, dtype: Dtype) -> Measured {
         state.advance(rows);
         done += rows;
     }
-    let declared = layouts.iter().map(|layout| layout.bytes(tokens, 0, storage)).sum();
+    let declared = layouts.iter().map(|layout| layout.bytes(tokens, tokens, storage)).sum();
     Measured { tokens, declared, allocated: state.allocated_bytes() }
 }
 

@@ -106,6 +106,10 @@ impl Scaling {
             let fits = value.is_finite() && value > least;
             require(fits, field, || format!("got {value}, wanted a number above {least}"))
         };
+        // Bounds may meet, as those of Kimi K2 and of Llama 4 Scout do: then nothing, or one pair, lies between.
+        let at_least = |field: &str, value: f64, least: f64| {
+            require(value.is_finite() && value >= least, field, || format!("got {value}, wanted at least {least}"))
+        };
         match self {
             Scaling::None => Ok(()),
             Scaling::Linear { factor } => above("scaling.factor", *factor, 0.0),
@@ -115,20 +119,19 @@ impl Scaling {
                     "got 2, wanted more: a dynamic base is a power of width / (width - 2)".into()
                 })?;
                 // A smaller one would shrink the base below 0.
-                require(*factor >= 1.0, "scaling.factor", || format!("got {factor}, wanted at least 1"))
+                at_least("scaling.factor", *factor, 1.0)
             }
             Scaling::Yarn { factor, original, beta_fast, beta_slow, attention_factor, .. } => {
                 above("scaling.factor", *factor, 0.0)?;
                 above("scaling.original", *original as f64, 0.0)?;
                 above("scaling.beta_slow", *beta_slow, 0.0)?;
-                above("scaling.beta_fast", *beta_fast, *beta_slow)?;
+                at_least("scaling.beta_fast", *beta_fast, *beta_slow)?;
                 above("scaling.attention_factor", *attention_factor, 0.0)
             }
             Scaling::Llama3 { factor, low, high, original } => {
                 above("scaling.factor", *factor, 0.0)?;
                 above("scaling.low", *low, 0.0)?;
-                // Llama 4 Scout has both the same: then nothing lies between.
-                require(high.is_finite() && high >= low, "scaling.high", || format!("got {high}, wanted at least {low}"))?;
+                at_least("scaling.high", *high, *low)?;
                 above("scaling.original", *original as f64, 0.0)
             }
             Scaling::Longrope { short, long, original, attention_factor } => {

@@ -67,9 +67,9 @@ fn one(mixer: &Mixer, width: Width, context: usize) -> (usize, usize) {
     match heads.zip(growing) {
         Some((heads, plane)) => {
             let row = attendant_state::Plane { width: width(&heads), heads: 1, ..*plane };
-            (row.width, row.bytes(context, 0, storage))
+            (row.width, row.bytes(context, context, storage))
         }
-        None => (0, mixer.layout.bytes(context, 0, storage)),
+        None => (0, mixer.layout.bytes(context, context, storage)),
     }
 }
 

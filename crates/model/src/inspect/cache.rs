@@ -52,18 +52,18 @@ pub fn dtypes() -> impl Iterator<Item = Dtype> {
     Dtype::ALL.iter().zip(sizes.zip(next)).filter(|(_, (size, next))| Some(*size) != *next).map(|(dtype, _)| *dtype)
 }
 
-/// Bytes of the rows that are kept after `tokens` tokens, without room for more.
+/// Bytes of the rows that are kept after `tokens` tokens, without room for more; a source is as long as what is written of it.
 pub fn bytes(layouts: &[StateLayout], tokens: usize, dtype: Dtype) -> usize {
     let storage = Storage::paged(1).dtype(dtype);
-    layouts.iter().map(|layout| layout.bytes(tokens, 0, storage)).sum()
+    layouts.iter().map(|layout| layout.bytes(tokens, tokens, storage)).sum()
 }
 
-/// Rows that a plane gains when `tokens` more tokens come after `position`.
+/// Rows that a plane gains when `tokens` more tokens come after `position`, and as many of the source.
 pub fn new_rows(plane: &Plane, position: usize, tokens: usize) -> usize {
     match plane.growth {
-        Growth::PerToken | Growth::Ring { .. } => tokens,
+        Growth::PerToken | Growth::Ring { .. } | Growth::PerSource => tokens,
         Growth::PerBlock { tokens: block } => (position + tokens) / block - position / block,
-        Growth::Constant | Growth::PerSource => 0,
+        Growth::Constant => 0,
     }
 }
 
@@ -72,11 +72,13 @@ impl Cache {
     pub fn new(layouts: &[StateLayout], contexts: &[usize], memory: Option<f64>) -> Cache {
         let values = |rings: bool| {
             let planes = layouts.iter().flat_map(StateLayout::planes);
-            planes.filter(|plane| rings || !matches!(plane.growth, Growth::Ring { .. })).map(values_per_token).sum()
+            let counted = planes.filter(|plane| rings || !matches!(plane.growth, Growth::Ring { .. }));
+            // Not `sum`, which makes nothing of nothing to -0.
+            counted.map(values_per_token).fold(0.0, |sum, values| sum + values)
         };
         let of = |dtype: Dtype| CacheBytes {
             dtype: dtype.name(),
-            per_token: layouts.iter().map(|layout| layout.bytes_per_token(dtype)).sum(),
+            per_token: layouts.iter().map(|layout| layout.bytes_per_token(dtype)).fold(0.0, |sum, bytes| sum + bytes),
             at: contexts.iter().map(|&tokens| bytes(layouts, tokens, dtype)).collect(),
             fits: memory.and_then(|memory| longest(layouts, dtype, memory)),
         };

@@ -88,7 +88,7 @@ const ENGINES: [Engine; 5] = [
 /// What each of them allocates; rules that change nothing for these layers are left out.
 pub fn all(layers: &Layers, tokens: usize) -> Vec<Allocation> {
     let storage = Storage::paged(1).dtype(Dtype::Bf16);
-    let declared: usize = layers.counted().map(|(count, mixer)| count * mixer.layout.bytes(tokens, 0, storage)).sum();
+    let declared: usize = layers.counted().map(|(count, mixer)| count * mixer.layout.bytes(tokens, tokens, storage)).sum();
     let windows = layers.counted().any(|(_, mixer)| mixer.window().is_some());
     let latents = layers.counted().any(|(_, mixer)| expanded(mixer).is_some());
     let differs = |engine: &&Engine| match engine.name {
@@ -107,10 +107,10 @@ pub fn all(layers: &Layers, tokens: usize) -> Vec<Allocation> {
 /// Bytes of the planes of a mechanism: `tokens` rows, or what `ring` makes of a window.
 fn planes(mixer: &Mixer, tokens: usize, ring: impl Fn(usize) -> usize) -> usize {
     let rows = |plane: &Plane| match plane.growth {
-        Growth::PerToken => tokens,
+        Growth::PerToken | Growth::PerSource => tokens,
         Growth::PerBlock { tokens: block } => tokens / block,
         Growth::Ring { window, keep } => ring(window + keep + 1),
-        Growth::Constant | Growth::PerSource => 0,
+        Growth::Constant => 0,
     };
     let growing: usize = mixer.layout.planes().iter().map(|plane| rows(plane) * plane.width * VALUE).sum();
     growing + mixer.layout.constant_bytes()

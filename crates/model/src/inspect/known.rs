@@ -269,19 +269,19 @@ pub fn attention(layers: &Layers) -> String {
 }
 
 fn in_words(mixer: &Mixer) -> String {
-    let mut words = mixer.mechanism.clone();
-    match (mixer.heads, mixer.kv_heads) {
-        (Some(heads), Some(kv_heads)) => words = format!("{words} {heads}/{kv_heads}"),
-        (Some(heads), None) => words = format!("{words} {heads}"),
-        _ => {}
-    }
+    let (name, rest) = mixer.mechanism.split_once(',').map_or((mixer.mechanism.as_str(), ""), |(name, rest)| (name, rest));
+    let mut words = match (mixer.heads, mixer.kv_heads) {
+        (Some(heads), Some(kv_heads)) => format!("{name} {heads}/{kv_heads}"),
+        (Some(heads), None) => format!("{name} {heads}"),
+        _ => name.to_owned(),
+    };
     if let Some(window) = mixer.window() {
         words += &format!(" window {window}");
     }
     if mixer.sees.starts_with("chunks") {
         words = format!("{words} {}", mixer.sees);
     }
-    words
+    if rest.is_empty() { words } else { format!("{words},{rest}") }
 }
 
 #[cfg(test)]
@@ -348,9 +348,11 @@ mod tests {
 
     #[test]
     fn layers_are_told_in_few_words() {
+        assert_eq!(row("BERT base").values_per_token, 0.0);
+        assert_eq!(row("T5 small").attention, "mha 8/8 and cross 8/8");
         assert_eq!(row("Llama 3 8B").attention, "gqa 32/8");
         assert_eq!(row("Gemma 3 27B").attention, "52 gqa 32/16 window 1024, 10 gqa 32/16");
-        assert_eq!(row("Kimi Linear 48B A3B").attention, "20 kimi delta attention 32, 7 mla, no positions 32");
+        assert_eq!(row("Kimi Linear 48B A3B").attention, "20 kimi delta attention 32, 7 mla 32, no positions");
     }
 
     #[test]

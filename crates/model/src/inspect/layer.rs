@@ -121,12 +121,14 @@ impl Layers {
 impl Mixer {
     fn new(plan: &Plan, config: &Value, mechanism: &dyn Mechanism) -> Mixer {
         let size = |name: &str| config.get(name).and_then(Value::as_u64).map(|size| size as usize);
-        let layout = mechanism.state();
+        // What sees everything is given everything at once: nothing has to stay.
+        let layout = if mechanism.order() == Order::Bidirectional { StateLayout::default() } else { mechanism.state() };
         let (heads, kv_heads) = (size("heads"), size("kv_heads"));
         let nope = size("d_nope").zip(size("d_rope")).map(|(nope, rope)| nope + rope);
         let kind = config.get("kind").and_then(Value::as_str).unwrap_or_default();
+        let sharing = shared(heads, kv_heads).filter(|_| mechanism.order() != Order::Cross);
         Mixer {
-            mechanism: shared(heads, kv_heads).map_or(kind, |name| name).into(),
+            mechanism: sharing.unwrap_or(kind).into(),
             heads,
             kv_heads,
             d_qk: size("d_head").or(nope),

@@ -1,7 +1,7 @@
 //! Parameters: how many, in which types, and how many of them one token needs.
 
 use crate::assembly::shapes;
-use crate::plan::{FeedForward, Part, Plan};
+use crate::plan::{FeedForward, Layer, Part, Plan};
 use crate::source::Names;
 use attendant_core::Result;
 use attendant_formats::Weights;
@@ -25,7 +25,7 @@ pub struct WeightReport {
     pub bytes: usize,
     /// Bytes of weights that one step of decoding reads: the share of the parameters that is active.
     pub bytes_per_token: f64,
-    /// Elements in the files; none where there are no files.
+    /// Elements in the files, without tensors that follow from others or serve another purpose; none where there are no files.
     pub in_files: Option<usize>,
     /// The types in the files.
     pub dtypes: Vec<TypeReport>,
@@ -49,17 +49,18 @@ impl WeightReport {
     ///
     /// # Errors
     /// If the plan cannot be built.
-    pub fn new(plan: &Plan, files: Option<&Weights>) -> Result<WeightReport> {
+    pub(super) fn new(plan: &Plan, names: &Names, files: Option<&Weights>) -> Result<WeightReport> {
         let (parameters, active) = parameters(plan)?;
         let dtypes = files.map(types).unwrap_or_default();
-        let sum = |of: fn(&TypeReport) -> usize| dtypes.iter().map(of).sum::<usize>();
-        let bytes = if files.is_some() { sum(|dtype| dtype.bytes) } else { parameters * ASSUMED };
+        let bytes = if files.is_some() { dtypes.iter().map(|dtype| dtype.bytes).sum() } else { parameters * ASSUMED };
+        let needed =
+            |files: &Weights| files.iter().filter(|tensor| !names.ignores(tensor.name)).map(|tensor| tensor.elements()).sum();
         Ok(WeightReport {
             parameters,
             active,
             bytes,
             bytes_per_token: bytes as f64 * active as f64 / parameters as f64,
-            in_files: files.map(|_| sum(|dtype| dtype.elements)),
+            in_files: files.map(needed),
             dtypes,
         })
     }
@@ -75,13 +76,35 @@ impl WeightReport {
 
 /// All parameters of a plan, and those that one token goes through.
 pub(super) fn parameters(plan: &Plan) -> Result<(usize, usize)> {
+    let (plan, times) = once(plan);
     let (mut all, mut active) = (0, 0.0);
-    for (name, shape) in shapes(plan)? {
-        let count: usize = shape.iter().product();
+    for (name, shape) in shapes(&plan)? {
+        let layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+        let count = layer.map_or(1, |layer| times[layer]) * shape.iter().product::<usize>();
         all += count;
-        active += count as f64 * share(plan, &name, &shape);
+        active += count as f64 * share(&plan, &name, &shape);
     }
     Ok((all, active.round() as usize))
+}
+
+/// The plan with one of each kind of layer, and how many there are of it: a model of experts has tens of thousands of tensors. Plans
+/// without experts stay whole, since their layers may share a parameter.
+fn once(plan: &Plan) -> (Plan, Vec<usize>) {
+    let experts = |layer: &Layer| layer.steps.iter().any(|step| matches!(step.part, Part::FeedForward(FeedForward::Experts(_))));
+    if !plan.layers.iter().any(experts) {
+        return (plan.clone(), vec![1; plan.layers.len()]);
+    }
+    let (mut layers, mut times) = (Vec::<Layer>::new(), Vec::new());
+    for layer in &plan.layers {
+        match layers.iter().position(|known| known == layer) {
+            Some(place) => times[place] += 1,
+            None => {
+                layers.push(layer.clone());
+                times.push(1);
+            }
+        }
+    }
+    (Plan { layers, ..plan.clone() }, times)
 }
 
 /// A sentence about tensors that the plan wants and the files lack.
