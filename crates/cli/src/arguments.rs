@@ -27,6 +27,10 @@ pub(crate) enum Command {
     Generate(Generate),
     /// Say what a model keeps and reads, from its headers: layers, cache bytes, alternatives, what other engines take
     Inspect(Inspect),
+    /// Talk with a model in the terminal
+    Chat(Chat),
+    /// How well a model foretells a text: loss and perplexity, with their interval
+    Eval(Eval),
     /// Write what a model makes of given tokens to a file, to compare engines
     Logits(Logits),
     /// List every mechanism: what it keeps, what that costs, who published it
@@ -106,8 +110,8 @@ pub(crate) struct Train {
 
 #[derive(Args)]
 pub(crate) struct Logits {
-    /// Folder of a checkpoint
-    #[arg(value_name = "CHECKPOINT")]
+    /// Folder of a checkpoint or of a published model, or a GGUF file
+    #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
     /// Tokens: safetensors with input_ids of two axes, and attention_mask, token_type_ids and decoder_input_ids where needed
     #[arg(long, value_name = "FILE")]
@@ -122,12 +126,15 @@ pub(crate) struct Logits {
 
 #[derive(Args)]
 pub(crate) struct Generate {
-    /// Folder of a run or of a checkpoint
-    #[arg(value_name = "RUN_OR_CHECKPOINT")]
+    /// Folder of a run, of a checkpoint or of a published model, or a GGUF file
+    #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
-    /// Text to continue
-    #[arg(short, long, value_name = "TEXT", required_unless_present = "ids")]
+    /// Text to continue; - reads it from the standard input
+    #[arg(short, long, value_name = "TEXT", required_unless_present_any = ["ids", "prompt_file"])]
     pub(crate) prompt: Option<String>,
+    /// File with the text to continue
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "ids"])]
+    pub(crate) prompt_file: Option<PathBuf>,
     /// Tokens to continue instead, by the likeliest: safetensors with input_ids of two axes
     #[arg(long, value_name = "FILE", conflicts_with = "prompt", requires = "out")]
     pub(crate) ids: Option<PathBuf>,
@@ -137,6 +144,56 @@ pub(crate) struct Generate {
     /// Tokens to generate, at most
     #[arg(long, default_value_t = 200, value_name = "N")]
     pub(crate) max_new: usize,
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+    #[command(flatten)]
+    pub(crate) running: Running,
+}
+
+#[derive(Args)]
+pub(crate) struct Chat {
+    /// Folder of a published model, or a GGUF file
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+    /// What the model is told before the conversation
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// Tokens of an answer, at most
+    #[arg(long, default_value_t = 1024, value_name = "N")]
+    pub(crate) max_new: usize,
+    /// Print speed and cache after every answer
+    #[arg(long)]
+    pub(crate) stats: bool,
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+    #[command(flatten)]
+    pub(crate) running: Running,
+}
+
+#[derive(Args)]
+pub(crate) struct Eval {
+    /// Folder of a checkpoint or of a published model, or a GGUF file
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+    /// The text
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text: PathBuf,
+    /// Tokens of a window; none is told what went before its window
+    #[arg(long, default_value_t = 1024, value_name = "N")]
+    pub(crate) window: usize,
+    /// Windows to read, at most
+    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
+    pub(crate) windows: Option<usize>,
+    /// As JSON, with every window
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) running: Running,
+}
+
+/// How tokens are chosen.
+#[derive(Args)]
+pub(crate) struct Sampling {
     /// 0 takes the likeliest token; above 1 flattens the choice
     #[arg(long, default_value_t = 0.8, value_name = "T", allow_negative_numbers = true)]
     pub(crate) temperature: f64,
@@ -155,12 +212,28 @@ pub(crate) struct Generate {
     /// Seed of the choices
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) seed: u64,
+}
+
+/// How a model is run.
+#[derive(Args)]
+pub(crate) struct Running {
     /// Type in which the cache keeps keys and values
     #[arg(long, value_enum, default_value_t = CacheType::F32, value_name = "TYPE")]
     pub(crate) cache: CacheType,
+    /// How rows meet weights of few bits
+    #[arg(long, value_enum, default_value_t = ActivationType::Int8, value_name = "TYPE")]
+    pub(crate) activations: ActivationType,
     /// Threads to use instead of all
     #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum ActivationType {
+    /// As they are: exact, and several times slower
+    F32,
+    /// Rounded to bytes, 32 with one scale
+    Int8,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -17,6 +17,8 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Compare(options) => command::compare::run(&options),
         Command::Train(options) => command::train::run(&options),
+        Command::Chat(options) => command::chat::run(&options),
+        Command::Eval(options) => command::eval::run(&options),
         Command::Generate(options) => command::generate::run(&options),
         Command::Inspect(options) => command::inspect::run(&options),
         Command::Logits(options) => command::logits::run(&options),

@@ -96,6 +96,11 @@ impl<'a> Session<'a> {
         &self.logits
     }
 
+    /// The tokens that were read.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
     /// The state.
     pub fn state(&self) -> &SequenceState {
         &self.state

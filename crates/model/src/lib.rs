@@ -8,6 +8,8 @@
 //! | `stack` | the layers, step by step |
 //! | `feed_forward`, `experts` | the parts of a layer that look at each row alone |
 //! | [`generate`], [`sampler`] | the next token, and the next |
+//! | [`language`] | texts to tokens and back, conversations |
+//! | [`evaluate`] | how well a model foretells a text |
 //! | [`exchange`] | tokens in, logits out, as files |
 //! | [`checkpoint`] | a folder with weights and configuration |
 //! | `weights`, `source` | its tensors, and which of them a parameter comes from |
@@ -20,6 +22,7 @@
 mod assembly;
 pub mod checkpoint;
 pub mod decoder;
+pub mod evaluate;
 pub mod exchange;
 mod experts;
 mod family;
@@ -27,6 +30,7 @@ mod feed_forward;
 pub mod generate;
 pub mod gguf;
 pub mod inspect;
+pub mod language;
 pub mod plan;
 pub mod sampler;
 mod source;
@@ -38,6 +42,7 @@ pub use assembly::NamedTensor;
 pub use checkpoint::CheckpointError;
 pub use decoder::{BoundModel, Decoder, Inputs, LogitRows};
 pub use generate::Session;
+pub use language::Language;
 pub use plan::{Activation, Dense, Embedding, Experts, FeedForward, Form, Head, Layer, Norm, Plan, Positions, Step};
 pub use sampler::Sampler;
 pub use trace::{Trace, Traced};

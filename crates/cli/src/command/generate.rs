@@ -1,71 +1,132 @@
 //! `attendant generate`
 
-use crate::arguments::{CacheType, Generate};
+use crate::arguments::{ActivationType, CacheType, Generate, Running, Sampling};
 use crate::command::processor;
 use crate::failure::{Done, Failure};
 use crate::output::{print, say};
 use crate::progress::stop_flag;
-use attendant_lab::{checkpoint, vocabulary::Vocabulary};
-use attendant_model::{Sampler, Session, checkpoint as model_checkpoint, exchange};
+use attendant_core::{Activations, Processor};
+use attendant_lab::checkpoint;
+use attendant_model::{Decoder, Language, Sampler, Session, checkpoint as model_checkpoint, exchange};
 use attendant_state::{Dtype, Storage};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 pub(crate) fn run(options: &Generate) -> Done {
-    let folder = checkpoint_of(&options.model)?;
-    let decoder = model_checkpoint::load(&folder)?;
+    let path = checkpoint_of(&options.model)?;
+    let decoder = model_checkpoint::load(&path)?;
+    let processor = processor(options.running.threads)?;
     if let (Some(ids), Some(out)) = (&options.ids, &options.out) {
         let tokens = exchange::read(ids)?;
-        let rows = exchange::continued(&decoder, &processor(options.threads)?, &tokens, options.max_new)?;
+        let rows = exchange::continued(&decoder, &processor, &tokens, options.max_new)?;
         return Ok(exchange::write_ids(out, &rows)?);
     }
-    let tokenizer = folder.join("tokenizer.json");
-    if !tokenizer.exists() {
-        return Err(Failure::Refused(format!("{}: got no such file, wanted a model of text", tokenizer.display())));
-    }
-    let vocabulary = Vocabulary::from_file(&tokenizer)?;
-    let sampler = Sampler {
-        temperature: options.temperature,
-        top_k: options.top_k,
-        top_p: options.top_p,
-        min_p: options.min_p,
-        repetition_penalty: options.repetition_penalty,
-        seed: options.seed,
-    };
-    sampler.check()?;
-    let processor = processor(options.threads)?;
+    let sampler = options.sampling.sampler()?;
+    let language = language(&path)?;
+    let mut session = options.running.session(&decoder, processor);
     let stop = stop_flag();
-    let mut session = Session::new(&decoder, processor, Storage::paged(256).dtype(options.cache.into()));
-    session.prompt(&vocabulary.encode(options.prompt.as_deref().unwrap_or_default())?)?;
-    let (mut ids, mut shown) = (Vec::new(), String::new());
     let start = Instant::now();
-    while ids.len() < options.max_new && !stop.load(Ordering::Relaxed) {
-        ids.push(session.next(&sampler)?);
-        let text = vocabulary.decode(&ids)?;
-        // A character may need several tokens; until it is whole it decodes to a replacement character.
-        if let Some(new) = text.strip_prefix(&shown)
-            && !new.ends_with('\u{fffd}')
-        {
-            print(new)?;
-            shown = text;
-        }
-    }
-    let seconds = start.elapsed().as_secs_f64();
+    let prompt = language.encode(&prompt(options)?)?;
+    session.prompt(&prompt)?;
+    let read = start.elapsed().as_secs_f64();
+    let answer = answer(&mut session, &language, &sampler, options.max_new, &stop)?;
     print("\n")?;
-    let state = session.state();
-    say(format!(
-        "{} tokens, {:.0} tokens/s; cache: {} bytes for {} tokens",
-        ids.len(),
-        ids.len() as f64 / seconds,
-        state.allocated_bytes(),
-        state.position()
-    ));
+    say(format!("{} tokens read in {read:.2} s, {}", prompt.len(), answer.stats(&session)));
     if stop.load(Ordering::Relaxed) { Err(Failure::Interrupted("interrupted".into())) } else { Ok(()) }
 }
 
-/// The folder itself if it is a checkpoint, or the latest intact checkpoint of a run.
-fn checkpoint_of(folder: &Path) -> Result<PathBuf, Failure> {
+fn prompt(options: &Generate) -> Result<String, Failure> {
+    let refused = |name: String, why: std::io::Error| Failure::Refused(format!("{name}: {why}"));
+    match (&options.prompt_file, options.prompt.as_deref()) {
+        (Some(path), _) => std::fs::read_to_string(path).map_err(|why| refused(path.display().to_string(), why)),
+        (None, Some("-")) => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).map_err(|why| refused("standard input".into(), why))?;
+            Ok(text)
+        }
+        (None, text) => Ok(text.unwrap_or_default().into()),
+    }
+}
+
+/// What a model says about text, or that it says nothing.
+pub(crate) fn language(path: &Path) -> Result<Language, Failure> {
+    let tokenizer = path.join("tokenizer.json");
+    if path.is_dir() && !tokenizer.exists() {
+        return Err(Failure::Refused(format!("{}: got no such file, wanted a model of text", tokenizer.display())));
+    }
+    Ok(Language::open(path)?)
+}
+
+/// What was generated.
+pub(crate) struct Answer {
+    pub(crate) text: String,
+    tokens: usize,
+    seconds: f64,
+}
+
+impl Answer {
+    pub(crate) fn stats(&self, session: &Session<'_>) -> String {
+        let (state, rate) = (session.state(), self.tokens as f64 / self.seconds);
+        let (bytes, position) = (state.allocated_bytes(), state.position());
+        format!("{} tokens, {rate:.0} tokens/s; cache: {bytes} bytes for {position} tokens", self.tokens)
+    }
+}
+
+/// Prints what follows, token by token, up to one that ends it, or `most`, or until `stop`.
+pub(crate) fn answer(
+    session: &mut Session<'_>,
+    language: &Language,
+    sampler: &Sampler,
+    most: usize,
+    stop: &AtomicBool,
+) -> Result<Answer, Failure> {
+    let mut stream = language.tokenizer.stream(true);
+    let (mut answer, start) = (Answer { text: String::new(), tokens: 0, seconds: 0.0 }, Instant::now());
+    let refused = |why: attendant_formats::Refusal| Failure::Refused(why.to_string());
+    let mut say = |answer: &mut Answer, piece: String| -> Done {
+        print(&piece)?;
+        answer.text += &piece;
+        Ok(())
+    };
+    while answer.tokens < most && !stop.load(Ordering::Relaxed) {
+        let id = session.next(sampler)?;
+        answer.tokens += 1;
+        if language.ends.contains(&id) {
+            break;
+        }
+        say(&mut answer, stream.push(id).map_err(refused)?)?;
+    }
+    say(&mut answer, stream.finish().map_err(refused)?)?;
+    answer.seconds = start.elapsed().as_secs_f64();
+    Ok(answer)
+}
+
+impl Sampling {
+    pub(crate) fn sampler(&self) -> Result<Sampler, Failure> {
+        let &Sampling { temperature, top_k, top_p, min_p, repetition_penalty, seed } = self;
+        let sampler = Sampler { temperature, top_k, top_p, min_p, repetition_penalty, seed };
+        sampler.check()?;
+        Ok(sampler)
+    }
+}
+
+impl Running {
+    pub(crate) fn storage(&self) -> Storage {
+        Storage::paged(256).dtype(self.cache.into())
+    }
+
+    pub(crate) fn session<'a>(&self, decoder: &'a Decoder, processor: Processor) -> Session<'a> {
+        Session::new(decoder, processor, self.storage()).with_activations(self.activations.into())
+    }
+}
+
+/// The path itself if it is a file or a checkpoint, or the latest intact checkpoint of a run.
+pub(crate) fn checkpoint_of(folder: &Path) -> Result<PathBuf, Failure> {
+    if folder.is_file() {
+        return Ok(folder.into());
+    }
     if folder.join("config.json").exists() {
         checkpoint::verify(folder)?;
         return Ok(folder.into());
@@ -82,6 +143,15 @@ impl From<CacheType> for Dtype {
             CacheType::F16 => Dtype::F16,
             CacheType::Int8 => Dtype::Int8,
             CacheType::Int4 => Dtype::Int4,
+        }
+    }
+}
+
+impl From<ActivationType> for Activations {
+    fn from(activations: ActivationType) -> Activations {
+        match activations {
+            ActivationType::F32 => Activations::F32,
+            ActivationType::Int8 => Activations::Int8,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! One file for each command.
 
 pub(crate) mod bench;
+pub(crate) mod chat;
 pub(crate) mod compare;
 pub(crate) mod docs;
+pub(crate) mod eval;
 pub(crate) mod generate;
 pub(crate) mod inspect;
 pub(crate) mod logits;
