@@ -8,7 +8,7 @@ use crate::checkpoint::{CheckpointError, content, write as write_file};
 use crate::decoder::{Decoder, Inputs, LogitRows};
 use crate::generate::Session;
 use crate::sampler::Sampler;
-use crate::trace::Trace;
+use crate::trace::{Trace, Traced};
 use attendant_core::{Processor, Result, Tape};
 use attendant_formats::{self as formats, Access, Weights};
 use attendant_mech::observer::{NamedRows, Observer};
@@ -92,122 +92,117 @@ fn table(tensors: &Weights, name: &str) -> std::result::Result<Option<(usize, Ve
     Ok(Some((width, values)))
 }
 
-/// What a model makes of the tokens: `logits` of every row, and of the first row what goes between the layers and what they keep.
+/// What a model makes of the tokens in one call: `logits` of every row, and of the first row what goes on inside and what is kept.
 ///
 /// # Errors
 /// If the model refuses the tokens.
 pub fn logits(decoder: &Decoder, processor: Processor, tokens: &Tokens) -> Result<Vec<Output>> {
-    let encodes = decoder.plan().encoder.is_some();
-    let vocab = decoder.plan().vocab_size;
-    let mut outputs = Vec::new();
-    let mut all = Vec::new();
-    for (i, row) in tokens.rows.iter().enumerate() {
-        let mut call = Call::new(decoder, processor.clone(), row);
-        let values = call.logits(row)?;
-        let length = if encodes { row.target.len() } else { tokens.length };
-        let places: Vec<usize> = if encodes { (0..length).collect() } else { row.places.clone() };
-        let at = all.len();
-        all.resize(at + length * vocab, 0.0);
-        spread(&mut all[at..], &values, &places, vocab);
-        if i == 0 {
-            outputs.extend(call.details(row, tokens.length));
-        }
+    let all = |of: fn(&Row) -> &[u32]| -> Vec<u32> { tokens.rows.iter().flat_map(|row| of(row)).copied().collect() };
+    let (ids, types, target) = (all(|row| &row.ids), all(|row| &row.types), all(|row| &row.target));
+    let mut tape = Tape::inference(processor);
+    let bound = decoder.bind(&mut tape);
+    let (trace, encoder_trace) = (Trace::default(), Trace::default());
+    let mut batch = Batch::new(tokens.rows.iter().map(|row| (row.ids.len(), 0)));
+    let mut inputs = Inputs { ids: &ids, types: &types, source: None, trace: Some(&encoder_trace) };
+    if decoder.plan().encoder.is_some() {
+        inputs.source = Some(decoder.encode(&mut tape, &bound, &batch, inputs)?);
+        batch = Batch::with_source(tokens.rows.iter().map(|row| (row.target.len(), 0, row.ids.len())));
+        inputs = Inputs { ids: &target, types: &[], ..inputs };
     }
-    let length = all.len() / vocab / tokens.rows.len().max(1);
-    outputs.insert(0, Output::new("logits", &[tokens.rows.len(), length, vocab], all));
+    inputs.trace = Some(&trace);
+    let mut states: Vec<SequenceState> = match decoder.order() {
+        Order::Causal => tokens.rows.iter().map(|_| decoder.new_state(Storage::contiguous(tokens.length))).collect(),
+        _ => Vec::new(),
+    };
+    let mut lent: Vec<&mut SequenceState> = states.iter_mut().collect();
+    let logits = decoder.forward(&mut tape, &bound, &batch, inputs, &mut lent, LogitRows::All)?;
+    let mut outputs = vec![padded(decoder, tokens, &batch, tape.value(logits))];
+    if let Some(row) = tokens.rows.first() {
+        outputs.extend(inside(decoder, row, tokens.length, trace.into_inner(), encoder_trace.into_inner(), states.first()));
+    }
     Ok(outputs)
 }
 
-/// Puts rows of `width` where they belong.
+/// Logits of the rows of a batch, where they stand in the padded rows.
+fn padded(decoder: &Decoder, tokens: &Tokens, batch: &Batch, logits: &[f32]) -> Output {
+    let vocab = decoder.plan().vocab_size;
+    let encodes = decoder.plan().encoder.is_some();
+    let length = match encodes {
+        true => tokens.rows.first().map_or(0, |row| row.target.len()),
+        false => tokens.length,
+    };
+    let mut values = vec![0.0; tokens.rows.len() * length * vocab];
+    for (i, (row, sequence)) in tokens.rows.iter().zip(batch.sequences()).enumerate() {
+        let places: Vec<usize> = if encodes { (0..length).collect() } else { row.places.clone() };
+        let own = &logits[sequence.rows.start * vocab..sequence.rows.end * vocab];
+        spread(&mut values[i * length * vocab..], own, &places, vocab);
+    }
+    Output::new("logits", &[tokens.rows.len(), length, vocab], values)
+}
+
+/// Puts rows of `width` where they belong, as many as there are places.
 fn spread(to: &mut [f32], rows: &[f32], places: &[usize], width: usize) {
     for (row, &place) in rows.chunks_exact(width).zip(places) {
         to[place * width..(place + 1) * width].copy_from_slice(row);
     }
 }
 
-/// One row of tokens going through a model.
-struct Call<'a> {
-    decoder: &'a Decoder,
-    tape: Tape,
-    state: Option<SequenceState>,
-    trace: Trace,
-    encoder_trace: Trace,
-}
-
-impl<'a> Call<'a> {
-    fn new(decoder: &'a Decoder, processor: Processor, row: &Row) -> Call<'a> {
-        let rows = row.ids.len().max(row.target.len()).max(1);
-        let state = (decoder.order() == Order::Causal).then(|| decoder.new_state(Storage::contiguous(rows)));
-        Call { decoder, tape: Tape::inference(processor), state, trace: Trace::default(), encoder_trace: Trace::default() }
-    }
-
-    fn logits(&mut self, row: &Row) -> Result<Vec<f32>> {
-        let (decoder, tape) = (self.decoder, &mut self.tape);
-        let bound = decoder.bind(tape);
-        let mut inputs = Inputs { ids: &row.ids, types: &row.types, source: None, trace: Some(&self.encoder_trace) };
-        let mut batch = Batch::new([(row.ids.len(), 0)]);
-        if decoder.plan().encoder.is_some() {
-            inputs.source = Some(decoder.encode(tape, &bound, &batch, inputs)?);
-            batch = Batch::with_source([(row.target.len(), 0, row.ids.len())]);
-            inputs = Inputs { ids: &row.target, types: &[], ..inputs };
+/// What goes on inside, and what the layers keep, of the first row of a batch.
+fn inside(
+    decoder: &Decoder,
+    row: &Row,
+    length: usize,
+    trace: Traced,
+    encoder_trace: Traced,
+    state: Option<&SequenceState>,
+) -> Vec<Output> {
+    let width = decoder.plan().d_model;
+    let mut outputs = Vec::new();
+    let mut hidden = |name: &str, rows: &[Vec<f32>], places: &[usize], length: usize| {
+        for (n, rows) in rows.iter().enumerate() {
+            let mut values = vec![0.0; length * width];
+            spread(&mut values, rows, places, width);
+            outputs.push(Output::new(format!("{name}.{n}"), &[1, length, width], values));
         }
-        inputs.trace = Some(&self.trace);
-        let mut states: Vec<&mut SequenceState> = self.state.iter_mut().collect();
-        let logits = decoder.forward(tape, &bound, &batch, inputs, &mut states, LogitRows::All)?;
-        Ok(tape.value(logits).to_vec())
+    };
+    let target: Vec<usize> = (0..row.target.len()).collect();
+    hidden("encoder_hidden", &encoder_trace.hidden, &row.places, length);
+    match decoder.plan().encoder.is_some() {
+        true => hidden("hidden", &trace.hidden, &target, target.len()),
+        false => hidden("hidden", &trace.hidden, &row.places, length),
     }
-
-    /// What goes on inside, and what the layers keep.
-    fn details(self, row: &Row, length: usize) -> Vec<Output> {
-        let Call { decoder, state, trace, encoder_trace, .. } = self;
-        let (trace, encoder_trace) = (trace.into_inner(), encoder_trace.into_inner());
-        let width = decoder.plan().d_model;
-        let mut outputs = Vec::new();
-        let mut hidden = |name: &str, rows: &[Vec<f32>], places: &[usize], length: usize| {
-            for (n, rows) in rows.iter().enumerate() {
-                let mut values = vec![0.0; length * width];
-                spread(&mut values, rows, places, width);
-                outputs.push(Output::new(format!("{name}.{n}"), &[1, length, width], values));
-            }
+    if row.ids.len() == length {
+        outputs.extend(maps("encoder_attn", encoder_trace.mixers.iter()));
+        let of = |cross: bool| {
+            let orders = decoder.orders().map(move |order| (order == Order::Cross) == cross);
+            trace.mixers.iter().zip(orders).filter(|(_, wanted)| *wanted).map(|(observer, _)| observer)
         };
-        let target: Vec<usize> = (0..row.target.len()).collect();
-        hidden("encoder_hidden", &encoder_trace.hidden, &row.places, length);
-        match decoder.plan().encoder.is_some() {
-            true => hidden("hidden", &trace.hidden, &target, target.len()),
-            false => hidden("hidden", &trace.hidden, &row.places, length),
-        }
-        if row.ids.len() == length {
-            outputs.extend(maps("encoder_attn", encoder_trace.mixers.iter()));
-            let of = |cross: bool| {
-                let orders = decoder.orders().map(move |order| (order == Order::Cross) == cross);
-                trace.mixers.iter().zip(orders).filter(|(_, wanted)| *wanted).map(|(observer, _)| observer)
-            };
-            outputs.extend(maps("attn", of(false)));
-            outputs.extend(maps("cross_attn", of(true)));
-        }
-        outputs.extend(latents(&trace.mixers));
-        outputs.extend(state.iter().flat_map(|state| cache(decoder, state, &trace.mixers)));
-        outputs
+        outputs.extend(maps("attn", of(false)));
+        outputs.extend(maps("cross_attn", of(true)));
     }
+    outputs.extend(latents(&trace.mixers, row.ids.len()));
+    outputs.extend(state.iter().flat_map(|state| cache(decoder, state, &trace.mixers)));
+    outputs
 }
 
 /// The probabilities of each mechanism; those of one that attends more than once, one after the other.
 fn maps<'a>(name: &str, mixers: impl Iterator<Item = &'a Observer>) -> Vec<Output> {
     let map = |(n, observer): (usize, &Observer)| {
-        let first = observer.maps.first()?;
-        let heads = observer.maps.iter().map(|map| map.heads).sum();
-        let values = observer.maps.iter().flat_map(|map| map.probs.iter().copied()).collect();
+        let of_first = || observer.maps.iter().filter(|map| map.sequence == 0);
+        let first = of_first().next()?;
+        let heads = of_first().map(|map| map.heads).sum();
+        let values = of_first().flat_map(|map| map.probs.iter().copied()).collect();
         Some(Output::new(format!("{name}.{n}"), &[1, heads, first.rows, first.keys], values))
     };
     mixers.enumerate().filter_map(map).collect()
 }
 
-/// Rows that have a name of their own: those of latent attention.
-fn latents(mixers: &[Observer]) -> Vec<Output> {
+/// Rows that have a name of their own, those of latent attention: the first `count`.
+fn latents(mixers: &[Observer], count: usize) -> Vec<Output> {
     let rows = |(layer, observer): (usize, &Observer)| -> Vec<Output> {
         let output = |rows: &NamedRows| {
-            let shape = [1, rows.values.len() / rows.width, rows.width];
-            Output::new(format!("mla.{layer}.{}", rows.name), &shape, rows.values.clone())
+            let values = rows.values[..count * rows.width].to_vec();
+            Output::new(format!("mla.{layer}.{}", rows.name), &[1, count, rows.width], values)
         };
         observer.rows.iter().map(output).collect()
     };
@@ -251,6 +246,7 @@ fn kept(place: &str, store: &PlaneStore, latent: Option<usize>) -> Option<Output
             let values = rows.chunks_exact(plane.width).flat_map(|row| row[..width].iter().copied()).collect();
             Some(Output::new(format!("{place}.key"), &[1, 1, count, width], values))
         }
+        ("index", _) => Some(Output::new(format!("{place}.indexer_key"), &[1, count, plane.width], rows)),
         _ => None,
     }
 }

@@ -107,7 +107,7 @@ pub(super) struct Added {
 impl Definition {
     /// Reads a tokenizer.json.
     pub(super) fn parse(text: &[u8]) -> Result<Definition> {
-        let file: TokenizerFile<'_> = json::read(text, LONGEST, PhantomData)?;
+        let file: TokenizerFile<'_> = json::read("JSON", 0, text, LONGEST, PhantomData)?;
         if let Some(version) = file.version.filter(|version| version != "1.0") {
             return Err(Refusal::new("version", format_args!("wanted \"1.0\", got {}", quoted(&version))));
         }

@@ -4,6 +4,7 @@
 //! is there and not null counts.
 
 use crate::plan::Activation;
+use crate::plan::check::LARGEST;
 use attendant_core::{Error, Result};
 use serde_json::Value;
 
@@ -38,9 +39,11 @@ impl<'a> Keys<'a> {
         value.ok_or_else(|| Error::config(names.replace('|', ", "), format!("got none, wanted {wanted}")))
     }
 
-    /// A whole number that may be absent.
+    /// A whole number that may be absent. Products of two fit, whoever wrote the configuration.
     pub(super) fn size_if(&self, names: &str) -> Result<Option<usize>> {
-        self.typed(names, WHOLE, |value| value.as_u64().and_then(|size| usize::try_from(size).ok()))
+        self.typed(names, WHOLE, |value| {
+            value.as_u64().and_then(|size| usize::try_from(size).ok()).filter(|size| *size <= LARGEST)
+        })
     }
 
     /// A whole number.
@@ -127,4 +130,4 @@ impl<'a> Keys<'a> {
     }
 }
 
-const WHOLE: &str = "a whole number, 0 or more";
+const WHOLE: &str = "a whole number, 0 to 2147483647";

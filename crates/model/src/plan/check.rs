@@ -7,7 +7,7 @@ use attendant_mech::{Mechanism, Order, build};
 use serde_json::Value;
 
 /// The largest size a plan may name. Products of two sizes then fit, whoever wrote the configuration.
-const LARGEST: usize = i32::MAX as usize;
+pub(crate) const LARGEST: usize = i32::MAX as usize;
 
 /// A number in a file alone must not exhaust memory.
 const MOST_EXPERTS: usize = 65_536;
