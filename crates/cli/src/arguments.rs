@@ -201,6 +201,8 @@ pub(crate) enum Benched {
     Mla,
     /// Matrix products
     Gemm,
+    /// Products with quantised weights, of one row and of 512
+    Quant,
 }
 
 #[derive(Args)]

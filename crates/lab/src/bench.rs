@@ -4,6 +4,7 @@ pub mod attention;
 pub mod decode;
 pub mod limits;
 pub mod product;
+pub mod quant;
 pub mod train;
 
 use attendant_core::Processor;

@@ -7,7 +7,7 @@ use crate::output::print;
 use attendant_core::Processor;
 use attendant_lab::bench::attention::{self, Shapes};
 use attendant_lab::bench::train::{TrainingRate, training_step};
-use attendant_lab::bench::{Figure, decode, limits, product};
+use attendant_lab::bench::{Figure, decode, limits, product, quant};
 use std::time::Duration;
 
 pub(crate) fn run(options: &Bench) -> Done {
@@ -34,6 +34,7 @@ pub(crate) fn run(options: &Bench) -> Done {
             decode::latent_figures(&processor, &lengths, &dtypes(options), &options.batches, budget, &mut each);
         }
         Benched::Gemm => product::figures(&processor, budget, &mut each),
+        Benched::Quant => quant::figures(&processor, budget, &mut each),
     }
     done
 }
