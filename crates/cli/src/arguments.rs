@@ -341,6 +341,8 @@ pub(crate) enum Benched {
     Gemm,
     /// Recurrent scans, forward and with their backward, beside plain loops
     Scan,
+    /// Products with quantised weights, of one row and of 512
+    Quant,
 }
 
 #[derive(Args)]

@@ -1,9 +1,9 @@
 //! Attention and the operations around it, as functions over slices.
 //!
-//! Slices in, slices out. Nothing here allocates, reads configuration or starts a thread behind the caller's back: scratch
-//! comes from the caller (each kernel that needs it has a `*_scratch` function that says how much), and parallel work goes
-//! to the [`Executor`] in the [`Machine`] that every kernel takes first. [`Pool`] is an executor to use; [`Inline`] runs on
-//! the calling thread.
+//! Slices in, slices out. Nothing here allocates (but for a [`quant::Matrix`], which owns its weights), reads configuration or
+//! starts a thread behind the caller's back: scratch comes from the caller (each kernel that needs it has a `*_scratch`
+//! function that says how much), and parallel work goes to the [`Executor`] in the [`Machine`] that every kernel takes first.
+//! [`Pool`] is an executor to use; [`Inline`] runs on the calling thread.
 //!
 //! Every kernel has a plain twin of the same signature in [`naive`], which the tests hold it against.
 //!

@@ -110,7 +110,7 @@ fn by_codes<const FORMAT: usize, const APART: usize>(
     check(&y, x.rows(), w);
     let m = y.rows();
     let plan = if m <= FEW_ROWS { Plan::few(m, w) } else { Plan::many(m, w) };
-    each_item(machine, plan, w, &y, many::PANEL * usize::from(m > FEW_ROWS), scratch, &|y, rows, groups, scratch| {
+    each_item(machine, plan, w, &y, many::PANEL * usize::from(m > FEW_ROWS), scratch, &|Item { y, rows, groups, scratch }| {
         if m <= FEW_ROWS {
             machine.isa.run_integer(Few::<FORMAT> { y, x, w, groups, accumulate });
         } else {
@@ -129,7 +129,7 @@ fn exactly<const FORMAT: usize>(
 ) {
     check(&y, x, w);
     let plan = Plan::exact(y.rows(), w);
-    each_item(machine, plan, w, &y, exact::PANEL, scratch, &|y, rows, groups, scratch| {
+    each_item(machine, plan, w, &y, exact::PANEL, scratch, &|Item { y, rows, groups, scratch }| {
         let x = x.part(rows, 0..x.cols());
         machine.isa.run_integer(Exact::<FORMAT> { y, x, w, groups, accumulate, scratch });
     });
@@ -148,7 +148,15 @@ fn check(y: &MatrixMut<'_>, x: MatrixRef<'_>, w: &Matrix) {
     assert!(x.cols() <= 1 || x.col_stride() == 1, "activations [{m}, {width}]: want contiguous rows");
 }
 
-/// Runs `task` for every item of the plan, with its part of `y`, its rows and groups, and its worker's scratch.
+/// A block of rows by a run of groups: their part of the result, and a worker's scratch.
+struct Item<'a> {
+    y: MatrixMut<'a>,
+    rows: Range<usize>,
+    groups: Range<usize>,
+    scratch: &'a mut [f32],
+}
+
+/// Runs `task` for every item of the plan.
 fn each_item(
     machine: Machine<'_>,
     plan: Plan,
@@ -156,7 +164,7 @@ fn each_item(
     y: &MatrixMut<'_>,
     panel: usize,
     scratch: &mut [f32],
-    task: &(dyn Fn(MatrixMut<'_>, Range<usize>, Range<usize>, &mut [f32]) + Sync),
+    task: &(dyn Fn(Item<'_>) + Sync),
 ) {
     let want = panel * machine.executor.workers();
     assert!(scratch.len() >= want, "scratch of a product with {w:?}: want {want}, got {}", scratch.len());
@@ -168,7 +176,7 @@ fn each_item(
         let y = unsafe { y.part(0, rows.clone(), columns) };
         // SAFETY: this is the worker's own part, and a worker runs one item at a time.
         let scratch = unsafe { scratch.slice(worker * panel..(worker + 1) * panel) };
-        task(y, rows, groups, scratch);
+        task(Item { y, rows, groups, scratch });
     });
 }
 

@@ -4,6 +4,7 @@ pub mod attention;
 pub mod decode;
 pub mod limits;
 pub mod product;
+pub mod quant;
 pub mod scan;
 pub mod train;
 

@@ -7,7 +7,7 @@ use crate::output::print;
 use attendant_core::Processor;
 use attendant_lab::bench::attention::{self, Shapes};
 use attendant_lab::bench::train::{TrainingRate, training_step};
-use attendant_lab::bench::{Figure, decode, limits, product, scan};
+use attendant_lab::bench::{Figure, decode, limits, product, quant, scan};
 use std::time::Duration;
 
 pub(crate) fn run(options: &Bench) -> Done {
@@ -38,6 +38,7 @@ pub(crate) fn run(options: &Bench) -> Done {
             let Shapes { widths, lengths, .. } = shapes(options, &[64], &[2048]);
             scan::figures(&processor, &widths, &lengths, budget, &mut each);
         }
+        Benched::Quant => quant::figures(&processor, budget, &mut each),
     }
     done
 }

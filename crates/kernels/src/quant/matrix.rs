@@ -13,6 +13,7 @@ struct Line([u8; 64]);
 
 /// Weights `[rows, width]`, packed for the products of this module. Takes what the published format takes, up to 3% more, and 16 rows
 /// where there are fewer.
+#[derive(Clone)]
 pub struct Matrix {
     format: Format,
     rows: usize,
