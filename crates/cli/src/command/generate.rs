@@ -85,7 +85,7 @@ pub(crate) fn answer(
     let mut stream = language.tokenizer.stream(true);
     let (mut answer, start) = (Answer { text: String::new(), tokens: 0, seconds: 0.0 }, Instant::now());
     let refused = |why: attendant_formats::Refusal| Failure::Refused(why.to_string());
-    let mut say = |answer: &mut Answer, piece: String| -> Done {
+    let say = |answer: &mut Answer, piece: String| -> Done {
         print(&piece)?;
         answer.text += &piece;
         Ok(())
