@@ -97,7 +97,7 @@ fn table(tensors: &Weights, name: &str) -> std::result::Result<Option<(usize, Ve
 /// # Errors
 /// If the model refuses the tokens.
 pub fn logits(decoder: &Decoder, processor: Processor, tokens: &Tokens) -> Result<Vec<Output>> {
-    let all = |of: fn(&Row) -> &[u32]| -> Vec<u32> { tokens.rows.iter().flat_map(|row| of(row)).copied().collect() };
+    let all = |of: fn(&Row) -> &[u32]| -> Vec<u32> { tokens.rows.iter().flat_map(of).copied().collect() };
     let (ids, types, target) = (all(|row| &row.ids), all(|row| &row.types), all(|row| &row.target));
     let mut tape = Tape::inference(processor);
     let bound = decoder.bind(&mut tape);
