@@ -147,6 +147,7 @@ fn environment<'s>() -> Environment<'s> {
     environment.add_function("raise_exception", |why: &str| -> Result<Templated, minijinja::Error> {
         Err(minijinja::Error::new(ErrorKind::InvalidOperation, format!("{RAISED}{}", quoted(why))))
     });
+    environment.set_formatter(filter::write);
     filter::register(&mut environment);
     environment
 }

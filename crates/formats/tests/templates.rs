@@ -196,6 +196,6 @@ fn hostile_templates_are_refused() {
 
 #[test]
 fn lists_in_lists_are_dropped_without_harm() {
-    let deep = "{% set ns = namespace(x=[1]) %}{% for a in range(50000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x|length }}";
+    let deep = "{% set ns = namespace(x=[1]) %}{% for a in range(20000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x|length }}";
     assert_eq!(filled(deep, &Chat::default()), "1");
 }

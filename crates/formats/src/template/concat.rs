@@ -168,6 +168,12 @@ fn joined(code: &str) -> String {
                 level.out += token;
                 level.start = level.out.len();
             }
+            // Sums bind less than `~` does; a sign is part of what it stands before.
+            "+" | "-" if before.ends_with(|last: char| last.is_alphanumeric() || "_)]}'\"".contains(last)) => {
+                level.close();
+                level.out += token;
+                level.start = level.out.len();
+            }
             // `is not` belongs to what it tests; a name after a dot is no word of the language.
             word if BOUNDARIES.contains(&word) && before != "." && !(before == "is" && matches!(word, "not" | "in")) => {
                 level.close();
@@ -199,11 +205,12 @@ mod tests {
             ("a ~ b {{ a }} ~", "a ~ b {{ a }} ~"),
             ("{{ a ~ b }}", "{{ (a)|j ~ (b)|j }}"),
             ("{{- a ~ 'x ~ }} y' ~ b -}}", "{{- (a)|j ~ ('x ~ }} y')|j ~ (b)|j -}}"),
-            ("{%- set x = a['~'] ~ 1 + 2 * 3 %}", "{%- set x = (a['~'])|j ~ (1 + 2 * 3)|j %}"),
+            ("{%- set x = a['~'] ~ 1 + 2 * 3 %}", "{%- set x = (a['~'])|j ~ (1)|j + 2 * 3 %}"),
             ("{% if a ~ b == c ~ d and not e %}", "{% if (a)|j ~ (b)|j == (c)|j ~ (d)|j and not e %}"),
             ("{{ f(a ~ b, k=c ~ d)[e ~ f] ~ g }}", "{{ (f((a)|j ~ (b)|j, k=(c)|j ~ (d)|j)[(e)|j ~ (f)|j])|j ~ (g)|j }}"),
             ("{{ {'k': a ~ b} }}", "{{ {'k': (a)|j ~ (b)|j} }}"),
             ("{{ a ~ (b if c is not none else d) }}", "{{ (a)|j ~ ((b if c is not none else d))|j }}"),
+            ("{{ 'a' + b ~ -c * 2 - d ~ e }}", "{{ 'a' + (b)|j ~ (-c * 2)|j - (d)|j ~ (e)|j }}"),
             ("{{ x.in ~ \"\\\"~\" }}", "{{ (x.in)|j ~ (\"\\\"~\")|j }}"),
             ("{% raw %}{{ a ~ b }}{% endraw %}{{ a ~ b }}", "{% raw %}{{ a ~ b }}{% endraw %}{{ (a)|j ~ (b)|j }}"),
             ("{# a ~ b #}{{ a ~", "{# a ~ b #}{{ a ~"),

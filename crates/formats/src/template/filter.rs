@@ -4,7 +4,7 @@
 use super::{DEPTH, LONGEST_OUTPUT, json, pay};
 use minijinja::filters;
 use minijinja::value::{Kwargs, Rest, StringInput, Value, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, State};
+use minijinja::{Environment, Error, ErrorKind, Output, State};
 use std::borrow::Cow;
 
 /// Filters and tests of the engine that write values out and that no published template needs.
@@ -44,6 +44,12 @@ pub(super) fn method(state: &mut State<'_, '_>, value: &Value, name: &str, argum
             minijinja_contrib::pycompat::unknown_method_callback(state, value, name, arguments)
         }
     }
+}
+
+/// What `{{ value }}` writes.
+pub(super) fn write(output: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    weigh(state, value)?;
+    minijinja::escape_formatter(output, state, value)
 }
 
 /// A value as text, if it is one that may be written out.
