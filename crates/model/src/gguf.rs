@@ -35,6 +35,9 @@ enum Pairs {
     Neighbours,
 }
 
+/// Adds keys to a configuration, and sentences about what was taken as usual.
+type More = fn(&Keys<'_>, &mut Map<String, Value>, &mut Vec<String>) -> Result<()>;
+
 /// An architecture of the format.
 struct Architecture {
     name: &'static str,
@@ -42,7 +45,7 @@ struct Architecture {
     family: &'static str,
     pairs: Pairs,
     /// What it has beside the keys of all.
-    more: fn(&Keys<'_>, &mut Map<String, Value>, &mut Vec<String>) -> Result<()>,
+    more: More,
 }
 
 const ARCHITECTURES: &[Architecture] = &[
