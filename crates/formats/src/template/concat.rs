@@ -12,7 +12,7 @@ const BOUNDARIES: [&str; 14] =
 pub(super) fn bounded(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
-    while let Some(at) = ["{{", "{%", "{#"].iter().filter_map(|open| rest.find(open)).min() {
+    while let Some(at) = rest.as_bytes().windows(2).position(|pair| matches!(pair, b"{{" | b"{%" | b"{#")) {
         out += &rest[..at];
         rest = &rest[at..];
         if rest.starts_with("{#") {

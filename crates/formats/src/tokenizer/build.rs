@@ -4,6 +4,7 @@ use super::definition::{Bpe, Definition, Model};
 use crate::error::{Refusal, Result, quoted};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokenizers::Model as _;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::models::unigram::Unigram;
 use tokenizers::models::wordlevel::WordLevel;
@@ -33,6 +34,10 @@ pub(super) fn build(definition: Definition) -> Result<tokenizers::Tokenizer> {
         if got != Some(token.id) {
             let why =
                 format_args!("{} has the id {}, but would get {}", quoted(&token.content), token.id, got.unwrap_or(u32::MAX));
+            return Err(Refusal::new("added_tokens", why));
+        }
+        if let Some(other) = tokenizer.get_model().id_to_token(token.id).filter(|other| *other != token.content) {
+            let why = format_args!("{} has the id {} of {}", quoted(&token.content), token.id, quoted(&other));
             return Err(Refusal::new("added_tokens", why));
         }
     }
