@@ -4,12 +4,8 @@ use super::format::{BLOCK, Format, Piece};
 use super::layout::{self, GROUP};
 use crate::Machine;
 use crate::disjoint::each_part;
+use crate::memory::Memory;
 use std::fmt;
-
-/// 64 bytes that lie on one cache line.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
 
 /// Weights `[rows, width]`, packed for the products of this module. Takes what the published format takes, up to 3% more, and 16 rows
 /// where there are fewer.
@@ -18,7 +14,7 @@ pub struct Matrix {
     format: Format,
     rows: usize,
     width: usize,
-    lines: Vec<Line>,
+    bytes: Memory<u8>,
 }
 
 /// Why bytes are no matrix.
@@ -75,10 +71,9 @@ impl Matrix {
             return Err(PackError::Bytes { want, got: bytes.len() });
         }
         let (group_bytes, groups) = (format.group_bytes(width), rows.div_ceil(GROUP));
-        let lines = vec![Line([0; 64]); (groups * group_bytes).div_ceil(64)];
-        let mut matrix = Matrix { format, rows, width, lines };
+        let mut matrix = Matrix { format, rows, width, bytes: Memory::zeroed((groups * group_bytes).next_multiple_of(64)) };
         if want > 0 {
-            each_part(machine, groups, [(matrix.bytes_mut(), group_bytes)], |group, [packed]| {
+            each_part(machine, groups, [(&mut matrix.bytes[..], group_bytes)], |group, [packed]| {
                 let first = group * GROUP * row_bytes;
                 let last = (first + GROUP * row_bytes).min(bytes.len());
                 for (row, bytes) in bytes[first..last].chunks_exact(row_bytes).enumerate() {
@@ -106,7 +101,7 @@ impl Matrix {
 
     /// Bytes that the packed weights take.
     pub fn bytes(&self) -> usize {
-        size_of_val(&self.lines[..])
+        self.bytes.len()
     }
 
     /// Writes row `i` to `values [width]`: what [`Format::decode`] made of the published row, bit for bit.
@@ -143,18 +138,7 @@ impl Matrix {
     #[inline(always)]
     pub(super) fn group(&self, group: usize) -> &[u8] {
         let size = self.format.group_bytes(self.width);
-        &self.packed()[group * size..(group + 1) * size]
-    }
-
-    #[inline(always)]
-    fn packed(&self) -> &[u8] {
-        // SAFETY: a line is 64 bytes and nothing else, so the lines are that many initialised bytes, borrowed as `self` is.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), size_of_val(&self.lines[..])) }
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `packed`, borrowed mutably; any bytes make lines.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), size_of_val(&self.lines[..])) }
+        &self.bytes[group * size..(group + 1) * size]
     }
 }
 

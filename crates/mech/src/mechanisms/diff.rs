@@ -87,7 +87,9 @@ impl Mechanism for Diff {
     fn check(&self) -> Result<()> {
         let Gqa { heads, kv_heads, pattern, .. } = &self.heads;
         self.heads.check()?;
-        require(kv_heads.is_multiple_of(2), "kv_heads", || format!("got {kv_heads}, wanted an even number: heads come in pairs"))?;
+        require(kv_heads.is_multiple_of(2), "kv_heads", || {
+            format!("got {kv_heads}, wanted an even number: heads come in pairs")
+        })?;
         let heads_pair = heads.is_multiple_of(2) && (heads / 2).is_multiple_of(kv_heads / 2);
         require(heads_pair, "heads", || format!("got {heads}, wanted an even number: heads come in pairs"))?;
         require(*pattern == Pattern::default(), "pattern", || format!("got {pattern:?}, wanted the plain one"))?;

@@ -162,7 +162,11 @@ impl Mechanism for Gqa {
     }
 
     fn order(&self) -> Order {
-        if matches!(self.pattern.see, See::Everything | See::Prefix(_) | See::Near(_)) { Order::Bidirectional } else { Order::Causal }
+        if matches!(self.pattern.see, See::Everything | See::Prefix(_) | See::Near(_)) {
+            Order::Bidirectional
+        } else {
+            Order::Causal
+        }
     }
 
     fn check(&self) -> Result<()> {

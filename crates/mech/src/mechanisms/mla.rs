@@ -282,8 +282,7 @@ impl Registered for Mla {
     fn exam(_preset: &str) -> Vec<Mla> {
         let plain = Mla { base: 50.0, eps: 1e-3, ..Mla::plain(10, 3, 9, [5, 4, 6]) };
         let (factor, original, attention_factor) = (8.0, 16, 1.1);
-        let scaling =
-            Scaling::Yarn { factor, original, beta_fast: 0.5, beta_slow: 0.05, truncate: true, attention_factor };
+        let scaling = Scaling::Yarn { factor, original, beta_fast: 0.5, beta_slow: 0.05, truncate: true, attention_factor };
         let temperature = Some(Temperature { strength: 0.3, period: 5, offset: 0 });
         vec![
             Mla { r_q: Some(7), pairs: Pairs::Halves, bias: true, ..plain.clone() },
