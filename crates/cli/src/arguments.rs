@@ -299,7 +299,13 @@ pub(crate) struct Bench {
     /// As JSON, one line a figure
     #[arg(long)]
     pub(crate) json: bool,
-    /// Measured steps of `train`
+    /// Folder of a checkpoint or of a published model, or a GGUF file, for `model`
+    #[arg(long, value_name = "MODEL", required_if_eq("what", "model"))]
+    pub(crate) model: Option<PathBuf>,
+    /// How rows meet weights of few bits, in `model`
+    #[arg(long, value_enum, default_value_t = ActivationType::Int8, value_name = "TYPE")]
+    pub(crate) activations: ActivationType,
+    /// Measured steps of `train`, and measurements of `model`
     #[arg(long, default_value_t = 7, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
     pub(crate) steps: usize,
     /// Key heads under 32 query heads, of `attention` and `decode`
@@ -339,6 +345,8 @@ pub(crate) enum Benched {
     Mla,
     /// Matrix products
     Gemm,
+    /// Reading a prompt and generating with the model that --model names, after --lengths tokens
+    Model,
     /// Recurrent scans, forward and with their backward, beside plain loops
     Scan,
     /// Products with quantised weights, of one row and of 512

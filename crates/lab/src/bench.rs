@@ -3,6 +3,7 @@
 pub mod attention;
 pub mod decode;
 pub mod limits;
+pub mod model;
 pub mod product;
 pub mod quant;
 pub mod scan;
@@ -55,6 +56,9 @@ pub struct Figure {
     /// 10^9 bytes of keys and values read a second, from the median.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gbs: Option<f64>,
+    /// Tokens a second, from the median.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_second: Option<f64>,
     /// What the machine reached at the same time: in operations or in bytes, as the rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ceiling: Option<f64>,

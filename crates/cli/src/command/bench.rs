@@ -1,13 +1,15 @@
 //! `attendant bench`
 
 use crate::arguments::{Bench, Benched};
+use crate::command::generate::checkpoint_of;
 use crate::command::processor;
 use crate::failure::{Done, Failure};
 use crate::output::print;
 use attendant_core::Processor;
 use attendant_lab::bench::attention::{self, Shapes};
 use attendant_lab::bench::train::{TrainingRate, training_step};
-use attendant_lab::bench::{Figure, decode, limits, product, quant, scan};
+use attendant_lab::bench::{Figure, decode, limits, model, product, quant, scan};
+use attendant_state::{Dtype, Storage};
 use std::time::Duration;
 
 pub(crate) fn run(options: &Bench) -> Done {
@@ -23,6 +25,7 @@ pub(crate) fn run(options: &Bench) -> Done {
     };
     match options.what {
         Benched::Train => return train(&processor, options),
+        Benched::Model => run_model(&processor, options, &mut each)?,
         Benched::Limits => limits::figures(&processor, &mut each),
         Benched::Attention => attention::figures(&processor, &shapes(options, &[64, 128], &[512, 2048]), budget, &mut each),
         Benched::Decode => {
@@ -43,13 +46,30 @@ pub(crate) fn run(options: &Bench) -> Done {
     done
 }
 
+/// A model at work, over a cache of each type.
+fn run_model(processor: &Processor, options: &Bench, each: &mut impl FnMut(Figure)) -> Done {
+    let path = checkpoint_of(options.model.as_deref().expect("clap wants it with `model`"))?;
+    let decoder = attendant_model::checkpoint::load(&path)?;
+    let depths = if options.lengths.is_empty() { vec![0, 4096] } else { options.lengths.clone() };
+    for dtype in Dtype::ALL.iter().filter(|dtype| options.dtypes.iter().any(|name| name == dtype.name())) {
+        let setting = model::Setting {
+            storage: Storage::paged(256).dtype(*dtype),
+            activations: options.activations.into(),
+            repeats: options.steps,
+        };
+        model::figures(&decoder, processor, setting, &depths, &mut *each)?;
+    }
+    Ok(())
+}
+
 fn check(options: &Bench) -> Done {
     let refuse = |why: String| Err(Failure::Refused(why));
     let sizes =
         [("--kv", &options.kv), ("--widths", &options.widths), ("--lengths", &options.lengths), ("--batches", &options.batches)];
     for (name, values) in sizes {
-        if let Some(value) = values.iter().find(|&&value| value == 0 || value > 1 << 20) {
-            return refuse(format!("{name}: got {value}, wanted 1 to {}", 1 << 20));
+        let least = usize::from(!(name == "--lengths" && matches!(options.what, Benched::Model)));
+        if let Some(value) = values.iter().find(|&&value| value < least || value > 1 << 20) {
+            return refuse(format!("{name}: got {value}, wanted {least} to {}", 1 << 20));
         }
     }
     if let Some(kv) = options.kv.iter().find(|&&kv| !attention::HEADS.is_multiple_of(kv)) {
@@ -91,6 +111,7 @@ fn line(figure: &Figure, json: bool) -> String {
     .flatten()
     .collect();
     let rate = match (figure.gbs, figure.gflops) {
+        _ if figure.tokens_per_second.is_some() => format!("{:7.1} tokens/s", figure.tokens_per_second.unwrap_or_default()),
         (Some(gbs), _) => format!("{gbs:7.1} GB/s"),
         (None, Some(gflops)) => format!("{gflops:7.1} GFLOP/s"),
         (None, None) => String::new(),
