@@ -12,6 +12,7 @@ use attendant_core::kernels::selective::{
     SelectiveScan, selective_scan, selective_scan_backward, selective_scan_backward_scratch, selective_scan_checkpoints,
 };
 use attendant_core::kernels::{Machine, naive};
+use std::ops::Range;
 use std::time::Duration;
 
 /// Heads of the linear and the delta scan, each with a state as wide as it is high.
@@ -25,7 +26,7 @@ pub fn figures(processor: &Processor, widths: &[usize], lengths: &[usize], budge
     for (&d, &length) in widths.iter().flat_map(|d| lengths.iter().map(move |length| (d, length))) {
         let case = Case::new(processor, d, length);
         let size = (length * HEADS * d) as f64;
-        let works: [(&'static str, f64, &dyn Fn(Form) -> Timing); 6] = [
+        let works: [Work<'_>; 6] = [
             ("linear", 5.0 * size * d as f64, &|form| case.linear(form, false, budget)),
             ("linear-bwd", 0.0, &|form| case.linear(form, true, budget)),
             ("delta", 7.0 * size * d as f64, &|form| case.delta(form, false, budget)),
@@ -43,6 +44,14 @@ pub fn figures(processor: &Processor, widths: &[usize], lengths: &[usize], budge
             }
         }
     }
+}
+
+/// What is measured: its name, its operations if they are counted, and the measurement.
+type Work<'a> = (&'static str, f64, &'a dyn Fn(Form) -> Timing);
+
+/// One sequence of all rows.
+fn whole(length: usize) -> [Range<usize>; 1] {
+    std::array::from_fn(|_| 0..length)
 }
 
 /// Which of two implementations of one signature.
@@ -107,7 +116,7 @@ impl<'a> Case<'a> {
 
     fn linear(&self, form: Form, backward: bool, budget: Duration) -> Timing {
         let &Case { machine, workers, length, scan, ref rows, ref keys, ref gates } = self;
-        let (gates, sequences, initial) = (Gate::Head(&gates[..length * HEADS]), [0..length], vec![0.0; states(scan)]);
+        let (gates, sequences, initial) = (Gate::Head(&gates[..length * HEADS]), whole(length), vec![0.0; states(scan)]);
         let mut scratch = vec![0.0; gated_scan_scratch(scan, workers).max(gated_scan_backward_scratch(scan, workers))];
         let mut checkpoints = vec![0.0; scan_checkpoints(scan, &sequences)];
         let [mut out, mut d_q, mut d_k, mut d_v] = [(); 4].map(|()| self.buffer());
@@ -128,7 +137,7 @@ impl<'a> Case<'a> {
 
     fn delta(&self, form: Form, backward: bool, budget: Duration) -> Timing {
         let &Case { machine, workers, length, scan, ref rows, ref keys, ref gates } = self;
-        let (gates, sequences, initial) = (&gates[..length * HEADS], [0..length], vec![0.0; states(scan)]);
+        let (gates, sequences, initial) = (&gates[..length * HEADS], whole(length), vec![0.0; states(scan)]);
         let mut scratch = vec![0.0; gated_delta_scratch(scan, workers).max(gated_delta_backward_scratch(scan, workers))];
         let mut checkpoints = vec![0.0; gated_delta_checkpoints(scan, &sequences)];
         let [mut out, mut d_q, mut d_k, mut d_v] = [(); 4].map(|()| self.buffer());
@@ -152,7 +161,7 @@ impl<'a> Case<'a> {
     fn selective(&self, form: Form, backward: bool, budget: Duration) -> Timing {
         let &Case { machine, workers, length, scan, ref rows, ref gates, .. } = self;
         let scan = SelectiveScan { channels: HEADS * scan.d_v, state: STATE, groups: 1 };
-        let (sequences, initial) = ([0..length], vec![0.0; scan.channels * STATE]);
+        let (sequences, initial) = (whole(length), vec![0.0; scan.channels * STATE]);
         let (a, shared) = (vec![-1.0; scan.channels * STATE], &rows[..length * STATE]);
         let mut scratch = vec![0.0; selective_scan_backward_scratch(scan, &sequences, length, workers)];
         let mut checkpoints = vec![0.0; selective_scan_checkpoints(scan, &sequences)];
