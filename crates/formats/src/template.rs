@@ -23,6 +23,8 @@ use std::thread;
 
 /// The longest template, in bytes; the longest published ones have about 30 thousand.
 const LONGEST: usize = 256 << 10;
+/// How often a template may say `~`; the engine takes time with the square of how long a chain of them is.
+const MOST_JOINS: usize = 2000;
 /// What a template may do: an instruction, or 64 bytes made, cost one.
 const FUEL: u64 = 400_000;
 /// The longest text that a template may give, and the most that a value in it may be written out to, in bytes.
@@ -76,6 +78,9 @@ impl ChatTemplate {
     pub fn new(source: &str) -> Result<ChatTemplate> {
         if source.len() > LONGEST {
             return Err(refusal(format_args!("has {} bytes, wanted at most {LONGEST}", source.len())));
+        }
+        if source.matches('~').count() > MOST_JOINS {
+            return Err(refusal(format_args!("joins texts more than {MOST_JOINS} times")));
         }
         let template = ChatTemplate { source: concat::bounded(source) };
         template

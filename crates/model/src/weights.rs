@@ -76,7 +76,7 @@ impl Weights {
     pub(crate) fn values(&self, name: &str) -> Result<Vec<f32>, String> {
         let tensor = self.stored(name)?;
         let Some(format) = format(tensor.dtype) else {
-            return Err(format!("wanted F32, F16, BF16 or a format of few bits that is read, got {}", tensor.dtype));
+            return Err(format!("wanted F32, F16, BF16 or one of few bits that is read, got {}", tensor.dtype));
         };
         if format.is_float() {
             return tensor.to_f32().map_err(|refusal: Refusal| refusal.to_string());

@@ -87,7 +87,7 @@ fn bpe(bpe: &Bpe) -> Result<()> {
 
 fn unigram(vocab: &[(String, f64)], unk_id: Option<usize>) -> Result<()> {
     lengths_of(vocab.iter().map(|(token, _)| token))?;
-    if let Some((token, score)) = vocab.iter().find(|(_, score)| score.is_nan() || score.abs() >= 1e9) {
+    if let Some((token, score)) = vocab.iter().find(|(_, score)| !score.is_finite() || score.abs() >= 1e9) {
         return Err(Refusal::new("model.vocab", format_args!("the score of {} is {score}, wanted a number", quoted(token))));
     }
     let bytes: usize = vocab.iter().map(|(token, _)| token.len()).sum();
