@@ -118,7 +118,11 @@ fn weights_that_the_configuration_does_not_know() {
     let eight = TensorView::new(Dtype::I32, vec![8], whole.data()).unwrap();
     let all = tensors.tensors().into_iter().filter(|(name, _)| name != "model.norm.weight");
     fs::write(&file, safetensors::serialize(all.chain([("model.norm.weight".into(), eight)]), None).unwrap()).unwrap();
-    refused(folder.path(), "model.safetensors", "tensor model.norm.weight: wanted F32, F16 or BF16, got I32");
+    refused(
+        folder.path(),
+        "model.safetensors",
+        "tensor model.norm.weight: wanted F32, F16, BF16 or one of few bits that is read, got I32",
+    );
 }
 
 #[test]
