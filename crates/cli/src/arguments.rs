@@ -23,7 +23,7 @@ pub(crate) enum Command {
     Compare(Compare),
     /// Train one model, or continue an interrupted run
     Train(Train),
-    /// Continue a text with a trained model
+    /// Continue a text with a model that was trained here or published
     Generate(Generate),
     /// Say what a model keeps and reads, from its headers: layers, cache bytes, alternatives, what other engines take
     Inspect(Inspect),

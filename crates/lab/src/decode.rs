@@ -9,8 +9,6 @@ use attendant_model::decoder::LogitRows;
 use attendant_state::{SequenceState, Storage};
 use std::time::Instant;
 
-/// Rows of a page of the measured cache.
-const PAGE: usize = 256;
 /// Rows of one chunk of the filling.
 const CHUNK: usize = 256;
 /// Seconds to spend on the steps at one context.
@@ -33,7 +31,7 @@ pub struct DecodeCost {
 /// If the model refuses a call.
 pub fn measure(decoder: &Decoder, processor: &Processor, contexts: &[usize]) -> Result<DecodeCost> {
     let mut tape = Tape::inference(processor.clone());
-    let mut state = decoder.new_state(Storage::paged(PAGE));
+    let mut state = decoder.new_state(Storage::paged(Storage::PAGE));
     let mut random = Random::new(0, "decode");
     let constant_bytes = state.allocated_bytes();
     let (mut points, mut held) = (Vec::new(), Vec::new());

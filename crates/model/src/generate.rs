@@ -96,6 +96,11 @@ impl<'a> Session<'a> {
         &self.logits
     }
 
+    /// Tokens that the model was made for.
+    pub fn context(&self) -> usize {
+        self.decoder.plan().context
+    }
+
     /// The tokens that were read.
     pub fn ids(&self) -> &[u32] {
         &self.ids

@@ -180,17 +180,14 @@ impl Subject {
     }
 }
 
-/// Rows of a page of the store that is measured; generation has pages of as many.
-const PAGE: usize = 256;
-
 /// Appends rows for `tokens` tokens to every plane, a page at a time.
 fn measure(layers: &Layers, tokens: usize, dtype: Dtype) -> Measured {
     let layouts = layers.layouts();
-    let storage = Storage::paged(PAGE).dtype(dtype);
+    let storage = Storage::paged(Storage::PAGE).dtype(dtype);
     let mut state = SequenceState::new(&layouts, storage);
     let mut done = 0;
     while done < tokens {
-        let rows = PAGE.min(tokens - done);
+        let rows = Storage::PAGE.min(tokens - done);
         for layer in 0..state.layers() {
             for index in 0..state.layer(layer).planes().len() {
                 let store = state.layer_mut(layer).plane_mut(index);

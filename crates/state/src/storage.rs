@@ -55,6 +55,9 @@ pub enum Dtype {
 }
 
 impl Storage {
+    /// Rows of a page that models are run with: few enough that a short text wastes little, many enough that reading streams.
+    pub const PAGE: usize = 256;
+
     /// Contiguous with room for `rows` rows at first, with rings, in f32.
     pub fn contiguous(rows: usize) -> Storage {
         Storage { paging: Paging::Contiguous { rows: rows.max(1) }, rings: Rings::Overwrite, dtype: Dtype::F32 }

@@ -53,7 +53,7 @@ fn run_model(processor: &Processor, options: &Bench, each: &mut impl FnMut(Figur
     let depths = if options.lengths.is_empty() { vec![0, 4096] } else { options.lengths.clone() };
     for dtype in Dtype::ALL.iter().filter(|dtype| options.dtypes.iter().any(|name| name == dtype.name())) {
         let setting = model::Setting {
-            storage: Storage::paged(256).dtype(*dtype),
+            storage: Storage::paged(Storage::PAGE).dtype(*dtype),
             activations: options.activations.into(),
             repeats: options.steps,
         };

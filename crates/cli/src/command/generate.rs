@@ -85,7 +85,7 @@ pub(crate) fn answer(
     let mut stream = language.tokenizer.stream(true);
     let (mut answer, start) = (Answer { text: String::new(), tokens: 0, seconds: 0.0 }, Instant::now());
     let refused = |why: attendant_formats::Refusal| Failure::Refused(why.to_string());
-    let say = |answer: &mut Answer, piece: String| -> Done {
+    let show = |answer: &mut Answer, piece: String| -> Done {
         print(&piece)?;
         answer.text += &piece;
         Ok(())
@@ -96,10 +96,15 @@ pub(crate) fn answer(
         if language.ends.contains(&id) {
             break;
         }
-        say(&mut answer, stream.push(id).map_err(refused)?)?;
+        show(&mut answer, stream.push(id).map_err(refused)?)?;
     }
-    say(&mut answer, stream.finish().map_err(refused)?)?;
+    show(&mut answer, stream.finish().map_err(refused)?)?;
     answer.seconds = start.elapsed().as_secs_f64();
+    let (position, context) = (session.state().position(), session.context());
+    if position > context {
+        // Not refused: mechanisms that forget, and rotations that are stretched, are asked for more on purpose.
+        say(format!("\nthe text has {position} tokens by now, and the model was made for {context}"));
+    }
     Ok(answer)
 }
 
@@ -114,7 +119,7 @@ impl Sampling {
 
 impl Running {
     pub(crate) fn storage(&self) -> Storage {
-        Storage::paged(256).dtype(self.cache.into())
+        Storage::paged(Storage::PAGE).dtype(self.cache.into())
     }
 
     pub(crate) fn session<'a>(&self, decoder: &'a Decoder, processor: Processor) -> Session<'a> {
