@@ -36,9 +36,15 @@ pub(crate) trait Element: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn widen<S: Simd>(simd: S, row: &[Self], to: &mut [f32]) {
         assert!(Self::cells(to.len()) <= row.len(), "{} values of {} cells", to.len(), row.len());
-        for (i, to) in to.chunks_mut(S::LANES).enumerate() {
-            // SAFETY: the row holds as many values as `to` has room for, as asserted.
-            simd.store_partial(to, unsafe { Self::load_partial(simd, row.as_ptr(), i * S::LANES, to.len()) });
+        let (row, whole) = (row.as_ptr(), to.len() / S::LANES * S::LANES);
+        for column in (0..whole).step_by(S::LANES) {
+            // SAFETY: the row holds as many values as `to` has room for, as asserted, and `column + LANES` is not beyond them.
+            unsafe { simd.store(to.as_mut_ptr().add(column), Self::load(simd, row, column)) };
+        }
+        let rest = &mut to[whole..];
+        if !rest.is_empty() {
+            // SAFETY: as above, of the values that are left.
+            simd.store_partial(rest, unsafe { Self::load_partial(simd, row, whole, rest.len()) });
         }
     }
 }
