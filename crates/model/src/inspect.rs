@@ -109,7 +109,7 @@ impl Subject {
         let mut warnings = Vec::new();
         let (config, Published { plan, names }) = match (&config, weights.as_ref().map(Weights::metadata)) {
             (Some(path), _) => {
-                let config = Config::open(path).map_err(|why| refuse(why.to_string()))?.into_value();
+                let config = Config::open(path)?.into_value();
                 let config = language(config, &mut warnings);
                 let published = family::read(&config).map_err(|why| refuse(why.to_string()))?;
                 (config, published)
@@ -205,7 +205,7 @@ fn measure(layers: &Layers, tokens: usize, dtype: Dtype) -> Measured {
 /// Where the configuration lies, and the headers of the weights, as far as there are any.
 fn files(path: &Path) -> Result<(Option<PathBuf>, Option<Weights>), CheckpointError> {
     let is = |end: &str| path.extension().is_some_and(|extension| extension == end);
-    let open = |path: &Path| Weights::open(path, Access::Mapped).map_err(|why| content(path, why));
+    let open = |path: &Path| Weights::open(path, Access::Mapped).map_err(CheckpointError::from);
     if path.is_dir() {
         let config = path.join("config.json");
         let weights = ["model.safetensors", "model.safetensors.index.json"].iter().any(|name| path.join(name).exists());
