@@ -6,8 +6,14 @@ mod server;
 
 use crate::{Place, code, error, newest};
 use server::{Repository, Server};
+use sha2::{Digest, Sha256};
 use std::fs;
 use std::process::{Command, Output};
+
+/// The SHA-256 of some bytes, as hubs write it.
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// A hub with the model `a/b`, trained for a moment.
 fn hub(place: &Place) -> Server {
@@ -23,8 +29,9 @@ fn hub(place: &Place) -> Server {
 
 fn command(place: &Place, words: &str, variables: &[(&str, &str)]) -> Command {
     let mut command = place.command(words);
-    let of_proxies = ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
-    of_proxies.iter().for_each(|name| drop(command.env_remove(name)));
+    for proxy in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        command.env_remove(proxy);
+    }
     command.env("HF_HOME", place.path("home")).env_remove("HF_HUB_OFFLINE").envs(variables.iter().copied());
     command
 }

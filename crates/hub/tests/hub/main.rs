@@ -8,6 +8,7 @@ mod server;
 
 use attendant_hub::{Event, Hub, Name, Part, Patience, Result, Settings, Token};
 use server::{Answer, Asked, Repository, Server};
+use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -80,6 +81,11 @@ fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
+}
+
+/// The SHA-256 of some bytes, as hubs write it.
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Bytes that are not all the same.
