@@ -1,7 +1,17 @@
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
+use half::bf16;
 
 /// C `[m, n]` = or += A `[m, k]` B `[k, n]`.
-pub fn product(mut c: MatrixMut<'_>, a: MatrixRef<'_>, b: MatrixRef<'_>, accumulate: Accumulate) {
+pub fn product(c: MatrixMut<'_>, a: MatrixRef<'_>, b: MatrixRef<'_>, accumulate: Accumulate) {
+    sum(c, a, b, accumulate, f64::from);
+}
+
+/// C `[m, n]` = or += A `[m, k]` B `[k, n]`, both rounded to bf16, denormals not taken for zero.
+pub fn product_bf16(c: MatrixMut<'_>, a: MatrixRef<'_>, b: MatrixRef<'_>, accumulate: Accumulate) {
+    sum(c, a, b, accumulate, |x| bf16::from_f32(x).to_f64());
+}
+
+fn sum(mut c: MatrixMut<'_>, a: MatrixRef<'_>, b: MatrixRef<'_>, accumulate: Accumulate, rounded: impl Fn(f32) -> f64) {
     for i in 0..c.rows() {
         for j in 0..c.cols() {
             let mut sum = match accumulate {
@@ -9,7 +19,7 @@ pub fn product(mut c: MatrixMut<'_>, a: MatrixRef<'_>, b: MatrixRef<'_>, accumul
                 Accumulate::Add => f64::from(c.row(i)[j]),
             };
             for k in 0..a.cols() {
-                sum += f64::from(a.at(i, k)) * f64::from(b.at(k, j));
+                sum += rounded(a.at(i, k)) * rounded(b.at(k, j));
             }
             c.row_mut(i)[j] = sum as f32;
         }
