@@ -17,7 +17,7 @@ use crate::Machine;
 use crate::disjoint::{Disjoint, run};
 use crate::dots::{FEW_ROWS, multiply_rows};
 use crate::simd::{Kernel, Simd};
-use crate::tile::{MAX_PANEL, TILE_ROWS, Single, multiply_panel, pack_panels, panel_width};
+use crate::tile::{MAX_PANEL, Single, TILE_ROWS, multiply_panel, pack_panels, panel_width};
 use std::ops::Range;
 
 /// Columns of B packed at a time: four cache lines of each row, whose rows may be pages apart.

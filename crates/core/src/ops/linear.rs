@@ -40,8 +40,7 @@ impl Op for Linear {
     fn backward(&self, pass: &mut Backward<'_>, _output: Var, gradient: &[f32]) {
         let (n, inner, outer) = (pass.rows(self.x), pass.width(self.x), pass.rows(self.weight));
         let (workers, precision) = (pass.machine().executor.workers(), pass.precision());
-        let len =
-            precision.product_scratch(n, inner, outer, workers).max(precision.product_scratch(outer, inner, n, workers));
+        let len = precision.product_scratch(n, inner, outer, workers).max(precision.product_scratch(outer, inner, n, workers));
         let mut scratch = pass.scratch(len.max(elementwise::sum_rows_scratch(n, outer)));
         let d_y = MatrixRef::row_major(gradient, n, outer);
         if let Some(mut d_x) = pass.gradient_or_fresh(self.x) {

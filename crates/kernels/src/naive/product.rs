@@ -12,6 +12,10 @@ pub fn product_bf16(c: MatrixMut<'_>, a: MatrixRef<'_>, b: MatrixRef<'_>, accumu
 }
 
 fn sum(mut c: MatrixMut<'_>, a: MatrixRef<'_>, b: MatrixRef<'_>, accumulate: Accumulate, rounded: impl Fn(f32) -> f64) {
+    let [left, right] = [a, b].map(|matrix| -> Vec<f64> {
+        let places = (0..matrix.rows()).flat_map(|i| (0..matrix.cols()).map(move |j| (i, j)));
+        places.map(|(i, j)| rounded(matrix.at(i, j))).collect()
+    });
     for i in 0..c.rows() {
         for j in 0..c.cols() {
             let mut sum = match accumulate {
@@ -19,7 +23,7 @@ fn sum(mut c: MatrixMut<'_>, a: MatrixRef<'_>, b: MatrixRef<'_>, accumulate: Acc
                 Accumulate::Add => f64::from(c.row(i)[j]),
             };
             for k in 0..a.cols() {
-                sum += rounded(a.at(i, k)) * rounded(b.at(k, j));
+                sum += left[i * a.cols() + k] * right[k * b.cols() + j];
             }
             c.row_mut(i)[j] = sum as f32;
         }

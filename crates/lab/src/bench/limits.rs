@@ -48,7 +48,9 @@ fn reading(processor: &Processor, values: &[f32]) -> Timing {
 /// All of them.
 pub fn figures(processor: &Processor, mut each: impl FnMut(Figure)) {
     let machine = processor.machine();
-    for (what, dtype, limit) in [("fma", "f32", limits::multiply_adds as fn(_) -> f64), ("dot", "bf16", limits::bf16_multiply_adds)] {
+    for (what, dtype, limit) in
+        [("fma", "f32", limits::multiply_adds as fn(_) -> f64), ("dot", "bf16", limits::bf16_multiply_adds)]
+    {
         let mut operations = 0.0;
         let timing = time(Duration::from_millis(500), || operations = limit(machine));
         each(Figure { gflops: Some(operations / timing.median / 1e9), ..Figure::new(processor, what, dtype, timing) });

@@ -74,7 +74,9 @@ fn training(comparison: &Comparison) -> String {
 
 fn precision(comparison: &Comparison) -> &'static str {
     match comparison.precision {
-        PrecisionKind::Bf16 => "weights and what they multiply rounded to bf16 in training; sums, weights kept and validation in f32",
+        PrecisionKind::Bf16 => {
+            "weights and what they multiply rounded to bf16 in training; sums, weights kept and validation in f32"
+        }
         _ => "f32 throughout",
     }
 }

@@ -11,7 +11,7 @@ use crate::attention::softmax::{States, each_vector, finish, hide, query_factor,
 use crate::attention::{Attention, DistanceBias};
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::{Kernel, MAX_LANES, Simd};
-use crate::tile::{MAX_PANEL, TILE_ROWS, Single, multiply_panel, multiply_strips, panel_width};
+use crate::tile::{MAX_PANEL, Single, TILE_ROWS, multiply_panel, multiply_strips, panel_width};
 use crate::vector::load;
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
