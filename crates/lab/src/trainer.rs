@@ -13,6 +13,7 @@ use attendant_mech::Batch;
 use attendant_model::decoder::LogitRows;
 use attendant_model::{Decoder, checkpoint as model_checkpoint};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -92,7 +93,7 @@ struct Done {
 #[derive(Serialize, Deserialize)]
 struct Progress {
     step: u64,
-    config: Config,
+    config: Value,
 }
 
 impl Trainer {
@@ -110,11 +111,14 @@ impl Trainer {
     ///
     /// # Errors
     /// If the configuration cannot be used.
-    pub fn with_task(config: Config, task: Arc<Task>, processor: Processor) -> Result<Trainer> {
+    pub fn with_task(mut config: Config, task: Arc<Task>, processor: Processor) -> Result<Trainer> {
         config.check()?;
+        config.training.precision = config.training.precision.on(processor.isa());
         let decoder = Decoder::new(config.plan(task.vocab_size())?, config.seed)?;
         let optimizer = Optimizer::new(&decoder);
-        Ok(Trainer { config, task, decoder, optimizer, tape: Tape::new(processor), step: 0, saved: None, folder: None })
+        let precision = config.training.precision.of_tape(processor.isa());
+        let tape = Tape::new(processor).with_precision(precision);
+        Ok(Trainer { config, task, decoder, optimizer, tape, step: 0, saved: None, folder: None })
     }
 
     /// A run in a new folder.
@@ -179,7 +183,7 @@ impl Trainer {
         let path = checkpoint.join(PROGRESS);
         let text = fs::read(&path).map_err(|why| LabError::io(&path, why))?;
         let progress: Progress = serde_json::from_slice(&text).map_err(|why| LabError::json(&path, why))?;
-        if progress.config == self.config {
+        if Config::from_json(&progress.config).is_ok_and(|config| config == self.config) {
             Ok(())
         } else {
             Err(LabError::content(&path, "differs from the configuration in run.json"))
@@ -320,8 +324,9 @@ impl Trainer {
             vocabulary.save(&path.join("tokenizer.json"))?;
         }
         self.optimizer.save(&self.decoder, &path.join("optimizer.safetensors"))?;
-        let progress = Progress { step: self.step, config: self.config.clone() };
         let place = path.join(PROGRESS);
+        let config = serde_json::to_value(&self.config).map_err(|why| LabError::json(&place, why))?;
+        let progress = Progress { step: self.step, config };
         let text = serde_json::to_string_pretty(&progress).map_err(|why| LabError::json(&place, why))?;
         fs::write(&place, text).map_err(|why| LabError::io(&place, why))
     }

@@ -1,13 +1,13 @@
 //! `attendant train`
 
-use crate::arguments::Train;
+use crate::arguments::{PrecisionType, Train};
 use crate::command::processor;
 use crate::failure::{Done, Failure};
 use crate::output::{print, say};
 use crate::progress::{Bar, stop_flag};
 use attendant_core::Processor;
 use attendant_lab::checkpoint;
-use attendant_lab::config::Config;
+use attendant_lab::config::{Config, PrecisionKind};
 use attendant_lab::trainer::{Ending, Trainer};
 use std::path::Path;
 
@@ -16,10 +16,13 @@ pub(crate) fn run(options: &Train) -> Done {
     let (mut trainer, folder) = match (&options.resume, &options.out) {
         (Some(folder), _) => (resume(processor, folder)?, folder),
         (None, Some(folder)) => {
-            let config = match &options.config {
+            let mut config = match &options.config {
                 Some(path) => Config::from_file(path, &options.set)?,
                 None => Config::parse("", &options.set)?,
             };
+            if let Some(precision) = options.precision {
+                config.training.precision = precision.into();
+            }
             (Trainer::create(config, processor, folder)?, folder)
         }
         (None, None) => return Err(Failure::Refused("--out: got none, wanted a folder for the run".into())),
@@ -50,6 +53,16 @@ pub(crate) fn run(options: &Train) -> Done {
             "interrupted after step {step}; saved, continue with --resume {}",
             folder.display()
         ))),
+    }
+}
+
+impl From<PrecisionType> for PrecisionKind {
+    fn from(precision: PrecisionType) -> PrecisionKind {
+        match precision {
+            PrecisionType::F32 => PrecisionKind::F32,
+            PrecisionType::Bf16 => PrecisionKind::Bf16,
+            PrecisionType::Auto => PrecisionKind::Auto,
+        }
     }
 }
 
