@@ -165,7 +165,7 @@ impl<const LANES: usize> Integers for Portable<LANES> {
                 along[j] = unsafe { Integers::load(self, weights.add((j * V + v) * 4 * LANES)) };
             }
             // SAFETY: the caller promises `4 * N` values.
-            sums[v] = unsafe { self.dot::<BITS, N, T>(sums[v], along, activations) };
+            sums[v] = unsafe { Integers::dot::<BITS, N, T>(self, sums[v], along, activations) };
         }
         sums
     }
