@@ -118,7 +118,7 @@ pub(crate) struct Train {
 
 #[derive(Args)]
 pub(crate) struct Logits {
-    /// Folder of a checkpoint or of a published model, or a GGUF file
+    /// Folder of a checkpoint or of a published model, a GGUF file, or a name on the hub (owner/name)
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
     /// Tokens: safetensors with input_ids of two axes, and attention_mask, token_type_ids and decoder_input_ids where needed
@@ -134,7 +134,7 @@ pub(crate) struct Logits {
 
 #[derive(Args)]
 pub(crate) struct Generate {
-    /// Folder of a run, of a checkpoint or of a published model, or a GGUF file
+    /// Folder of a run, of a checkpoint or of a published model, a GGUF file, or a name on the hub (owner/name)
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
     /// Text to continue; - reads it from the standard input
@@ -163,7 +163,7 @@ pub(crate) struct Generate {
 
 #[derive(Args)]
 pub(crate) struct Chat {
-    /// Folder of a published model, or a GGUF file
+    /// Folder of a published model, a GGUF file, or a name on the hub (owner/name)
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
     /// What the model is told before the conversation
@@ -186,7 +186,7 @@ pub(crate) struct Chat {
 
 #[derive(Args)]
 pub(crate) struct Eval {
-    /// Folder of a checkpoint or of a published model, or a GGUF file
+    /// Folder of a checkpoint or of a published model, a GGUF file, or a name on the hub (owner/name)
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
     /// The text
@@ -297,7 +297,7 @@ pub(crate) enum CacheType {
 
 #[derive(Args)]
 pub(crate) struct Inspect {
-    /// A folder, a .gguf, a .safetensors or a config.json
+    /// A folder, a .gguf, a .safetensors, a config.json, or a name on the hub (owner/name)
     #[arg(value_name = "MODEL", required_unless_present = "known", conflicts_with = "known")]
     pub(crate) model: Option<PathBuf>,
     /// Instead, the table of published models: which attention they use and what it keeps
@@ -344,7 +344,7 @@ pub(crate) struct Bench {
     /// As JSON, one line a figure
     #[arg(long)]
     pub(crate) json: bool,
-    /// Folder of a checkpoint or of a published model, or a GGUF file, for `model`
+    /// For `model`: folder of a checkpoint or of a published model, a GGUF file, or a name on the hub (owner/name)
     #[arg(long, value_name = "MODEL", required_if_eq("what", "model"))]
     pub(crate) model: Option<PathBuf>,
     /// How rows meet weights of few bits, in `model`

@@ -5,6 +5,7 @@
 mod arguments;
 mod command;
 mod failure;
+mod model;
 mod output;
 mod progress;
 

@@ -1,5 +1,6 @@
 //! The bar on stderr, and stopping when asked.
 
+use crate::output::say;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,13 +42,29 @@ fn clock(seconds: f64) -> String {
     format!("{}:{:02}", seconds / 60, seconds % 60)
 }
 
+/// Whether nothing is under way that could be stopped, because someone is to type.
+static WAITING: AtomicBool = AtomicBool::new(false);
+
+/// Reads what someone types. Ctrl-C meanwhile ends the process at once.
+pub(crate) fn waiting<T>(read: impl FnOnce() -> T) -> T {
+    WAITING.store(true, Ordering::Relaxed);
+    let typed = read();
+    WAITING.store(false, Ordering::Relaxed);
+    typed
+}
+
 /// A flag that Ctrl-C sets. A second Ctrl-C ends the process at once.
 pub(crate) fn stop_flag() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let set = stop.clone();
     // A handler can be set once only, and this is the one place that does.
     ctrlc::set_handler(move || {
-        if set.swap(true, Ordering::Relaxed) {
+        let waiting = WAITING.load(Ordering::Relaxed);
+        if waiting {
+            // The terminal shows the keys, and stays in that line.
+            say("");
+        }
+        if waiting || set.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
     })

@@ -10,6 +10,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("attendant-kernels", 0),
     ("attendant-formats", 0),
     ("attendant-core", 1),
+    ("attendant-hub", 1),
     ("attendant-state", 2),
     ("attendant-mech", 3),
     ("attendant-model", 4),

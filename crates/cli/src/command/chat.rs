@@ -5,7 +5,7 @@ use crate::command::generate::{answer, checkpoint_of, kept, language};
 use crate::command::processor;
 use crate::failure::{Done, Failure};
 use crate::output::{print, say};
-use crate::progress::stop_flag;
+use crate::progress::{stop_flag, waiting};
 use attendant_core::{Error, Result};
 use attendant_model::{Language, checkpoint};
 use std::io::{BufRead, IsTerminal};
@@ -27,14 +27,14 @@ pub(crate) fn run(options: &Chat) -> Done {
     let (stop, mut read) = (stop_flag(), Vec::new());
     let terminal = std::io::stdin().is_terminal();
     if terminal {
-        say("An empty line or Ctrl-D ends the conversation.");
+        say("An empty line, Ctrl-D or Ctrl-C ends the conversation; Ctrl-C during an answer, the answer.");
     }
     let mut lines = std::io::stdin().lock().lines();
     loop {
         if terminal {
             print("> ")?;
         }
-        let line = match lines.next() {
+        let line = match waiting(|| lines.next()) {
             Some(line) => line.map_err(|why| Failure::Refused(format!("standard input: {why}")))?,
             None => break,
         };
@@ -69,8 +69,11 @@ pub(crate) fn run(options: &Chat) -> Done {
             say(answer.stats(&session));
         }
         messages.push(("assistant".into(), answer.text));
-        if stop.load(Ordering::Relaxed) {
-            return Err(Failure::Interrupted("interrupted".into()));
+        if stop.swap(false, Ordering::Relaxed) {
+            if !terminal {
+                return Err(Failure::Interrupted("interrupted".into()));
+            }
+            say("The answer was stopped.");
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 use crate::arguments::{ActivationType, CacheType, Generate, Running, Sampling};
 use crate::command::processor;
 use crate::failure::{Done, Failure};
+use crate::model::{Needs, local};
 use crate::output::{print, say};
 use crate::progress::stop_flag;
 use attendant_core::{Activations, Processor};
@@ -151,8 +152,9 @@ impl Running {
     }
 }
 
-/// The path itself if it is a file or a checkpoint, or the latest intact checkpoint of a run.
-pub(crate) fn checkpoint_of(folder: &Path) -> Result<PathBuf, Failure> {
+/// The path itself if it is a file or a checkpoint, or the latest intact checkpoint of a run; of a name, where its model is.
+pub(crate) fn checkpoint_of(model: &Path) -> Result<PathBuf, Failure> {
+    let folder = &*local(model, Needs::Everything)?;
     if folder.is_file() {
         return Ok(folder.into());
     }

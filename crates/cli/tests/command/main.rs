@@ -3,6 +3,8 @@
 mod embed;
 mod further;
 mod hostile;
+#[cfg(feature = "hub")]
+mod hub;
 mod input;
 mod inspect;
 mod interruption;
@@ -43,6 +45,8 @@ impl Place {
     fn command(&self, words: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_attendant"));
         command.current_dir(self.folder.path()).args(words.split(' ')).env_remove("ATTENDANT_ISA").env_remove("NO_COLOR");
+        // Nobody beyond this machine is asked.
+        command.env("HF_HUB_OFFLINE", "1");
         command
     }
 

@@ -1,0 +1,94 @@
+//! MODEL: a path, or the name of a model on a hub.
+
+use crate::failure::Failure;
+use std::path::{Path, PathBuf};
+
+/// How much of a model a command reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// What describes it.
+    Description,
+    /// What running it takes.
+    Everything,
+}
+
+/// The path as it is, if something is there or it can be no name; otherwise where the cache has the model of this name, which is fetched
+/// first where that is needed and allowed.
+#[cfg(feature = "hub")]
+pub(crate) fn local(model: &Path, needs: Needs) -> Result<PathBuf, Failure> {
+    let name = model.to_str().filter(|_| !model.exists()).map(attendant_hub::Name::parse).transpose()?.flatten();
+    match name {
+        Some(name) => hub::fetch(&name, needs),
+        None => Ok(model.into()),
+    }
+}
+
+/// The path as it is.
+#[cfg(not(feature = "hub"))]
+pub(crate) fn local(model: &Path, _: Needs) -> Result<PathBuf, Failure> {
+    let like_a_name =
+        model.components().count() == 2 && model.is_relative() && !model.starts_with(".") && !model.starts_with("..");
+    if like_a_name && !model.exists() {
+        let why = "no such path, and this program was built without the feature `hub`";
+        return Err(Failure::Refused(format!("{}: {why}", model.display())));
+    }
+    Ok(model.into())
+}
+
+#[cfg(feature = "hub")]
+mod hub {
+    use super::Needs;
+    use crate::failure::Failure;
+    use crate::output::say;
+    use crate::progress::Bar;
+    use attendant_hub::{Error, Event, Hub, Name, Part, Settings};
+    use std::path::PathBuf;
+
+    /// Bytes of a megabyte, as they are sold.
+    const MEGA: f64 = 1e6;
+
+    /// Fetches what is missing, under a bar. Ctrl-C ends the process at once: what was fetched stays, and is continued the next time.
+    pub(super) fn fetch(name: &Name, needs: Needs) -> Result<PathBuf, Failure> {
+        let part = match needs {
+            Needs::Description => Part::Description,
+            Needs::Everything => Part::Everything,
+        };
+        let hub = Hub::new(Settings::of_environment()?)?;
+        let (mut bar, mut fetched) = (Bar::new(), 0);
+        let path = hub.fetch(name, part, &mut |event| match event {
+            Event::Fetching { file, done, whole } => {
+                fetched = done;
+                let of = format!("{:.0} of {:.0} MB, {file}", done as f64 / MEGA, whole as f64 / MEGA);
+                bar.show(done as f64 / whole.max(1) as f64, of);
+            }
+            Event::Headers { file, done, whole } => bar.show(done as f64 / whole as f64, format!("header of {file}")),
+            Event::Waiting(file) => say(format!("{name}: another process is fetching {file}; waiting for it")),
+            Event::Cached(why) => say(format!("{name}: {why}; using what the cache has")),
+        });
+        bar.finish();
+        let path = path.map_err(|why| not_here(why.into()))?;
+        if fetched > 0 {
+            say(format!("{name}: {:.1} MB are in the cache now, {}", fetched as f64 / MEGA, path.display()));
+        }
+        Ok(path)
+    }
+
+    /// Whoever mistyped a path learns that it was taken for a name.
+    fn not_here(failure: Failure) -> Failure {
+        let more = |why: String| why + " (no such path is here either)";
+        match failure {
+            Failure::Refused(why) => Failure::Refused(more(why)),
+            Failure::Failed(why) => Failure::Failed(more(why)),
+            other => other,
+        }
+    }
+
+    impl From<Error> for Failure {
+        fn from(error: Error) -> Failure {
+            match error {
+                Error::Refused(why) => Failure::Refused(why.to_string()),
+                Error::Unreached(_) | Error::Io { .. } => Failure::Failed(error.to_string()),
+            }
+        }
+    }
+}
