@@ -138,13 +138,14 @@ fn exam(tally: &mut Tally) -> Outcome {
 
 /// The names that `ATTENDANT_ISA` takes, and whether this processor has the set: what `Isa::available` in `attendant-kernels` asks,
 /// asked again here because a chore depends on no crate of the workspace.
-fn instruction_sets() -> [(&'static str, bool); 4] {
+fn instruction_sets() -> [(&'static str, bool); 5] {
     #[cfg(target_arch = "x86_64")]
-    let (avx2, avx512) = {
+    let (avx2, avx512, bf16) = {
         let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-        (avx2, avx2 && is_x86_feature_detected!("avx512f"))
+        let avx512 = avx2 && is_x86_feature_detected!("avx512f");
+        (avx2, avx512, avx512 && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512bf16"))
     };
     #[cfg(not(target_arch = "x86_64"))]
-    let (avx2, avx512) = (false, false);
-    [("scalar", true), ("scalar16", true), ("avx2", avx2), ("avx512", avx512)]
+    let (avx2, avx512, bf16) = (false, false, false);
+    [("scalar", true), ("scalar16", true), ("avx2", avx2), ("avx512", avx512), ("avx512bf16", bf16)]
 }

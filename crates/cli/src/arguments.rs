@@ -77,6 +77,9 @@ pub(crate) struct Compare {
     /// What is held equal between the models
     #[arg(long, value_enum, default_value = "none")]
     pub(crate) hold: Held,
+    /// What products with weights multiply in training
+    #[arg(long, value_enum, default_value = "auto", value_name = "TYPE")]
+    pub(crate) precision: PrecisionType,
     /// Train on this UTF-8 file instead of the built-in novels; its last tenth validates
     #[arg(long, value_name = "FILE")]
     pub(crate) text: Option<PathBuf>,
@@ -105,6 +108,9 @@ pub(crate) struct Train {
     /// Change one value of the configuration
     #[arg(long, value_name = "KEY.PATH=VALUE", conflicts_with = "resume")]
     pub(crate) set: Vec<String>,
+    /// What products with weights multiply, whatever the configuration says
+    #[arg(long, value_enum, value_name = "TYPE", conflicts_with = "resume")]
+    pub(crate) precision: Option<PrecisionType>,
     /// Folder of the new run
     #[arg(long, value_name = "DIR", required_unless_present = "resume")]
     pub(crate) out: Option<PathBuf>,
@@ -282,6 +288,16 @@ pub(crate) enum ActivationType {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum PrecisionType {
+    /// Rows and weights as they are
+    F32,
+    /// Both rounded to bf16; sums and the weights that are kept stay f32
+    Bf16,
+    /// bf16 where the processor has instructions for it, else f32
+    Auto,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum CacheType {
     /// 4 bytes a value
     F32,
@@ -353,6 +369,9 @@ pub(crate) struct Bench {
     /// Measured steps of `train`, and measurements of `model`
     #[arg(long, default_value_t = 7, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
     pub(crate) steps: usize,
+    /// What products with weights multiply in `train`
+    #[arg(long, value_enum, default_value = "f32", value_name = "TYPE")]
+    pub(crate) precision: PrecisionType,
     /// Key heads under 32 query heads, of `attention` and `decode`
     #[arg(long, value_delimiter = ',', value_name = "N,...", default_value = "32,8,1")]
     pub(crate) kv: Vec<usize>,

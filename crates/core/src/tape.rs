@@ -4,6 +4,7 @@
 //! first; a node's value and gradient go back to the pool of buffers as soon as nothing can ask for them.
 
 use crate::buffer::{Buffer, Buffers};
+use crate::precision::Precision;
 use crate::processor::Processor;
 use crate::tensor::Tensor;
 use attendant_kernels::quant::Matrix;
@@ -43,6 +44,7 @@ pub struct Tape {
     processor: Processor,
     recording: bool,
     activations: Activations,
+    precision: Precision,
 }
 
 /// How rows are multiplied with weights of few bits.
@@ -58,7 +60,14 @@ pub enum Activations {
 impl Tape {
     /// An empty tape that records.
     pub fn new(processor: Processor) -> Tape {
-        Tape { nodes: Vec::new(), buffers: Buffers::default(), processor, recording: true, activations: Activations::default() }
+        Tape {
+            nodes: Vec::new(),
+            buffers: Buffers::default(),
+            processor,
+            recording: true,
+            activations: Activations::default(),
+            precision: Precision::default(),
+        }
     }
 
     /// An empty tape that does not record: nothing can go backward, and a [`Tape::scope`] frees what it used.
@@ -74,6 +83,16 @@ impl Tape {
     /// The same, with rows that are multiplied with weights of few bits taken so.
     pub fn with_activations(self, activations: Activations) -> Tape {
         Tape { activations, ..self }
+    }
+
+    /// The same, with products of parameters in this precision.
+    pub fn with_precision(self, precision: Precision) -> Tape {
+        Tape { precision, ..self }
+    }
+
+    /// What products with parameters multiply.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// How rows are multiplied with weights of few bits.
@@ -363,6 +382,11 @@ impl Backward<'_> {
     /// What computes.
     pub fn machine(&self) -> Machine<'_> {
         self.tape.processor.machine()
+    }
+
+    /// What products with parameters multiply.
+    pub fn precision(&self) -> Precision {
+        self.tape.precision
     }
 
     /// Working memory that holds anything; give it back with [`Backward::give`].

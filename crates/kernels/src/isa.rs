@@ -17,6 +17,8 @@ enum Level {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
 }
 
 impl Isa {
@@ -37,6 +39,9 @@ impl Isa {
             }
             if avx2 && is_x86_feature_detected!("avx512f") {
                 all.push(Isa(Level::Avx512));
+                if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512bf16") {
+                    all.push(Isa(Level::Avx512Bf16));
+                }
             }
         }
         all
@@ -67,7 +72,16 @@ impl Isa {
         }
     }
 
-    /// `scalar`, `scalar16`, `avx2` or `avx512`.
+    /// Whether there are instructions for products of bf16. Elsewhere they are widened first.
+    pub fn multiplies_bf16(self) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512Bf16 => true,
+            _ => false,
+        }
+    }
+
+    /// `scalar`, `scalar16`, `avx2`, `avx512` or `avx512bf16`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Level::Scalar => "scalar",
@@ -76,6 +90,8 @@ impl Isa {
             Level::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512Bf16 => "avx512bf16",
         }
     }
 
@@ -89,8 +105,20 @@ impl Isa {
             // SAFETY: `Isa::available` makes this level only after detecting avx2, fma and f16c.
             Level::Avx2 => unsafe { crate::simd::run_avx2(kernel) },
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Isa::available` makes this level only after detecting avx512f, avx2, fma and f16c.
-            Level::Avx512 => unsafe { crate::simd::run_avx512(kernel) },
+            // SAFETY: `Isa::available` makes these levels only after detecting avx512f, avx2, fma and f16c.
+            Level::Avx512 | Level::Avx512Bf16 => unsafe { crate::simd::run_avx512(kernel) },
+        }
+    }
+
+    /// Runs `kernel`, which multiplies pairs of bf16, compiled for this instruction set. Others are compiled once for AVX-512, with
+    /// the instructions for bf16 or without.
+    #[inline]
+    pub(crate) fn run_pairs<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa::available` makes this level only after detecting avx512bf16, avx512bw and what AVX-512 takes.
+            Level::Avx512Bf16 => unsafe { crate::simd::run_avx512_bf16(kernel) },
+            _ => self.run(kernel),
         }
     }
 
@@ -102,10 +130,12 @@ impl Isa {
             Level::Scalar16 => kernel.run(Portable::<16>),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::available` makes this level only after detecting the others, and vnni is detected here.
-            Level::Avx512 if is_x86_feature_detected!("avx512vnni") => unsafe { crate::simd::run_integer_vnni(kernel) },
+            Level::Avx512 | Level::Avx512Bf16 if is_x86_feature_detected!("avx512vnni") => unsafe {
+                crate::simd::run_integer_vnni(kernel)
+            },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::available` makes these levels only after detecting avx2, fma and f16c.
-            Level::Avx2 | Level::Avx512 => unsafe { crate::simd::run_integer_avx2(kernel) },
+            Level::Avx2 | Level::Avx512 | Level::Avx512Bf16 => unsafe { crate::simd::run_integer_avx2(kernel) },
         }
     }
 }

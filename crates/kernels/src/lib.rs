@@ -1,6 +1,7 @@
 //! Attention and the operations around it, as functions over slices.
 //!
-//! Slices in, slices out. Nothing here allocates (but for a [`quant::Matrix`], which owns its weights), reads configuration or
+//! Slices in, slices out. Nothing here allocates (but for a [`quant::Matrix`] and a [`product::bf16::Packed`], which own their
+//! weights), reads configuration or
 //! starts a thread behind the caller's back: scratch comes from the caller (each kernel that needs it has a `*_scratch`
 //! function that says how much), and parallel work goes to the [`Executor`] in the [`Machine`] that every kernel takes first.
 //! [`Pool`] is an executor to use; [`Inline`] runs on the calling thread.
@@ -32,6 +33,7 @@ pub mod memory;
 pub mod naive;
 pub mod norm;
 pub mod optimizer;
+mod pairs;
 pub mod product;
 pub mod quant;
 pub mod rope;

@@ -21,6 +21,17 @@ pub fn multiply_adds(machine: Machine<'_>) -> f64 {
     (2 * workers * ROUNDS * CHAINS * lanes) as f64
 }
 
+/// Products of pairs of bf16 in registers, by every worker: four operations for each lane of each. Without instructions for it they
+/// are products of f32, of operands that were widened before.
+pub fn bf16_multiply_adds(machine: Machine<'_>) -> f64 {
+    let workers = machine.executor.workers();
+    run(machine, workers, &|_, _| {
+        black_box(machine.isa.run_pairs(Dots));
+    });
+    let lanes = machine.isa.run(Lanes);
+    (4 * workers * ROUNDS * CHAINS * lanes) as f64
+}
+
 /// Reads every value once, by every worker.
 pub fn read(machine: Machine<'_>, values: &[f32]) {
     let part = values.len().div_ceil(machine.executor.workers()).max(1);
@@ -52,6 +63,26 @@ impl Kernel for MultiplyAdds {
         for _ in 0..ROUNDS {
             for chain in &mut chains {
                 *chain = simd.fma(*chain, a, b);
+            }
+        }
+        chains.into_iter().map(|chain| simd.reduce_add(chain)).sum()
+    }
+}
+
+struct Dots;
+
+impl Kernel for Dots {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> f32 {
+        let one = simd.pair(simd.splat(1.0), simd.splat(1.0));
+        let (a, mut b) = (black_box(one), simd.pair(simd.splat(1e-3), simd.splat(1e-3)));
+        let mut chains = [simd.splat(1.0); CHAINS];
+        for _ in 0..ROUNDS {
+            // Anew each time, or where products and sums are two instructions only the sums would stay in the loop.
+            b = black_box(b);
+            for chain in &mut chains {
+                *chain = simd.dot(a, b, *chain);
             }
         }
         chains.into_iter().map(|chain| simd.reduce_add(chain)).sum()

@@ -8,6 +8,7 @@
 //! the block pass by. Each row block packs B again, which costs little beside the hundred and more rows that use it, and saves the
 //! shared buffer, its memory traffic and a second region. With few rows B is read from memory once.
 
+pub mod bf16;
 mod matrix;
 
 pub use matrix::{MatrixMut, MatrixRef};
@@ -16,7 +17,7 @@ use crate::Machine;
 use crate::disjoint::{Disjoint, run};
 use crate::dots::{FEW_ROWS, multiply_rows};
 use crate::simd::{Kernel, Simd};
-use crate::tile::{MAX_PANEL, TILE_ROWS, multiply_panel, pack_panels, panel_width};
+use crate::tile::{MAX_PANEL, Single, TILE_ROWS, multiply_panel, pack_panels, panel_width};
 use std::ops::Range;
 
 /// Columns of B packed at a time: four cache lines of each row, whose rows may be pages apart.
@@ -206,7 +207,7 @@ impl Kernel for Block<'_> {
                 for (col, panel) in packed.step_by(width).zip(panels.chunks(width * ks.len().max(1))) {
                     // SAFETY: the only part of `c` in use.
                     let c = unsafe { c.part(0, 0..m, col..(col + width).min(n)) };
-                    multiply_panel(simd, c, a, panel, accumulate);
+                    multiply_panel::<Single, _>(simd, c, a, panel, accumulate);
                 }
             }
             accumulate = Accumulate::Add;

@@ -33,6 +33,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// As [`Simd::load`].
     unsafe fn load_bf16(self, p: *const bf16) -> Self::V;
+    /// Rounds to the nearest, ties to even; NaN stays NaN. What is smaller than the smallest normal number may become zero.
+    ///
+    /// # Safety
+    /// As [`Simd::store`].
+    unsafe fn store_bf16(self, p: *mut bf16, v: Self::V);
     /// # Safety
     /// As [`Simd::load`].
     unsafe fn load_f16(self, p: *const f16) -> Self::V;
@@ -66,6 +71,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn pow2(self, n: Self::V) -> Self::V;
     /// `yes` where `a < b`, else `no` (also where either is NaN).
     fn select_lt(self, a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
+    /// Two bf16 in each lane, as they would lie in memory, rounded as [`Simd::store_bf16`] rounds.
+    fn pair(self, first: Self::V, second: Self::V) -> Self::V;
+    /// `sum`, the products of the upper bf16 of each lane and those of the lower ones, added in this order where the processor
+    /// keeps to it. What is smaller than the smallest normal number may be taken for zero.
+    fn dot(self, a: Self::V, b: Self::V, sum: Self::V) -> Self::V;
     fn reduce_add(self, a: Self::V) -> f32;
     /// The sums of the first `LANES` vectors, one a lane. The lanes of each vector are added in the same order.
     fn sum_each(self, vectors: [Self::V; MAX_LANES]) -> Self::V;
@@ -193,6 +203,11 @@ impl<const N: usize> Simd for Portable<N> {
         unsafe { p.cast::<[bf16; N]>().read() }.map(bf16::to_f32)
     }
     #[inline(always)]
+    unsafe fn store_bf16(self, p: *mut bf16, v: [f32; N]) {
+        // SAFETY: the caller promises N writable values.
+        unsafe { p.cast::<[bf16; N]>().write(v.map(bf16::from_f32)) }
+    }
+    #[inline(always)]
     unsafe fn load_f16(self, p: *const f16) -> [f32; N] {
         // SAFETY: the caller promises N readable values.
         unsafe { p.cast::<[f16; N]>().read() }.map(f16::to_f32_const)
@@ -268,6 +283,17 @@ impl<const N: usize> Simd for Portable<N> {
         std::array::from_fn(|i| if a[i] < b[i] { yes[i] } else { no[i] })
     }
     #[inline(always)]
+    fn pair(self, first: [f32; N], second: [f32; N]) -> [f32; N] {
+        Self::each(first, second, |first, second| bytemuck::cast([first, second].map(bf16::from_f32)))
+    }
+    #[inline(always)]
+    fn dot(self, a: [f32; N], b: [f32; N], sum: [f32; N]) -> [f32; N] {
+        let upper = |x: f32| f32::from_bits(x.to_bits() & 0xffff_0000);
+        let lower = |x: f32| f32::from_bits(x.to_bits() << 16);
+        // A product of two bf16 is exact, so that rounding it makes no difference to a fused sum.
+        std::array::from_fn(|i| lower(a[i]) * lower(b[i]) + (upper(a[i]) * upper(b[i]) + sum[i]))
+    }
+    #[inline(always)]
     fn reduce_add(self, a: [f32; N]) -> f32 {
         let mut a = a;
         let mut n = N / 2;
@@ -292,7 +318,7 @@ impl<const N: usize> Simd for Portable<N> {
 pub(crate) mod integer;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{run_avx2, run_avx512, run_integer_avx2, run_integer_vnni};
+pub(crate) use x86::{run_avx2, run_avx512, run_avx512_bf16, run_integer_avx2, run_integer_vnni};
 
 #[cfg(target_arch = "x86_64")]
 mod x86;

@@ -2,10 +2,40 @@
 //! broadcasts from A, in place in any layout, and by whole vectors from a packed panel of B.
 //!
 //! Every entry is one chain of multiply-adds in ascending `k`, whatever tile it falls in: its bits depend on nothing else.
+//! Operands are f32, or pairs of bf16 of the same size.
 
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::{Kernel, Simd};
+use std::marker::PhantomData;
 use std::ops::Range;
+
+/// What a lane of A and B holds.
+pub(crate) trait Operand: Copy {
+    /// `sum` and the product of two lanes.
+    fn multiply_add<S: Simd>(simd: S, a: S::V, b: S::V, sum: S::V) -> S::V;
+}
+
+/// One f32.
+#[derive(Clone, Copy)]
+pub(crate) struct Single;
+
+/// Two bf16 that follow each other along `k`: rows of A and B count pairs, which are moved as one f32 is.
+#[derive(Clone, Copy)]
+pub(crate) struct Pair;
+
+impl Operand for Single {
+    #[inline(always)]
+    fn multiply_add<S: Simd>(simd: S, a: S::V, b: S::V, sum: S::V) -> S::V {
+        simd.fma(a, b, sum)
+    }
+}
+
+impl Operand for Pair {
+    #[inline(always)]
+    fn multiply_add<S: Simd>(simd: S, a: S::V, b: S::V, sum: S::V) -> S::V {
+        simd.dot(a, b, sum)
+    }
+}
 
 /// Rows of a register tile.
 pub(crate) const TILE_ROWS: usize = 6;
@@ -39,8 +69,14 @@ pub(crate) fn pack_panels<S: Simd>(simd: S, b: MatrixRef<'_>, panels: &mut [f32]
 /// # Panics
 /// If shapes do not agree or C is wider than a panel.
 #[inline(always)]
-pub(crate) fn multiply_panel<S: Simd>(simd: S, c: MatrixMut<'_>, a: MatrixRef<'_>, panel: &[f32], accumulate: Accumulate) {
-    simd.call(MultiplyPanel { c, a, panel, accumulate, along: None });
+pub(crate) fn multiply_panel<O: Operand, S: Simd>(
+    simd: S,
+    c: MatrixMut<'_>,
+    a: MatrixRef<'_>,
+    panel: &[f32],
+    accumulate: Accumulate,
+) {
+    simd.call(MultiplyPanel::<O> { c, a, panel, accumulate, along: None, operand: PhantomData });
 }
 
 /// C `[m, n]` += A `[m, k]` B `[k, n]`, with B a packed panel, of which each strip of [`TILE_ROWS`] rows takes only its own range
@@ -49,8 +85,14 @@ pub(crate) fn multiply_panel<S: Simd>(simd: S, c: MatrixMut<'_>, a: MatrixRef<'_
 /// # Panics
 /// As [`multiply_panel`]; if there are fewer ranges than strips, or a range leaves A.
 #[inline(always)]
-pub(crate) fn multiply_strips<S: Simd>(simd: S, c: MatrixMut<'_>, a: MatrixRef<'_>, panel: &[f32], along: &[Range<usize>]) {
-    simd.call(MultiplyPanel { c, a, panel, accumulate: Accumulate::Add, along: Some(along) });
+pub(crate) fn multiply_strips<O: Operand, S: Simd>(
+    simd: S,
+    c: MatrixMut<'_>,
+    a: MatrixRef<'_>,
+    panel: &[f32],
+    along: &[Range<usize>],
+) {
+    simd.call(MultiplyPanel::<O> { c, a, panel, accumulate: Accumulate::Add, along: Some(along), operand: PhantomData });
 }
 
 struct PackPanels<'a> {
@@ -152,15 +194,16 @@ impl PackPanels<'_> {
     }
 }
 
-struct MultiplyPanel<'a> {
+struct MultiplyPanel<'a, O> {
     c: MatrixMut<'a>,
     a: MatrixRef<'a>,
     panel: &'a [f32],
     accumulate: Accumulate,
     along: Option<&'a [Range<usize>]>,
+    operand: PhantomData<O>,
 }
 
-impl Kernel for MultiplyPanel<'_> {
+impl<O: Operand> Kernel for MultiplyPanel<'_, O> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
@@ -169,17 +212,17 @@ impl Kernel for MultiplyPanel<'_> {
         assert!(self.panel.len() >= k * panel_width::<S>(), "a panel of {} for {k} rows", self.panel.len());
         match n.div_ceil(S::LANES) {
             0 => {}
-            1 => multiply_rows::<S, 1>(simd, self),
-            2 if S::TILE_VECTORS >= 2 => multiply_rows::<S, 2>(simd, self),
-            3 if S::TILE_VECTORS >= 3 => multiply_rows::<S, 3>(simd, self),
-            4 if S::TILE_VECTORS >= 4 => multiply_rows::<S, 4>(simd, self),
+            1 => multiply_rows::<O, S, 1>(simd, self),
+            2 if S::TILE_VECTORS >= 2 => multiply_rows::<O, S, 2>(simd, self),
+            3 if S::TILE_VECTORS >= 3 => multiply_rows::<O, S, 3>(simd, self),
+            4 if S::TILE_VECTORS >= 4 => multiply_rows::<O, S, 4>(simd, self),
             vectors => unreachable!("{vectors} vectors in a row of a tile"),
         }
     }
 }
 
 #[inline(always)]
-fn multiply_rows<S: Simd, const VECTORS: usize>(simd: S, mut product: MultiplyPanel<'_>) {
+fn multiply_rows<O: Operand, S: Simd, const VECTORS: usize>(simd: S, mut product: MultiplyPanel<'_, O>) {
     let m = product.c.rows();
     let mut row = 0;
     while row < m {
@@ -190,12 +233,12 @@ fn multiply_rows<S: Simd, const VECTORS: usize>(simd: S, mut product: MultiplyPa
         // with the panel in `k` (asserted by `MultiplyPanel::run`), which has the range (asserted above).
         unsafe {
             match rows {
-                1 => multiply_tile::<S, 1, VECTORS>(simd, &mut product, row, k),
-                2 => multiply_tile::<S, 2, VECTORS>(simd, &mut product, row, k),
-                3 => multiply_tile::<S, 3, VECTORS>(simd, &mut product, row, k),
-                4 => multiply_tile::<S, 4, VECTORS>(simd, &mut product, row, k),
-                5 => multiply_tile::<S, 5, VECTORS>(simd, &mut product, row, k),
-                _ => multiply_tile::<S, TILE_ROWS, VECTORS>(simd, &mut product, row, k),
+                1 => multiply_tile::<O, S, 1, VECTORS>(simd, &mut product, row, k),
+                2 => multiply_tile::<O, S, 2, VECTORS>(simd, &mut product, row, k),
+                3 => multiply_tile::<O, S, 3, VECTORS>(simd, &mut product, row, k),
+                4 => multiply_tile::<O, S, 4, VECTORS>(simd, &mut product, row, k),
+                5 => multiply_tile::<O, S, 5, VECTORS>(simd, &mut product, row, k),
+                _ => multiply_tile::<O, S, TILE_ROWS, VECTORS>(simd, &mut product, row, k),
             }
         }
         row += rows;
@@ -208,9 +251,9 @@ fn multiply_rows<S: Simd, const VECTORS: usize>(simd: S, mut product: MultiplyPa
 /// A and C must have rows `row..row + ROWS`; C must have more than `(VECTORS - 1) * LANES` columns and at most
 /// `VECTORS * LANES`; the panel must have a row for each column of A; `k` must be columns of A.
 #[inline(always)]
-unsafe fn multiply_tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+unsafe fn multiply_tile<O: Operand, S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
-    product: &mut MultiplyPanel<'_>,
+    product: &mut MultiplyPanel<'_, O>,
     row: usize,
     k: Range<usize>,
 ) {
@@ -257,7 +300,7 @@ unsafe fn multiply_tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
             // SAFETY: `at` is `k * col_stride` for a column `k` that A has.
             let x = simd.splat(unsafe { *rows[i].add(at) });
             for j in 0..VECTORS {
-                sums[i][j] = simd.fma(x, vectors[j], sums[i][j]);
+                sums[i][j] = O::multiply_add(simd, x, vectors[j], sums[i][j]);
             }
         }
         // After the last row this may point past the panel, and is not used.

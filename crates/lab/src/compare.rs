@@ -1,7 +1,7 @@
 //! The comparison: the same model with each mechanism, trained on the same data from the same seeds, then timed.
 
 use crate::comparison::{Comparison, Curve, CurvePoint, Hold, Machine, Measured, Outcome};
-use crate::config::{Config, DataConfig, ModelConfig, TaskKind, TrainingConfig};
+use crate::config::{Config, DataConfig, ModelConfig, PrecisionKind, TaskKind, TrainingConfig};
 use crate::decode::{self, DecodeCost};
 use crate::environment;
 use crate::error::{LabError, Result};
@@ -91,6 +91,13 @@ impl Settings {
         self.text.training.tokens = tokens;
     }
 
+    /// Trains with products in this precision.
+    pub fn set_precision(&mut self, precision: PrecisionKind) {
+        for config in std::iter::once(&mut self.text).chain(&mut self.recall) {
+            config.training.precision = precision;
+        }
+    }
+
     /// Whether it can all be done: an hour of training must not end in a refusal.
     fn check(&self) -> Result<()> {
         let refuse = |field: &str, why: &str| Err(LabError::from(attendant_core::Error::config(field, why)));
@@ -138,6 +145,9 @@ pub fn compare(
     watch: &mut dyn FnMut(Moment),
 ) -> Result<Option<Comparison>> {
     settings.check()?;
+    let mut settings = settings.clone();
+    settings.set_precision(settings.text.training.precision.on(processor.isa()));
+    let settings = &settings;
     let work = Work::new(settings);
     let tasks = Tasks::new(settings)?;
     let models = models(settings, &work, &tasks)?;
@@ -184,6 +194,7 @@ pub fn compare(
         }),
         text: settings.text.data.text.clone(),
         held: settings.hold,
+        precision: settings.text.training.precision,
         vocabulary: tasks.text.vocab_size(),
         mechanisms: outcomes,
     }))

@@ -1,5 +1,6 @@
 //! What a comparison found, as data. `comparison.json` is this; tables and pictures are made from it and never the other way.
 
+use crate::config::PrecisionKind;
 use crate::interval::Interval;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -19,10 +20,17 @@ pub struct Comparison {
     pub text: String,
     /// What was made equal between the mechanisms.
     pub held: Hold,
+    /// What products with weights multiplied in training.
+    #[serde(default = "before_there_was_a_choice")]
+    pub precision: PrecisionKind,
     /// Number of tokens in the vocabulary.
     pub vocabulary: usize,
     /// One entry for each mechanism, in the order they are to be shown.
     pub mechanisms: Vec<Outcome>,
+}
+
+fn before_there_was_a_choice() -> PrecisionKind {
+    PrecisionKind::F32
 }
 
 /// The machine that measured.

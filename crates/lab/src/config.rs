@@ -3,6 +3,8 @@
 use crate::error::{LabError, Result};
 use crate::field::{self, invalid};
 use crate::recall::Recall;
+use attendant_core::Precision;
+use attendant_core::kernels::Isa;
 use attendant_mech::{Order, Size, preset};
 use attendant_model::plan::{Dense, Embedding, Head, Layer, Norm, Plan};
 use serde::{Deserialize, Serialize};
@@ -120,12 +122,55 @@ pub struct TrainingConfig {
     pub weight_decay: f64,
     /// Norm to which gradients are clipped.
     pub clip: f64,
+    /// What products with weights multiply: `f32`, `bf16`, or `auto`, bf16 where the processor has instructions for it.
+    pub precision: PrecisionKind,
     /// Steps between validations.
     pub validate_every: u64,
     /// Validation tokens, at most.
     pub validation_tokens: usize,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
+}
+
+/// What products with weights multiply while training. Weights, gradients and moments are f32 in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrecisionKind {
+    /// Rows and weights as they are.
+    F32,
+    /// Both rounded to bf16.
+    Bf16,
+    /// bf16 where the processor has instructions for it, else f32. A run begins with what that is, and keeps it.
+    #[default]
+    Auto,
+}
+
+impl PrecisionKind {
+    /// What it is on an instruction set.
+    pub fn on(self, isa: Isa) -> PrecisionKind {
+        match self {
+            PrecisionKind::Auto if isa.multiplies_bf16() => PrecisionKind::Bf16,
+            PrecisionKind::Auto => PrecisionKind::F32,
+            chosen => chosen,
+        }
+    }
+
+    /// What a tape on an instruction set does.
+    pub fn of_tape(self, isa: Isa) -> Precision {
+        match self.on(isa) {
+            PrecisionKind::Bf16 => Precision::Bf16,
+            _ => Precision::F32,
+        }
+    }
+
+    /// Its name in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            PrecisionKind::F32 => "f32",
+            PrecisionKind::Bf16 => "bf16",
+            PrecisionKind::Auto => "auto",
+        }
+    }
 }
 
 impl Default for Config {
@@ -169,6 +214,7 @@ impl Default for TrainingConfig {
             warmup: 0.05,
             weight_decay: 0.1,
             clip: 1.0,
+            precision: PrecisionKind::default(),
             validate_every: 50,
             validation_tokens: 16_384,
             checkpoint_every: 100,
@@ -212,12 +258,16 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads the configuration that a run was created with.
+    /// Reads the configuration that a run was created with. One that says nothing of precision is older than the choice: f32.
     ///
     /// # Errors
     /// As [`Config::parse`].
     pub fn from_json(value: &serde_json::Value) -> Result<Config> {
-        let table = toml::Table::try_from(value).map_err(|_| invalid("configuration", format!("got {value}, wanted a table")))?;
+        let mut table =
+            toml::Table::try_from(value).map_err(|_| invalid("configuration", format!("got {value}, wanted a table")))?;
+        if let Some(training) = table.get_mut("training").and_then(toml::Value::as_table_mut) {
+            training.entry("precision").or_insert_with(|| PrecisionKind::F32.name().into());
+        }
         field::read(table)
     }
 
@@ -416,6 +466,7 @@ mod tests {
             ("[training]\nclip = \"x\"", "training.clip: got \"x\", wanted a number"),
             ("[training]\nweight_decay = -1", "training.weight_decay: got -1, wanted 0 or more"),
             ("[training]\nvalidation_tokens = 0", "training.validation_tokens: got 0, wanted a number above 0"),
+            ("[training]\nprecision = \"f16\"", "training.precision: got \"f16\", wanted one of \"f32\", \"bf16\", \"auto\""),
             ("[data]\nvocabulary = \"words\"", "data.vocabulary: got \"words\", wanted \"bpe\" or \"bytes\""),
             ("[data]\nbatch = 99999999999", "data.batch: got 99999999999 sequences of 128 tokens, wanted at most 16777216"),
             ("[data]\ncontext = 99999999999", "data.batch: got 8 sequences of 99999999999 tokens"),
@@ -445,11 +496,23 @@ mod tests {
         let config = Config { seed: 7, ..Config::default() };
         let mut value = serde_json::to_value(&config).unwrap();
         assert_eq!(Config::from_json(&value).unwrap(), config);
+        value["training"].as_object_mut().unwrap().remove("precision");
+        assert_eq!(Config::from_json(&value).unwrap().training.precision, PrecisionKind::F32);
         value["model"]["heads"] = "four".into();
         let error = Config::from_json(&value).unwrap_err().to_string();
         assert_eq!(error, "model.heads: got \"four\", wanted a whole number, 0 or more");
         let error = Config::from_json(&serde_json::Value::Null).unwrap_err().to_string();
         assert_eq!(error, "configuration: got null, wanted a table");
+    }
+
+    #[test]
+    fn automatic_precision_is_what_the_processor_is_fast_at() {
+        for isa in Isa::available() {
+            let want = if isa.name() == "avx512bf16" { PrecisionKind::Bf16 } else { PrecisionKind::F32 };
+            assert_eq!(PrecisionKind::Auto.on(isa), want);
+            assert_eq!(PrecisionKind::Bf16.of_tape(isa), Precision::Bf16);
+            assert_eq!(PrecisionKind::F32.of_tape(isa), Precision::F32);
+        }
     }
 
     #[test]

@@ -165,7 +165,9 @@ fn footer(text: &mut String, comparison: &Comparison, width: usize, paint: Paint
     let seeds = comparison.seeds();
     let interval = if seeds > 1 { format!("± 95% over {}", counted(seeds, "seed")) } else { counted(seeds, "seed") };
     let threads = counted(machine.threads, "thread");
-    let parts = [interval, held.to_owned(), format!("text {}", printable(&comparison.text)), threads, printable(&machine.isa)];
+    let trained = format!("trained in {}", comparison.precision.name());
+    let source = format!("text {}", printable(&comparison.text));
+    let parts = [interval, held.to_owned(), source, trained, threads, printable(&machine.isa)];
     let mut line = String::new();
     for part in parts {
         if !line.is_empty() && line.width() + " · ".width() + part.width() > width {

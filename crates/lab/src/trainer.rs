@@ -14,7 +14,7 @@ use attendant_mech::Batch;
 use attendant_model::decoder::LogitRows;
 use attendant_model::{Decoder, Language, Layout, checkpoint as model_checkpoint};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -97,7 +97,7 @@ struct Done {
 #[derive(Serialize, Deserialize)]
 struct Progress {
     step: u64,
-    config: Config,
+    config: Value,
 }
 
 impl Trainer {
@@ -135,8 +135,10 @@ impl Trainer {
         Ok(Trainer::of(config, task, decoder, processor))
     }
 
-    fn of(config: Config, task: Arc<Task>, decoder: Decoder, processor: Processor) -> Trainer {
-        let (optimizer, tape) = (Optimizer::new(&decoder), Tape::new(processor));
+    fn of(mut config: Config, task: Arc<Task>, decoder: Decoder, processor: Processor) -> Trainer {
+        config.training.precision = config.training.precision.on(processor.isa());
+        let precision = config.training.precision.of_tape(processor.isa());
+        let (optimizer, tape) = (Optimizer::new(&decoder), Tape::new(processor).with_precision(precision));
         Trainer { config, task, decoder, layout: None, optimizer, tape, step: 0, saved: None, folder: None }
     }
 
@@ -219,7 +221,7 @@ impl Trainer {
         let path = checkpoint.join(PROGRESS);
         let text = fs::read(&path).map_err(|why| LabError::io(&path, why))?;
         let progress: Progress = serde_json::from_slice(&text).map_err(|why| LabError::json(&path, why))?;
-        if progress.config == self.config {
+        if Config::from_json(&progress.config).is_ok_and(|config| config == self.config) {
             Ok(())
         } else {
             Err(LabError::content(&path, "differs from the configuration in run.json"))
@@ -382,8 +384,9 @@ impl Trainer {
         }
         let inexact = self.layout.as_ref().map_or(Vec::new(), |layout| layout.inexact(&self.decoder));
         self.optimizer.save(&self.decoder, &inexact, &path.join("optimizer.safetensors"))?;
-        let progress = Progress { step: self.step, config: self.config.clone() };
         let place = path.join(PROGRESS);
+        let config = serde_json::to_value(&self.config).map_err(|why| LabError::json(&place, why))?;
+        let progress = Progress { step: self.step, config };
         let text = serde_json::to_string_pretty(&progress).map_err(|why| LabError::json(&place, why))?;
         fs::write(&place, text).map_err(|why| LabError::io(&place, why))
     }

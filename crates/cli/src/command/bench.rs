@@ -9,6 +9,7 @@ use attendant_core::Processor;
 use attendant_lab::bench::attention::{self, Shapes};
 use attendant_lab::bench::train::{TrainingRate, training_step};
 use attendant_lab::bench::{Figure, decode, limits, model, product, quant, scan};
+use attendant_lab::config::PrecisionKind;
 use attendant_state::{Dtype, Storage};
 use std::time::Duration;
 
@@ -123,12 +124,15 @@ fn line(figure: &Figure, json: bool) -> String {
 }
 
 fn train(processor: &Processor, options: &Bench) -> Done {
-    let TrainingRate { params, tokens, step, tok_s, gflops } = training_step(processor, options.steps)?;
+    let mode = PrecisionKind::from(options.precision).on(processor.isa());
+    let TrainingRate { params, tokens, step, tok_s, gflops } =
+        training_step(processor, mode.of_tape(processor.isa()), options.steps)?;
+    let mode = mode.name();
     let (median, minimum, disturbed) = (step.median * 1e3, step.minimum * 1e3, step.disturbed());
     let (threads, isa) = (processor.threads(), processor.isa().name());
     if options.json {
         let line = serde_json::json!({
-            "bench": "train", "mode": "f32", "params": params, "threads": threads, "isa": isa,
+            "bench": "train", "mode": mode, "params": params, "threads": threads, "isa": isa,
             "step_ms": (median * 10.0).round() / 10.0, "min_step_ms": (minimum * 10.0).round() / 10.0,
             "tok_s": tok_s.round(), "gflops": (gflops * 10.0).round() / 10.0, "disturbed": disturbed,
         });
@@ -136,7 +140,7 @@ fn train(processor: &Processor, options: &Bench) -> Done {
     }
     let note = if disturbed { " (disturbed: median and minimum differ by more than 15%)" } else { "" };
     print(format!(
-        "one step of {params} parameters on {tokens} tokens, f32, {threads} threads, {isa}\n\
+        "one step of {params} parameters on {tokens} tokens, {mode}, {threads} threads, {isa}\n\
          {median:.0} ms (minimum {minimum:.0}){note}, {tok_s:.0} tokens/s, {gflops:.0} GFLOP/s\n"
     ))
 }

@@ -20,6 +20,7 @@ pub(crate) fn run(options: &Compare) -> Done {
         Held::State => Hold::State,
         Held::None => Hold::None,
     };
+    settings.set_precision(options.precision.into());
     if let Some(seeds) = options.seeds {
         settings.seeds = seeds;
     }

@@ -1,6 +1,6 @@
 //! `attendant train`
 
-use crate::arguments::Train;
+use crate::arguments::{PrecisionType, Train};
 use crate::command::generate::checkpoint_of;
 use crate::command::processor;
 use crate::failure::{Done, Failure};
@@ -8,7 +8,7 @@ use crate::output::{print, say};
 use crate::progress::{Bar, stop_flag};
 use attendant_core::Processor;
 use attendant_lab::checkpoint;
-use attendant_lab::config::Config;
+use attendant_lab::config::{Config, PrecisionKind};
 use attendant_lab::trainer::{Ending, Trainer};
 use std::path::{Path, PathBuf};
 
@@ -18,10 +18,13 @@ pub(crate) fn run(options: &Train) -> Done {
         (Some(folder), _) => (resume(processor, folder)?, folder),
         (None, Some(folder)) => {
             let changes = changes(options)?;
-            let config = match &options.config {
+            let mut config = match &options.config {
                 Some(path) => Config::from_file(path, &changes)?,
                 None => Config::parse("", &changes)?,
             };
+            if let Some(precision) = options.precision {
+                config.training.precision = precision.into();
+            }
             (Trainer::create(config, processor, folder)?, folder)
         }
         (None, None) => return Err(Failure::Refused("--out: got none, wanted a folder for the run".into())),
@@ -65,6 +68,16 @@ fn changes(options: &Train) -> Result<Vec<String>, Failure> {
     let own = own.into_iter().filter_map(|(field, path)| Some((field, path?)));
     let change = |(field, path): (&str, PathBuf)| format!("{field}={}", toml::Value::from(path.display().to_string()));
     Ok(own.map(change).chain(options.set.iter().cloned()).collect())
+}
+
+impl From<PrecisionType> for PrecisionKind {
+    fn from(precision: PrecisionType) -> PrecisionKind {
+        match precision {
+            PrecisionType::F32 => PrecisionKind::F32,
+            PrecisionType::Bf16 => PrecisionKind::Bf16,
+            PrecisionType::Auto => PrecisionKind::Auto,
+        }
+    }
 }
 
 /// Continues a run, and says which of its checkpoints are passed over.

@@ -74,6 +74,24 @@ fn an_interrupted_training_saves_and_continues_with_the_same_bits() {
     assert_eq!(metrics(&place.path("run")), metrics(&place.path("whole")));
 }
 
+#[test]
+fn a_run_keeps_the_precision_that_it_began_with() {
+    let place = Place::new();
+    let precision = |run: &str| {
+        let about: Value = serde_json::from_slice(&fs::read(place.path(run).join("run.json")).unwrap()).unwrap();
+        about["configuration"]["training"]["precision"].as_str().unwrap().to_owned()
+    };
+    for words in ["--precision f32 --out f32", "--precision bf16 --out bf16", "--out auto"] {
+        place.good(&format!("train --config run.toml {words}"));
+    }
+    place.good("train --resume bf16");
+    assert_eq!((precision("f32"), precision("bf16")), ("f32".into(), "bf16".into()));
+    // What `auto` comes to is what the processor is fast at, and one of the two.
+    assert!(files(&newest(&place.path("auto"))) == files(&newest(&place.path(&precision("auto")))));
+    assert!(files(&newest(&place.path("f32"))) != files(&newest(&place.path("bf16"))));
+    assert_eq!(code(&place.run("train --resume bf16 --precision f32")), 2);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_run_that_is_being_written_is_read_but_not_written() {

@@ -2,7 +2,7 @@
 
 use crate::tape::{Backward, Op, Tape, Var};
 use attendant_kernels::elementwise;
-use attendant_kernels::product::{Accumulate, MatrixMut, MatrixRef, Steps, product, product_batched, product_scratch};
+use attendant_kernels::product::{Accumulate, MatrixMut, MatrixRef, Steps, product_batched, product_scratch};
 
 struct Linear {
     x: Var,
@@ -11,7 +11,8 @@ struct Linear {
 }
 
 impl Tape {
-    /// x `[N, in]`, weight `[out, in]`, bias `[out]` -> x weight^T + bias `[N, out]`.
+    /// x `[N, in]`, weight `[out, in]`, bias `[out]` -> x weight^T + bias `[N, out]`. x, weight and, going backward, the gradient of
+    /// the product are rounded as [`Tape::precision`] says.
     ///
     /// # Panics
     /// If the widths do not agree.
@@ -23,10 +24,10 @@ impl Tape {
         }
         let inputs = [x, weight, bias.unwrap_or(x)];
         self.operation(&inputs, n, outer, Linear { x, weight, bias }, |tape, y, buffers| {
-            let machine = tape.processor().machine();
-            let mut scratch = buffers.take(product_scratch(n, outer, inner, machine.executor.workers()));
+            let (machine, precision) = (tape.processor().machine(), tape.precision());
+            let mut scratch = buffers.take(precision.product_scratch(n, outer, inner, machine.executor.workers()));
             let (a, w) = (MatrixRef::row_major(tape.value(x), n, inner), MatrixRef::row_major(tape.value(weight), outer, inner));
-            product(machine, MatrixMut::row_major(y, n, outer), a, w.transposed(), Accumulate::Store, &mut scratch);
+            precision.product(machine, MatrixMut::row_major(y, n, outer), a, w.transposed(), Accumulate::Store, &mut scratch);
             buffers.give(scratch);
             if let Some(bias) = bias {
                 elementwise::add_bias(machine, y, tape.value(bias));
@@ -38,21 +39,21 @@ impl Tape {
 impl Op for Linear {
     fn backward(&self, pass: &mut Backward<'_>, _output: Var, gradient: &[f32]) {
         let (n, inner, outer) = (pass.rows(self.x), pass.width(self.x), pass.rows(self.weight));
-        let workers = pass.machine().executor.workers();
-        let len = product_scratch(n, inner, outer, workers).max(product_scratch(outer, inner, n, workers));
+        let (workers, precision) = (pass.machine().executor.workers(), pass.precision());
+        let len = precision.product_scratch(n, inner, outer, workers).max(precision.product_scratch(outer, inner, n, workers));
         let mut scratch = pass.scratch(len.max(elementwise::sum_rows_scratch(n, outer)));
         let d_y = MatrixRef::row_major(gradient, n, outer);
         if let Some(mut d_x) = pass.gradient_or_fresh(self.x) {
             let mode = if d_x.fresh { Accumulate::Store } else { Accumulate::Add };
             let weight = MatrixRef::row_major(pass.value(self.weight), outer, inner);
-            product(pass.machine(), MatrixMut::row_major(d_x.values(), n, inner), d_y, weight, mode, &mut scratch);
+            precision.product(pass.machine(), MatrixMut::row_major(d_x.values(), n, inner), d_y, weight, mode, &mut scratch);
             pass.put(d_x);
         }
         if let Some(mut d_weight) = pass.gradient_or_fresh(self.weight) {
             let mode = if d_weight.fresh { Accumulate::Store } else { Accumulate::Add };
             let x = MatrixRef::row_major(pass.value(self.x), n, inner);
             let d_w = MatrixMut::row_major(d_weight.values(), outer, inner);
-            product(pass.machine(), d_w, d_y.transposed(), x, mode, &mut scratch);
+            precision.product(pass.machine(), d_w, d_y.transposed(), x, mode, &mut scratch);
             pass.put(d_weight);
         }
         if let Some(mut d_bias) = self.bias.and_then(|bias| pass.gradient(bias)) {

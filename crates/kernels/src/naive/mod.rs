@@ -17,4 +17,4 @@ pub mod scan;
 pub mod selective;
 
 pub use attention::{attention_backward, attention_forward, attention_probs, attention_statistics};
-pub use product::product;
+pub use product::{product, product_bf16};

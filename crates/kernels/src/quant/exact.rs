@@ -7,7 +7,7 @@ use super::piece::take;
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::Simd;
 use crate::simd::integer::{IntegerKernel, Integers};
-use crate::tile::{MAX_PANEL, multiply_panel, panel_width};
+use crate::tile::{MAX_PANEL, Single, multiply_panel, panel_width};
 use std::ops::Range;
 
 /// Columns of weights in a panel: whole blocks of every format.
@@ -46,7 +46,7 @@ impl<const FORMAT: usize> IntegerKernel for Exact<'_, FORMAT> {
                 let accumulate = if k == 0 { accumulate } else { Accumulate::Add };
                 // SAFETY: the only part of `y` in use.
                 let y = unsafe { y.part(0, 0..m, columns.clone()) };
-                multiply_panel(simd.floats(), y, x.part(0..m, along), panel, accumulate);
+                multiply_panel::<Single, _>(simd.floats(), y, x.part(0..m, along), panel, accumulate);
             }
         }
     }

@@ -1,21 +1,25 @@
 //! AVX2 with FMA, and AVX-512.
 //!
 //! Every `unsafe` block below that calls a value intrinsic rests on one fact: the token (`Avx2`, `Avx512`) is private to
-//! this module and made only by `run_avx2` and `run_avx512`, whose callers have checked the processor.
+//! this module and made only by the shells `run_*`, whose callers have checked the processor.
 
 use super::{Kernel, MAX_LANES, Simd};
 use core::arch::x86_64::*;
 use half::{bf16, f16};
+use pairs::{Dots, Pairs, Widened};
+use std::marker::PhantomData;
 
 pub(crate) use integer::{run_integer_avx2, run_integer_vnni};
 
 mod integer;
+mod pairs;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(());
 
+/// AVX-512, and how it multiplies pairs of bf16.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512<P>(PhantomData<P>);
 
 /// Runs `kernel` compiled with AVX2, FMA and F16C.
 ///
@@ -32,7 +36,16 @@ pub(crate) unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
 /// The processor must have avx512f, avx2, fma and f16c.
 #[target_feature(enable = "avx512f,avx2,fma,f16c")]
 pub(crate) unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run(Avx512(()))
+    kernel.run(Avx512::<Widened>(PhantomData))
+}
+
+/// Runs `kernel` compiled with AVX-512 and its instructions for bf16.
+///
+/// # Safety
+/// The processor must have avx512f, avx512bw, avx512bf16, avx2, fma and f16c.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx2,fma,f16c")]
+pub(crate) unsafe fn run_avx512_bf16<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx512::<Dots>(PhantomData))
 }
 
 /// Value intrinsics as trait methods.
@@ -133,6 +146,16 @@ impl Simd for Avx2 {
         unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast())))) }
     }
     #[inline(always)]
+    unsafe fn store_bf16(self, p: *mut bf16, v: __m256) {
+        // SAFETY: the caller promises eight writable values; the token proves avx2.
+        unsafe {
+            let bits = _mm256_srli_epi32::<16>(pairs::round_256(v));
+            // Packing works within halves, and leaves theirs in the first and third quarter.
+            let packed = _mm256_permute4x64_epi64::<0b10_00>(_mm256_packus_epi32(bits, bits));
+            _mm_storeu_si128(p.cast(), _mm256_castsi256_si128(packed));
+        }
+    }
+    #[inline(always)]
     unsafe fn load_f16(self, p: *const f16) -> __m256 {
         // SAFETY: the caller promises eight readable values; the token proves f16c.
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
@@ -175,6 +198,14 @@ impl Simd for Avx2 {
         round(a) = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
         pow2(n) = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127))));
         select_lt(a, b, yes, no) = _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b));
+        pair(first, second) = _mm256_castsi256_ps(_mm256_blend_epi16::<0b1010_1010>(
+            _mm256_srli_epi32::<16>(pairs::round_256(first)),
+            pairs::round_256(second),
+        ));
+        dot(a, b, sum) = {
+            let sum = _mm256_fmadd_ps(pairs::upper_256(a), pairs::upper_256(b), sum);
+            _mm256_fmadd_ps(pairs::lower_256(a), pairs::lower_256(b), sum)
+        };
     }
 
     #[inline(always)]
@@ -213,14 +244,14 @@ impl Simd for Avx2 {
     }
 }
 
-impl Avx512 {
+impl<P: Pairs> Avx512<P> {
     #[inline(always)]
     fn mask(self, lanes: usize) -> __mmask16 {
         ((1u32 << lanes.min(16)) - 1) as __mmask16
     }
 }
 
-impl Simd for Avx512 {
+impl<P: Pairs> Simd for Avx512<P> {
     const LANES: usize = 16;
     const TILE_VECTORS: usize = 4;
     type V = __m512;
@@ -249,8 +280,8 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) -> K::Output {
-        // SAFETY: the token proves avx512f, avx2, fma and f16c.
-        unsafe { run_avx512(kernel) }
+        // SAFETY: the token proves what the shell that made it takes.
+        unsafe { P::run(kernel) }
     }
 
     #[inline(always)]
@@ -272,6 +303,11 @@ impl Simd for Avx512 {
     unsafe fn load_bf16(self, p: *const bf16) -> __m512 {
         // SAFETY: the caller promises sixteen readable values; the token proves avx512f.
         unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast())))) }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, p: *mut bf16, v: __m512) {
+        // SAFETY: the caller promises sixteen writable values; the token proves what its kind of pairs takes.
+        unsafe { _mm256_storeu_si256(p.cast(), P::round(v)) }
     }
     #[inline(always)]
     unsafe fn load_f16(self, p: *const f16) -> __m512 {
@@ -318,6 +354,11 @@ impl Simd for Avx512 {
         round(a) = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT }>(a);
         pow2(n) = _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127))));
         select_lt(a, b, yes, no) = _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), no, yes);
+        pair(first, second) = {
+            let (first, second) = (_mm512_cvtepu16_epi32(P::round(first)), _mm512_cvtepu16_epi32(P::round(second)));
+            _mm512_castsi512_ps(_mm512_or_si512(first, _mm512_slli_epi32::<16>(second)))
+        };
+        dot(a, b, sum) = P::dot(a, b, sum);
     }
 
     #[inline(always)]

@@ -19,6 +19,13 @@ pub fn operations_per_second(processor: &Processor) -> f64 {
     operations / timing.minimum
 }
 
+/// Operations a second of products of bf16.
+pub fn bf16_operations_per_second(processor: &Processor) -> f64 {
+    let mut operations = 0.0;
+    let timing = time(Duration::from_millis(150), || operations = limits::bf16_multiply_adds(processor.machine()));
+    operations / timing.minimum
+}
+
 /// Bytes a second at which `values` are read over and over.
 pub fn bytes_per_second(processor: &Processor, values: &[f32]) -> f64 {
     size_of_val(values) as f64 / reading(processor, values).median
@@ -40,11 +47,14 @@ fn reading(processor: &Processor, values: &[f32]) -> Timing {
 
 /// All of them.
 pub fn figures(processor: &Processor, mut each: impl FnMut(Figure)) {
-    let mut operations = 0.0;
-    let timing = time(Duration::from_millis(500), || operations = limits::multiply_adds(processor.machine()));
-    let mut figure = Figure::new(processor, "fma", "f32", timing);
-    figure.gflops = Some(operations / timing.median / 1e9);
-    each(figure);
+    let machine = processor.machine();
+    for (what, dtype, limit) in
+        [("fma", "f32", limits::multiply_adds as fn(_) -> f64), ("dot", "bf16", limits::bf16_multiply_adds)]
+    {
+        let mut operations = 0.0;
+        let timing = time(Duration::from_millis(500), || operations = limit(machine));
+        each(Figure { gflops: Some(operations / timing.median / 1e9), ..Figure::new(processor, what, dtype, timing) });
+    }
     let memory = Memory::from(&values(MEMORY / 4)[..]);
     for (name, bytes) in SETS {
         let values = &memory[..bytes / 4];

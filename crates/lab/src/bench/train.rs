@@ -4,7 +4,7 @@ use super::Timing;
 use crate::config::TrainingConfig;
 use crate::error::Result;
 use crate::optimizer::Optimizer;
-use attendant_core::{Processor, Random, Tape};
+use attendant_core::{Precision, Processor, Random, Tape};
 use attendant_mech::Batch;
 use attendant_model::Decoder;
 use attendant_model::decoder::LogitRows;
@@ -34,14 +34,14 @@ pub struct TrainingRate {
     pub gflops: f64,
 }
 
-/// Forward, backward and AdamW of the step, `steps` times after two to warm up.
+/// Forward, backward and AdamW of the step, `steps` times after two to warm up, with products of weights in a precision.
 ///
 /// # Errors
 /// If the model refuses its own batch.
-pub fn training_step(processor: &Processor, steps: usize) -> Result<TrainingRate> {
+pub fn training_step(processor: &Processor, precision: Precision, steps: usize) -> Result<TrainingRate> {
     let mut decoder = Decoder::new(plan(), 0)?;
     let mut optimizer = Optimizer::new(&decoder);
-    let mut tape = Tape::new(processor.clone());
+    let mut tape = Tape::new(processor.clone()).with_precision(precision);
     let training = TrainingConfig { weight_decay: 0.01, ..TrainingConfig::default() };
     let (batch, mut random) = (Batch::even(BATCH, CONTEXT), Random::new(0, "bench"));
     let mut ids = || -> Vec<u32> { (0..BATCH * CONTEXT).map(|_| random.below(VOCABULARY) as u32).collect() };

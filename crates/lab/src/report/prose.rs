@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::escape::markup;
 use crate::comparison::{Comparison, Hold, Outcome};
+use crate::config::PrecisionKind;
 use crate::number;
 use crate::sentence::counted;
 
@@ -47,6 +48,7 @@ pub(super) fn method(comparison: &Comparison) -> String {
     entry("Data", &format!("text “{}”, a vocabulary of {} tokens", comparison.text, number::whole(comparison.vocabulary as f64)));
     entry("Held equal", &held(comparison));
     entry("Training", &training(comparison));
+    entry("Precision", precision(comparison));
     entry("Seeds", &seeds(comparison));
     entry("Learning rates", &learning_rates(comparison));
     entry("Cache bytes", "counted from what the stores allocated, all layers together");
@@ -67,6 +69,15 @@ fn training(comparison: &Comparison) -> String {
         }
         (Some(least), Some(most)) => format!("{} to {} tokens", number::compact(*least as f64), number::compact(*most as f64)),
         _ => "no curve was recorded".to_owned(),
+    }
+}
+
+fn precision(comparison: &Comparison) -> &'static str {
+    match comparison.precision {
+        PrecisionKind::Bf16 => {
+            "weights and what they multiply rounded to bf16 in training; sums, weights kept and validation in f32"
+        }
+        _ => "f32 throughout",
     }
 }
 

@@ -1,6 +1,7 @@
 //! Comparisons that were never measured, shaped like measured ones: for the tests, and for looking at a report while it is drawn.
 
 use attendant_lab::comparison::{Comparison, Curve, CurvePoint, DecodePoint, Hold, Machine, Measured, Outcome};
+use attendant_lab::config::PrecisionKind;
 use serde_json::json;
 
 /// What makes one synthetic mechanism unlike another.
@@ -194,6 +195,7 @@ fn comparison(made: &[Made], seeds: u64) -> Comparison {
         }),
         text: "austen".to_owned(),
         held: Hold::Params,
+        precision: PrecisionKind::Bf16,
         vocabulary: 1024,
         mechanisms: made.iter().enumerate().map(|(index, made)| outcome(index as u64, made, seeds)).collect(),
     }

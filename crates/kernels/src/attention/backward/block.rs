@@ -7,7 +7,7 @@ use crate::attention::softmax::{each_vector, hide, soft_cap};
 use crate::attention::{Attention, DistanceBias};
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::Simd;
-use crate::tile::{MAX_PANEL, multiply_panel, multiply_strips, panel_width};
+use crate::tile::{MAX_PANEL, Single, multiply_panel, multiply_strips, panel_width};
 use crate::vector::{load, store};
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
@@ -146,7 +146,7 @@ impl Block<'_> {
             let columns = column..columns.end.next_multiple_of(S::LANES);
             // SAFETY: the only part of `c` in use.
             let c = unsafe { c.part(0, rows.clone(), columns) };
-            multiply_panel(simd, c, a.part(rows, 0..d), panel, Accumulate::Store);
+            multiply_panel::<Single, _>(simd, c, a.part(rows, 0..d), panel, Accumulate::Store);
         }
     }
 
@@ -238,7 +238,7 @@ fn add_products<S: Simd>(simd: S, reach: &Reach, c: MatrixMut<'_>, a: MatrixRef<
     for (column, panel) in (0..c.cols()).step_by(width).zip(panels.chunks(width * depth)) {
         // SAFETY: the only part of `c` in use.
         let c = unsafe { c.part(0, 0..c.rows(), column..(column + width).min(c.cols())) };
-        multiply_strips(simd, c, a, panel, &reach.strips_from(0));
+        multiply_strips::<Single, _>(simd, c, a, panel, &reach.strips_from(0));
     }
 }
 

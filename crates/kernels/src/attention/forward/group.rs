@@ -5,7 +5,7 @@ use super::KEYS;
 use crate::attention::rows::Piece;
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::{Kernel, Simd};
-use crate::tile::{MAX_PANEL, multiply_panel, pack_panels, panel_width};
+use crate::tile::{MAX_PANEL, Single, multiply_panel, pack_panels, panel_width};
 
 /// From this many queries on, a vector of queries is full often enough that sums need not go along the lanes.
 pub(super) const LARGE: usize = 12;
@@ -62,7 +62,7 @@ impl Kernel for GroupScore<'_> {
                 let queries = (count - first).min(columns);
                 // Whole vectors: a panel holds zeros beyond the last query.
                 let product = MatrixMut::strided(turned, rows.len(), queries.next_multiple_of(S::LANES), MAX_PANEL);
-                multiply_panel(simd, product, matrix, panel, Accumulate::Store);
+                multiply_panel::<Single, _>(simd, product, matrix, panel, Accumulate::Store);
                 turn(simd, turned, rows.len(), &mut scores[first * KEYS + start..], queries);
             }
         }

@@ -11,7 +11,7 @@ use crate::attention::softmax::{States, each_vector, finish, hide, query_factor,
 use crate::attention::{Attention, DistanceBias};
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::{Kernel, MAX_LANES, Simd};
-use crate::tile::{MAX_PANEL, TILE_ROWS, multiply_panel, multiply_strips, panel_width};
+use crate::tile::{MAX_PANEL, Single, TILE_ROWS, multiply_panel, multiply_strips, panel_width};
 use crate::vector::load;
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
@@ -221,7 +221,7 @@ impl<'a> Work<'a> {
             let columns = column..columns.end.next_multiple_of(S::LANES);
             // SAFETY: the only part of `scores` in use.
             let scores = unsafe { scores.part(0, rows.clone(), columns) };
-            multiply_panel(simd, scores, queries.part(rows, 0..d_qk), panel, Accumulate::Store);
+            multiply_panel::<Single, _>(simd, scores, queries.part(rows, 0..d_qk), panel, Accumulate::Store);
         }
     }
 
@@ -326,7 +326,7 @@ impl<'a> Work<'a> {
             for (rows, along) in parts.clone() {
                 // SAFETY: the only part of `out` in use.
                 let out = unsafe { out.part(0, rows.clone(), column..(column + width).min(d_v)) };
-                multiply_strips(simd, out, weights.part(rows, 0..needed.len()), panel, along);
+                multiply_strips::<Single, _>(simd, out, weights.part(rows, 0..needed.len()), panel, along);
             }
         }
     }

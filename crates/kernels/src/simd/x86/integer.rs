@@ -3,13 +3,15 @@
 //! As in the parent, every `unsafe` block that calls a value intrinsic rests on the token, which is made only by a shell whose
 //! caller has checked the processor.
 
+use super::pairs::Widened;
 use super::{Avx2, Avx512};
 use crate::simd::integer::{IntegerKernel, Integers};
 use core::arch::x86_64::*;
+use std::marker::PhantomData;
 
 /// AVX-512 with the instructions for bytes.
 #[derive(Clone, Copy)]
-pub(crate) struct Vnni(Avx512);
+pub(crate) struct Vnni(Avx512<Widened>);
 
 /// Runs `kernel` compiled with AVX2, FMA and F16C.
 ///
@@ -26,7 +28,7 @@ pub(crate) unsafe fn run_integer_avx2<K: IntegerKernel>(kernel: K) -> K::Output 
 /// The processor must have avx512f, avx512vnni, avx2, fma and f16c.
 #[target_feature(enable = "avx512f,avx512vnni,avx2,fma,f16c")]
 pub(crate) unsafe fn run_integer_vnni<K: IntegerKernel>(kernel: K) -> K::Output {
-    kernel.run(Vnni(Avx512(())))
+    kernel.run(Vnni(Avx512(PhantomData)))
 }
 
 /// The four bytes at `p`, for all lanes.
@@ -137,12 +139,12 @@ impl Integers for Avx2 {
 }
 
 impl Integers for Vnni {
-    type Floats = Avx512;
+    type Floats = Avx512<Widened>;
     type I = __m512i;
     const CENTRED: bool = false;
 
     #[inline(always)]
-    fn floats(self) -> Avx512 {
+    fn floats(self) -> Avx512<Widened> {
         self.0
     }
     #[inline(always)]

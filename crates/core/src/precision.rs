@@ -1,0 +1,74 @@
+//! What products with parameters multiply.
+
+use attendant_kernels::Machine;
+use attendant_kernels::product::{self, Accumulate, MatrixMut, MatrixRef, bf16};
+
+/// What rows and weights are rounded to where a tape multiplies them, forward and backward. Sums are f32, and so is everything else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Nothing is rounded.
+    #[default]
+    F32,
+    /// The nearest bf16.
+    Bf16,
+}
+
+impl Precision {
+    /// C `[m, n]` = or += A `[m, k]` B `[k, n]`.
+    pub(crate) fn product(
+        self,
+        machine: Machine<'_>,
+        c: MatrixMut<'_>,
+        a: MatrixRef<'_>,
+        b: MatrixRef<'_>,
+        accumulate: Accumulate,
+        scratch: &mut [f32],
+    ) {
+        match self {
+            Precision::F32 => product::product(machine, c, a, b, accumulate, scratch),
+            Precision::Bf16 => bf16::product(machine, c, a, b, accumulate, scratch),
+        }
+    }
+
+    /// Values of scratch that [`Precision::product`] needs.
+    pub(crate) fn product_scratch(self, m: usize, n: usize, k: usize, workers: usize) -> usize {
+        match self {
+            Precision::F32 => product::product_scratch(m, n, k, workers),
+            Precision::Bf16 => bf16::product_scratch(m, n, k, workers),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Processor, Random, Tape};
+
+    const ROWS: usize = 37;
+    const INNER: usize = 21;
+    const OUTER: usize = 70;
+
+    /// Output of a linear layer, and gradients of its input and weight for a given gradient of the output.
+    fn linear(precision: Precision, [x, weight, d_y]: [&[f32]; 3]) -> [Vec<f32>; 3] {
+        let mut tape = Tape::new(Processor::new(2)).poisoned().with_precision(precision);
+        let (x, weight) = (tape.leaf(ROWS, INNER, x), tape.leaf(OUTER, INNER, weight));
+        let y = tape.linear(x, weight, None);
+        let out = tape.value(y).to_vec();
+        tape.backward_with(y, d_y);
+        [out, tape.gradient(x).unwrap().to_vec(), tape.gradient(weight).unwrap().to_vec()]
+    }
+
+    #[test]
+    fn a_linear_layer_in_bf16_is_one_of_rounded_operands() {
+        let mut random = Random::new(3, "linear");
+        // Seven bits, which a bf16 holds, and the same with something that rounding takes away.
+        let mut values = |count: usize| -> Vec<f32> { (0..count).map(|_| random.below(128) as f32 - 63.5).collect() };
+        let exact = [values(ROWS * INNER), values(OUTER * INNER), values(ROWS * OUTER)];
+        let near = exact.each_ref().map(|x| x.iter().map(|x| x * 1.001).collect::<Vec<_>>());
+        let [exact, near] = [&exact, &near].map(|operands| operands.each_ref().map(|x| &x[..]));
+        let want = linear(Precision::F32, exact);
+        assert_eq!(linear(Precision::Bf16, exact), want);
+        assert_eq!(linear(Precision::Bf16, near), want);
+        assert_ne!(linear(Precision::F32, near), want);
+    }
+}

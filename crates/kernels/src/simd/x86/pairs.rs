@@ -1,0 +1,121 @@
+//! Pairs of bf16 in the lanes of a vector: rounding to them, and multiplying them with the instructions for it or without.
+
+use super::{run_avx512, run_avx512_bf16};
+use crate::simd::Kernel;
+use core::arch::x86_64::*;
+
+/// How AVX-512 rounds to bf16 and multiplies it.
+pub(crate) trait Pairs: Copy + Send + Sync + 'static {
+    /// Runs `kernel` in the shell that makes tokens of this kind.
+    ///
+    /// # Safety
+    /// The processor must have what that shell takes, as for all that follows.
+    unsafe fn run<K: Kernel>(kernel: K) -> K::Output;
+    /// The nearest bf16 of each lane.
+    unsafe fn round(v: __m512) -> __m256i;
+    /// `sum` and the products of the halves, the upper ones first.
+    unsafe fn dot(a: __m512, b: __m512, sum: __m512) -> __m512;
+}
+
+/// Without instructions for bf16: halves become f32, whose products are exact.
+#[derive(Clone, Copy)]
+pub(crate) struct Widened;
+
+/// With them.
+#[derive(Clone, Copy)]
+pub(crate) struct Dots;
+
+impl Pairs for Widened {
+    #[inline(always)]
+    unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
+        // SAFETY: the caller's promise.
+        unsafe { run_avx512(kernel) }
+    }
+    #[inline(always)]
+    unsafe fn round(v: __m512) -> __m256i {
+        // SAFETY: the caller promises avx512f.
+        unsafe {
+            let bits = _mm512_castps_si512(v);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(HALF)));
+            let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(QUIET));
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+            _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(_mm512_mask_blend_epi32(nan, rounded, quiet)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn dot(a: __m512, b: __m512, sum: __m512) -> __m512 {
+        // SAFETY: the caller promises avx512f.
+        unsafe {
+            let upper = |v| _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(UPPER)));
+            let lower = |v| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(v)));
+            _mm512_fmadd_ps(lower(a), lower(b), _mm512_fmadd_ps(upper(a), upper(b), sum))
+        }
+    }
+}
+
+impl Pairs for Dots {
+    #[inline(always)]
+    unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
+        // SAFETY: the caller's promise.
+        unsafe { run_avx512_bf16(kernel) }
+    }
+    #[inline(always)]
+    unsafe fn round(v: __m512) -> __m256i {
+        // SAFETY: the caller promises avx512bf16; both are 32 bytes in which any bits are a value.
+        unsafe { std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v)) }
+    }
+    #[inline(always)]
+    unsafe fn dot(a: __m512, b: __m512, sum: __m512) -> __m512 {
+        // SAFETY: the caller promises avx512bf16; both are 64 bytes in which any bits are a value.
+        unsafe {
+            let [a, b] = [a, b].map(|v| std::mem::transmute::<__m512, __m512bh>(v));
+            _mm512_dpbf16_ps(sum, a, b)
+        }
+    }
+}
+
+/// What is added before the lower half is cut off, and one more where the upper half is odd: so ties go to even.
+const HALF: i32 = 0x7fff;
+
+/// The bit that makes a NaN quiet, and keeps one whose other bits are all cut off a NaN.
+const QUIET: i32 = 0x0040_0000;
+
+const UPPER: i32 = 0xffff_0000_u32.cast_signed();
+
+/// The nearest bf16 of each lane in its upper half; the lower half is anything.
+///
+/// # Safety
+/// The processor must have avx2.
+#[inline(always)]
+pub(super) unsafe fn round_256(v: __m256) -> __m256i {
+    // SAFETY: the caller promises avx2.
+    unsafe {
+        let bits = _mm256_castps_si256(v);
+        let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+        let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(HALF)));
+        let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(QUIET));
+        let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+        _mm256_blendv_epi8(rounded, quiet, nan)
+    }
+}
+
+/// The upper halves as f32.
+///
+/// # Safety
+/// The processor must have avx2.
+#[inline(always)]
+pub(super) unsafe fn upper_256(v: __m256) -> __m256 {
+    // SAFETY: the caller promises avx2.
+    unsafe { _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_set1_epi32(UPPER))) }
+}
+
+/// The lower halves as f32.
+///
+/// # Safety
+/// The processor must have avx2.
+#[inline(always)]
+pub(super) unsafe fn lower_256(v: __m256) -> __m256 {
+    // SAFETY: the caller promises avx2.
+    unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(v))) }
+}
