@@ -3,15 +3,33 @@
 
 use attendant_formats::tokenizer::{GgufVocabulary, Tokenizer};
 use serde_json::{Value, json};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Refused, in one line, in time.
+/// Counts what is allocated.
+#[global_allocator]
+static MEMORY: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
+
+/// How much memory a refusal may take, in bytes.
+const ROOM: usize = 64 << 20;
+
+/// Memory is counted for the whole process: one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Refused, in one line, in time and in bounds of memory.
 fn refused(name: &str, text: &[u8]) {
+    MEMORY.reset_peak_usage();
+    let before = MEMORY.current_usage();
     let start = Instant::now();
     let result = Tokenizer::from_json(text);
     let took = start.elapsed();
+    let memory = MEMORY.peak_usage().saturating_sub(before);
     let why = result.map(drop).expect_err(name).to_string();
     assert!(!why.contains('\n') && why.len() < 2000, "{name}: {why}");
+    assert!(memory <= ROOM, "{name}: {memory} bytes");
     assert!(took < Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 100 }), "{name}: {took:?}");
 }
 
@@ -51,6 +69,7 @@ fn replace(from: &str, to: &str) -> Value {
 
 #[test]
 fn hostile_files_are_refused() {
+    let _alone = alone();
     Tokenizer::from_json(good().to_string().as_bytes()).unwrap();
     let a = json!({ "Sequence": { "id": "A", "type_id": 0 } });
     let bos = json!({ "SpecialToken": { "id": "<s>", "type_id": 0 } });
@@ -152,6 +171,17 @@ fn hostile_files_are_refused() {
         ("a normalizer that is a list", "/normalizer", json!([])),
         ("a character map that is no base64", "/normalizer", json!({ "type": "Precompiled", "precompiled_charsmap": "&&&&" })),
         ("a character map that is cut off", "/normalizer", json!({ "type": "Precompiled", "precompiled_charsmap": "/////w==" })),
+        (
+            "a character map with a long search tree",
+            "/normalizer",
+            json!({ "type": "Precompiled", "precompiled_charsmap": "/P///wAAAAA=" }),
+        ),
+        (
+            "a character map with half an entry",
+            "/normalizer",
+            json!({ "type": "Precompiled", "precompiled_charsmap": "AgAAAAAAAAA=" }),
+        ),
+        ("a character map of nothing", "/normalizer", json!({ "type": "Precompiled", "precompiled_charsmap": "" })),
         ("a pattern that is none", "/pre_tokenizer", split("(")),
         ("a pattern that explodes", "/pre_tokenizer", split("((((a{999}){999}){999}){999}){999}")),
         ("a pattern that explodes behind a look", "/pre_tokenizer", split("(?:(?=a)(?:(?!b)c){900}){900}")),
@@ -186,6 +216,7 @@ fn hostile_files_are_refused() {
 
 #[test]
 fn hostile_texts_are_refused() {
+    let _alone = alone();
     refused("nothing", b"");
     refused("no JSON", b"GGUF");
     refused("another shape", b"[]");
@@ -203,6 +234,7 @@ fn hostile_texts_are_refused() {
 
 #[test]
 fn what_still_fails_in_use_is_a_refusal() {
+    let _alone = alone();
     let decoder = json!({ "type": "Strip", "content": "a", "start": 0, "stop": 5 });
     let tokenizer = Tokenizer::from_json(with("/decoder", decoder).to_string().as_bytes()).unwrap();
     let why = tokenizer.decode(&[0], false).unwrap_err().to_string();
@@ -213,6 +245,7 @@ fn what_still_fails_in_use_is_a_refusal() {
 
 #[test]
 fn hostile_fields_of_gguf_are_refused() {
+    let _alone = alone();
     let tokens = || ["<s>", "a", "b", "ab"].map(String::from).to_vec();
     let good = || GgufVocabulary {
         model: "gpt2".into(),
@@ -264,6 +297,7 @@ impl Numbers {
 
 #[test]
 fn mutated_files_never_panic() {
+    let _alone = alone();
     let seed = std::env::var("ATTENDANT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20261124);
     println!("ATTENDANT_SEED={seed}");
     let mut numbers = Numbers(seed);
@@ -297,4 +331,61 @@ fn mutated_files_never_panic() {
         }
     }
     assert!(accepted > 20, "{accepted}: most mutations must get past the JSON");
+}
+
+#[test]
+fn mutated_vocabularies_never_panic() {
+    let _alone = alone();
+    let seed = std::env::var("ATTENDANT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20261129);
+    println!("ATTENDANT_SEED={seed}");
+    let mut numbers = Numbers(seed);
+    let words = ["", "a", "b", "ab", "<s>", "</s>", "<0x41>", "▁", "▁a", "##b", "é", "\u{0}", "a b", "[UNK]", "<unk>", "ab ab"];
+    let tokens = ["<unk>", "<s>", "</s>", "▁", "a", "b", "ab", "▁a", "[UNK]", "##b", "<0x41>"].map(String::from);
+    let kinds = ["gpt2", "llama", "t5", "bert"];
+    let mut accepted = 0;
+    for round in 0..2000 {
+        let mut fields = GgufVocabulary {
+            model: kinds[round % kinds.len()].into(),
+            pre: Some("gpt-2".into()),
+            scores: vec![-1.0; tokens.len()],
+            token_type: vec![1; tokens.len()],
+            tokens: tokens.to_vec(),
+            merges: if round % kinds.len() == 0 { vec!["a b".into(), "▁ a".into()] } else { Vec::new() },
+            bos: Some(1),
+            eos: Some(2),
+            unknown: Some(0),
+            separator: Some(2),
+            ..Default::default()
+        };
+        for _ in 0..numbers.below(4) {
+            let at = numbers.below(fields.tokens.len());
+            let word = words[numbers.below(words.len())].to_owned();
+            let id = [0, 1, 5, 10, 11, u32::MAX][numbers.below(6)];
+            match numbers.below(11) {
+                0 => fields.tokens[at] = word,
+                1 => fields.merges.push(word),
+                2 => fields.scores = vec![f32::NAN; at],
+                3 => fields.token_type = vec![[0, 1, 2, 3, 4, 5, 6, -1][numbers.below(8)]; tokens.len()],
+                4 => fields.bos = Some(id),
+                5 => fields.eos = None,
+                6 => fields.unknown = Some(id),
+                7 => fields.add_bos = Some(true),
+                8 => fields.pre = Some(word),
+                9 => fields.precompiled_charsmap = (0..numbers.below(24)).map(|_| numbers.below(256) as u8).collect(),
+                _ => fields.tokens.truncate(at.max(1)),
+            }
+        }
+        match Tokenizer::from_gguf(fields) {
+            Err(why) => assert!(!why.to_string().contains(char::is_control), "{why}"),
+            Ok(tokenizer) => {
+                accepted += 1;
+                for text in ["", "ab a\n\nhéad 🙂 <s>", " \u{0} "] {
+                    if let Ok(ids) = tokenizer.encode(text, true) {
+                        let _ = tokenizer.decode(&ids, false);
+                    }
+                }
+            }
+        }
+    }
+    assert!((500..1900).contains(&accepted), "{accepted}: damage that always or never matters would test nothing");
 }

@@ -71,7 +71,7 @@ fn what_cannot_be_fetched_is_one_line() {
     let gone = format!("http://{}", std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
     for (words, endpoint, want, line) in [
         ("inspect a/b", &server.address, 2, "a/b: the hub has no such model, or does not show it; set HF_TOKEN if it is private"),
-        ("logits a/b --ids x --out y", &gone, 1, "a/b: no connection to 127.0.0.1"),
+        ("logits a/b --ids x --out y", &gone, 1, "a/b: 127.0.0.1"),
         ("eval a/b@../x --text text.txt", &gone, 2, "a/b@../x: revision \"../x\": wanted a branch, a tag or a commit"),
         ("chat a/b:../x.gguf", &gone, 2, "a/b:../x.gguf: file \"../x.gguf\": wanted a path below the repository"),
         ("inspect a/b", &"hub".to_owned(), 2, "HF_ENDPOINT: got \"hub\", wanted http:// or https:// and a host"),

@@ -162,7 +162,10 @@ fn grow(growth: &mut usize, part: &Part<'_>) -> Result<()> {
         "Prepend" => 1 + part.insert("prepend")?.len(),
         "Metaspace" => 1 + part.insert("replacement")?.len(),
         "Precompiled" => {
-            longest_replacement(&base64::decode(part.text("precompiled_charsmap")?).ok_or_else(|| part.refuse("is no base64"))?)
+            let map = base64::decode(part.text("precompiled_charsmap")?).ok_or_else(|| part.refuse("is no base64"))?;
+            let longest = longest_replacement(&map);
+            longest
+                .ok_or_else(|| part.refuse(format_args!("has {} bytes, wanted as many as its search tree takes", map.len())))?
         }
         "Split" => pattern(part).map(|_| 1)?,
         "FixedLength" if part.value["length"].as_u64().is_some_and(|length| length == 0) => {
@@ -239,10 +242,12 @@ fn expanded(regex: &str) -> usize {
     groups.iter().fold(0, |sum, group| sum.saturating_add(*group))
 }
 
-/// The longest text between two zeros of a character map: each stands for what a character becomes.
-pub(super) fn longest_replacement(map: &[u8]) -> usize {
-    let texts = map.first_chunk().and_then(|length| map[4..].get(u32::from_le_bytes(*length) as usize..)).unwrap_or(&[]);
-    texts.split(|byte| *byte == 0).map(<[u8]>::len).max().unwrap_or(0)
+/// The longest text between two zeros of a character map: each stands for what a character becomes. None if the map is shorter than it
+/// says that its search tree is, for which the tokenizers crate makes room before it reads it.
+fn longest_replacement(map: &[u8]) -> Option<usize> {
+    let length = u32::from_le_bytes(*map.first_chunk()?) as usize;
+    let texts = map[4..].get(length..).filter(|_| length.is_multiple_of(4))?;
+    texts.split(|byte| *byte == 0).map(<[u8]>::len).max()
 }
 
 #[derive(Deserialize)]
