@@ -138,7 +138,11 @@ impl<const FORMAT: usize> Pass<'_, FORMAT> {
         for t in 0..T {
             x[t] = &self.x.row(self.first_row + row + t)[self.along.clone()];
         }
-        if const { S::LANES == GROUP } { self.multiply::<S, 1, T>(simd, x) } else { self.multiply::<S, 2, T>(simd, x) }
+        if const { S::LANES == GROUP } {
+            self.multiply::<S, 1, T>(simd, x)
+        } else {
+            self.multiply::<S, 2, T>(simd, x)
+        }
         for v in 0..self.y.cols().div_ceil(S::LANES) {
             self.scale::<S, T>(simd, row, v, x);
         }
