@@ -90,13 +90,15 @@ fn what_cannot_be_fetched_is_one_line() {
 fn a_full_disk_keeps_what_was_fetched() {
     let place = Place::new();
     let server = hub(&place);
-    let weights = fs::metadata(newest(&place.path("run")).join("model.safetensors")).unwrap().len();
+    let pages = |name| fs::metadata(newest(&place.path("run")).join(name)).unwrap().len().div_ceil(4096);
+    // The page more is that of the revision's name.
+    let room = pages("config.json") + pages("tokenizer.json") + 1 + pages("model.safetensors") / 2;
     // A mount of its own name space: it needs no rights and is gone with the process. The filler leaves room for half of the weights.
     let script = format!(
-        "mkdir home && mount -t tmpfs -o size=1200k none home || exit 77; head -c {} /dev/zero > home/filler\n\
+        "mkdir home && mount -t tmpfs -o size=1200k none home || exit 77; head -c {}k /dev/zero > home/filler\n\
          \"$0\" generate a/b -p 1; echo \"exit $?\"; ls home/hub/models--a--b/snapshots/*; ls -l home/hub/models--a--b/blobs | grep -c incomplete\n\
          rm home/filler; \"$0\" generate a/b -p 1 --max-new 2 > text; echo \"exit $?\"",
-        (1200 << 10) - weights / 2 - (40 << 10)
+        1200 - 4 * room
     );
     let output = Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, env!("CARGO_BIN_EXE_attendant")])
