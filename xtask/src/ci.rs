@@ -119,6 +119,7 @@ fn test(tally: &mut Tally) -> Outcome {
 /// The tests of the mechanisms once more on every instruction set this machine has.
 fn exam(tally: &mut Tally) -> Outcome {
     let mut note = Vec::new();
+    let programs = test_programs("crates/mech/tests")?;
     for (isa, available) in instruction_sets() {
         if !available {
             println!("-- exam on {isa}: NOT RUN, this processor lacks it");
@@ -127,13 +128,26 @@ fn exam(tally: &mut Tally) -> Outcome {
         }
         println!("-- exam on {isa}");
         let mut command = cargo();
-        command.args(["test", "--locked", "--package", "attendant-mech"]).env("ATTENDANT_ISA", isa);
+        // With --package the features of what lies below would be others, and every kernel would be built once more.
+        command.args(["test", "--locked", "--workspace"]).env("ATTENDANT_ISA", isa);
+        for program in &programs {
+            command.args(["--test", program]);
+        }
         let (part, result) = suite::run(&mut command, &mut stdout());
         *tally += part;
         result.map_err(|why| format!("on {isa}: {why}"))?;
         note.push(format!("{isa} {} passed", part.passed));
     }
     Ok(note.join(", "))
+}
+
+/// The names of the test programs in a folder.
+fn test_programs(folder: &str) -> Result<Vec<String>, String> {
+    let entries = fs::read_dir(root().join(folder)).map_err(|e| format!("{folder}: {e}"))?;
+    let files = entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "rs"));
+    let mut names: Vec<String> = files.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect();
+    names.sort();
+    Ok(names)
 }
 
 /// The names that `ATTENDANT_ISA` takes, and whether this processor has the set: what `Isa::available` in `attendant-kernels` asks,

@@ -1,25 +1,27 @@
 //! `cargo x docs`: the parts of documents that a program writes. They stand between two comments, and the rest of the file is a person's.
 
+use crate::built::{self, Program};
 use crate::flags::Flags;
-use crate::{cargo, root};
+use crate::root;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-/// A generated part: what its opening comment calls it, the file it stands in, and the words after `cargo run --quiet` that print
-/// it.
+/// A generated part: what its opening comment calls it, the file it stands in, and the program of the workspace that prints it.
 struct Part {
     name: &'static str,
     file: &'static str,
+    program: &'static str,
     words: &'static [&'static str],
 }
 
 const PARTS: &[Part] = &[
-    Part { name: "mechanisms", file: "docs/mechanisms.md", words: &["--package", "attendant", "--", "mechanisms", "--markdown"] },
-    Part { name: "models", file: "docs/models.md", words: &["--package", "attendant", "--", "inspect", "--known", "--markdown"] },
-    Part { name: "cli", file: "docs/cli.md", words: &["--package", "attendant", "--", "docs", "cli"] },
-    Part { name: "config", file: "docs/config.md", words: &["--package", "attendant", "--", "docs", "config"] },
-    Part { name: "families", file: "docs/families.md", words: &["--package", "attendant-model", "--example", "families"] },
+    Part { name: "mechanisms", file: "docs/mechanisms.md", program: "attendant", words: &["mechanisms", "--markdown"] },
+    Part { name: "models", file: "docs/models.md", program: "attendant", words: &["inspect", "--known", "--markdown"] },
+    Part { name: "cli", file: "docs/cli.md", program: "attendant", words: &["docs", "cli"] },
+    Part { name: "config", file: "docs/config.md", program: "attendant", words: &["docs", "config"] },
+    Part { name: "families", file: "docs/families.md", program: "families", words: &[] },
 ];
 
 const OPEN: &str = "<!-- generated: ";
@@ -35,8 +37,9 @@ pub(crate) fn run(mut flags: Flags) -> Result<(), String> {
     if check {
         return current();
     }
+    let programs = build()?;
     for part in PARTS {
-        let (old, new) = both(part)?;
+        let (old, new) = both(part, &programs)?;
         if old != new {
             fs::write(root().join(part.file), new).map_err(|e| format!("{}: {e}", part.file))?;
             println!("{}: {} written", part.file, part.name);
@@ -51,8 +54,9 @@ pub(crate) fn run(mut flags: Flags) -> Result<(), String> {
 /// If a part is out of date (with its first line that differs), a marker is missing or unknown, or the command fails.
 pub(crate) fn current() -> Result<(), String> {
     let mut stale = unknown_parts(&root().join("docs"))?;
+    let programs = build()?;
     for part in PARTS {
-        let (old, new) = both(part)?;
+        let (old, new) = both(part, &programs)?;
         if let Some(line) = first_difference(&old, &new) {
             stale.push(format!("{}: {} is out of date, first at {line}", part.file, part.name));
         }
@@ -60,11 +64,19 @@ pub(crate) fn current() -> Result<(), String> {
     if stale.is_empty() { Ok(()) } else { Err(format!("{}\nrun `cargo x docs`", stale.join("\n"))) }
 }
 
+/// The programs that print the parts. They are built as the tests build them, so that no crate is built twice.
+fn build() -> Result<Vec<Program>, String> {
+    built::programs(&["build", "--quiet", "--locked", "--workspace", "--bin", "attendant", "--example", "families"], &[])
+}
+
 /// The file as it is and as it should be.
-fn both(part: &Part) -> Result<(String, String), String> {
+fn both(part: &Part, programs: &[Program]) -> Result<(String, String), String> {
     let old = fs::read_to_string(root().join(part.file)).map_err(|e| format!("{}: {e}", part.file))?;
-    let output = cargo().args(["run", "--quiet"]).args(part.words).output().map_err(|e| format!("cargo: {e}"))?;
-    let command = format!("cargo run {}", part.words.join(" "));
+    let program = programs.iter().find(|program| program.name == part.program);
+    let program = program.ok_or_else(|| format!("{}: cargo built no program of this name", part.program))?;
+    let command = format!("{} {}", part.program, part.words.join(" "));
+    let run = Command::new(&program.path).args(part.words).current_dir(root()).env_remove("ATTENDANT_ISA").output();
+    let output = run.map_err(|e| format!("{command}: {e}"))?;
     if !output.status.success() {
         return Err(format!("{command}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr)));
     }

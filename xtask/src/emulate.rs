@@ -4,12 +4,11 @@
 
 use crate::flags::Flags;
 use crate::suite::{self, Tally};
-use crate::{cargo, root};
-use serde_json::Value;
+use crate::{built, root};
 use std::fs;
 use std::io::{self, Write, stdout};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 const PACKAGES: [&str; 2] = ["attendant-kernels", "attendant-mech"];
@@ -130,17 +129,12 @@ fn installed_kernel() -> Option<PathBuf> {
 
 /// The test programs, each a file that needs no library.
 fn build() -> Result<Vec<PathBuf>, String> {
-    let mut command = cargo();
-    command.args(["test", "--no-run", "--locked", "--target", TARGET, "--message-format", "json"]);
-    command.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
-    command.env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=debuginfo").stderr(Stdio::inherit());
-    let output = command.output().map_err(|e| format!("cargo test: {e}"))?;
-    let messages = output.stdout.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
-    let programs: Vec<_> = messages
-        .filter(|message| message["profile"]["test"] == true)
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .collect();
-    if output.status.success() && !programs.is_empty() { Ok(programs) } else { Err("emulate: the tests do not build".into()) }
+    let mut words = vec!["test", "--no-run", "--locked", "--target", TARGET];
+    words.extend(PACKAGES.iter().flat_map(|package| ["--package", package]));
+    let flags = [("RUSTFLAGS", "-C target-feature=+crt-static -C strip=debuginfo")];
+    let built = built::programs(&words, &flags)?;
+    let programs: Vec<_> = built.into_iter().filter(|program| program.test).map(|program| program.path).collect();
+    if programs.is_empty() { Err("emulate: no tests were built".into()) } else { Ok(programs) }
 }
 
 /// What `init.sh` reads before it runs the programs. The point of the exam that visits every instruction set is left out: the other

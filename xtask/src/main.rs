@@ -3,6 +3,7 @@
 
 mod assets;
 mod bench;
+mod built;
 mod ci;
 mod docs;
 mod emulate;

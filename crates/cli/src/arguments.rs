@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Chat(Chat),
     /// How well a model foretells a text: loss and perplexity, with their interval
     Eval(Eval),
+    /// Make vectors of texts with an encoder of sentences, and say how alike they are
+    Embed(Embed),
     /// Write what a model makes of given tokens to a file, to compare engines
     Logits(Logits),
     /// List every mechanism: what it keeps, what that costs, who published it
@@ -97,6 +99,12 @@ pub(crate) struct Train {
     /// Configuration of the run (see `attendant docs config`)
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     pub(crate) config: Option<PathBuf>,
+    /// Train this published model further instead of a new one: its folder or GGUF file, a run, or a checkpoint
+    #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
+    pub(crate) from: Option<PathBuf>,
+    /// Train on this UTF-8 file; its last tenth validates
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    pub(crate) text: Option<PathBuf>,
     /// Change one value of the configuration
     #[arg(long, value_name = "KEY.PATH=VALUE", conflicts_with = "resume")]
     pub(crate) set: Vec<String>,
@@ -150,6 +158,9 @@ pub(crate) struct Generate {
     /// Tokens to generate, at most
     #[arg(long, default_value_t = 200, value_name = "N")]
     pub(crate) max_new: usize,
+    /// Positions to keep, at most, those of the prompt among them: a longer prompt is refused, and generation ends there
+    #[arg(long, value_name = "N", conflicts_with = "ids", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
+    pub(crate) context: Option<usize>,
     #[command(flatten)]
     pub(crate) sampling: Sampling,
     #[command(flatten)]
@@ -167,6 +178,9 @@ pub(crate) struct Chat {
     /// Tokens of an answer, at most
     #[arg(long, default_value_t = 1024, value_name = "N")]
     pub(crate) max_new: usize,
+    /// Positions to keep, at most; the oldest turns are forgotten to leave an answer a quarter of them [default: what the model was made for]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
+    pub(crate) context: Option<usize>,
     /// Print speed and cache after every answer
     #[arg(long)]
     pub(crate) stats: bool,
@@ -195,6 +209,37 @@ pub(crate) struct Eval {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) running: Running,
+}
+
+#[derive(Args)]
+pub(crate) struct Embed {
+    /// Folder of a published model, with modules.json if its rows are not averaged
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+    /// The texts
+    #[arg(value_name = "TEXT", required_unless_present_any = ["file", "stdin"], conflicts_with_all = ["file", "stdin"])]
+    pub(crate) texts: Vec<String>,
+    /// File with a text in each line; empty ones are passed over
+    #[arg(long, value_name = "FILE", conflicts_with = "stdin")]
+    pub(crate) file: Option<PathBuf>,
+    /// A text in each line of the standard input
+    #[arg(long)]
+    pub(crate) stdin: bool,
+    /// Instead of vectors, the cosine between every two of them
+    #[arg(long)]
+    pub(crate) similarity: bool,
+    /// Tokens of a text to read, at most, those around it included [default: what the model's files say]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
+    pub(crate) max_length: Option<usize>,
+    /// File for the vectors, as safetensors: embeddings F32 [texts, width], and similarity F32 [texts, texts] if asked for
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub(crate) out: Option<PathBuf>,
+    /// As JSON, with the texts
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Threads to use instead of all
+    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
+    pub(crate) threads: Option<usize>,
 }
 
 /// How tokens are chosen.

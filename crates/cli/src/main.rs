@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Command::Train(options) => command::train::run(&options),
         Command::Chat(options) => command::chat::run(&options),
         Command::Eval(options) => command::eval::run(&options),
+        Command::Embed(options) => command::embed::run(&options),
         Command::Generate(options) => command::generate::run(&options),
         Command::Inspect(options) => command::inspect::run(&options),
         Command::Logits(options) => command::logits::run(&options),

@@ -63,23 +63,23 @@ mod hub {
             }
             Event::Headers { file, done, whole } => bar.show(done as f64 / whole as f64, format!("header of {file}")),
             Event::Waiting(file) => say(format!("{name}: another process is fetching {file}; waiting for it")),
-            Event::Cached(why) => say(format!("{name}: {why}; using what the cache has")),
+            Event::Cached(why) => say(format!("{why}; using what the cache has")),
         });
         bar.finish();
-        let path = path.map_err(|why| not_here(why.into()))?;
-        if fetched > 0 {
+        let path = path.map_err(|why| not_here(name, why))?;
+        if fetched > 0 && needs == Needs::Everything {
             say(format!("{name}: {:.1} MB are in the cache now, {}", fetched as f64 / MEGA, path.display()));
         }
         Ok(path)
     }
 
     /// Whoever mistyped a path learns that it was taken for a name.
-    fn not_here(failure: Failure) -> Failure {
+    fn not_here(name: &Name, error: Error) -> Failure {
         let more = |why: String| why + " (no such path is here either)";
-        match failure {
-            Failure::Refused(why) => Failure::Refused(more(why)),
-            Failure::Failed(why) => Failure::Failed(more(why)),
-            other => other,
+        match error {
+            Error::Refused(why) if why.field() == name.to_string() => Failure::Refused(more(why.to_string())),
+            Error::Unreached(why) if why.field() == name.to_string() => Failure::Failed(more(why.to_string())),
+            other => other.into(),
         }
     }
 

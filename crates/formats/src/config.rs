@@ -33,6 +33,25 @@ impl Config {
         Config::parse(&mapping::read(path, Limits::CONFIG.bytes)?).map_err(|refusal| refusal.in_file(path))
     }
 
+    /// Reads a list of configurations, `most` at most, from a file.
+    ///
+    /// # Errors
+    /// As [`Config::open`], or if it is no list, a longer one, or one of something else.
+    pub fn open_list(path: &Path, most: usize) -> Result<Vec<Config>, Error> {
+        let listed = |text: &[u8]| -> Result<Vec<Config>> {
+            let want = format_args!("a list of at most {most} objects");
+            let refuse = |value: &Value| Refusal::new("JSON", format_args!("wanted {want}, got {}", summary(value)));
+            match json::parse(text, Limits::CONFIG)? {
+                Value::Array(items) if items.len() <= most => {
+                    let one = |item| if let Value::Object(fields) = item { Ok(Config(fields)) } else { Err(refuse(&item)) };
+                    items.into_iter().map(one).collect()
+                }
+                other => Err(refuse(&other)),
+            }
+        };
+        listed(&mapping::read(path, Limits::CONFIG.bytes)?).map_err(|refusal| refusal.in_file(path))
+    }
+
     /// Its fields.
     pub fn fields(&self) -> Fields<'_> {
         Fields { object: &self.0, within: String::new() }

@@ -22,6 +22,7 @@ use definition::Definition;
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
+use tokenizers::TruncationParams;
 
 /// The most bytes that a text may become before it is cut into tokens; each takes about 20 in memory.
 const LONGEST_NORMALIZED: usize = 64 << 20;
@@ -80,6 +81,28 @@ impl Tokenizer {
         let bound = definition.model.largest_id().max(added.unwrap_or(0)) + 1;
         let inner = guarded("tokenizer", || build::build(definition))?;
         Ok(Tokenizer { inner, special, bound, growth })
+    }
+
+    /// The text of a tokenizer.json that gives the same.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn to_json(&self) -> Result<String> {
+        self.inner.to_string(false).map_err(|why| Refusal::new("tokenizer", why))
+    }
+
+    /// The same, cutting texts off so that they have `most` tokens at most, those around them included.
+    ///
+    /// # Errors
+    /// If that leaves no token of the text.
+    pub fn cut_to(mut self, most: usize) -> Result<Tokenizer> {
+        let around = self.encode("", true)?.len();
+        if most <= around {
+            return Err(Refusal::new("length", format_args!("got {most}, wanted more than the {around} tokens around a text")));
+        }
+        let truncation = TruncationParams { max_length: most, ..TruncationParams::default() };
+        self.inner.with_truncation(Some(truncation)).map_err(|why| Refusal::new("length", why))?;
+        Ok(self)
     }
 
     /// One more than the largest id: a model needs as many rows of embeddings.

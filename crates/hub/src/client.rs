@@ -4,14 +4,16 @@ use crate::error::{Error, Result};
 use crate::settings::{Patience, Settings, Token};
 use attendant_formats::quoted;
 use std::fmt;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::time::Duration;
 use ureq::http::header::{AUTHORIZATION, LOCATION, RANGE};
 use ureq::http::{Method, Request, Response, StatusCode, Uri};
-use ureq::{Agent, Body, Proxy};
+use ureq::{Agent, Body, Proxy, Timeout};
 
 /// The most hops from one address to another.
 const HOPS: usize = 10;
+/// The longest time until a server is found.
+const CONNECT: Duration = Duration::from_secs(10);
 /// The longest time for a short answer, whatever trickles in.
 const SHORT: Duration = Duration::from_secs(120);
 /// Where the address of a large file is announced, its SHA-256 stands beside it.
@@ -46,8 +48,8 @@ impl Client {
             .accept_encoding("identity")
             .user_agent(concat!("attendant/", env!("CARGO_PKG_VERSION")))
             .proxy(settings.proxy.then(Proxy::try_from_env).flatten())
-            .timeout_resolve(Some(patience.silence))
-            .timeout_connect(Some(patience.silence))
+            .timeout_resolve(Some(patience.silence.min(CONNECT)))
+            .timeout_connect(Some(patience.silence.min(CONNECT)))
             .timeout_recv_response(Some(patience.silence))
             .timeout_per_read(Some(patience.silence))
             .build();
@@ -190,23 +192,26 @@ impl Client {
 impl Trouble {
     fn of(why: &ureq::Error, at: &Uri) -> Trouble {
         let host = at.authority().map_or("", |authority| authority.as_str());
+        let said = format!("{host}: {}", why.to_string().trim_start_matches("io: "));
         match why {
-            ureq::Error::HostNotFound => Trouble::Absent(format!("no host {host} is known here")),
-            ureq::Error::ConnectionFailed => Trouble::Absent(format!("no connection to {host}")),
-            ureq::Error::Io(io) if io.kind() == std::io::ErrorKind::ConnectionRefused => {
-                Trouble::Absent(format!("no connection to {host}: {io}"))
-            }
-            ureq::Error::Timeout(_) => Trouble::Passing(format!("{host} is silent"), None),
-            ureq::Error::Io(_) | ureq::Error::Protocol(_) | ureq::Error::BodyStalled => {
-                Trouble::Passing(format!("{host}: {why}"), None)
-            }
-            _ => Trouble::Lasting(format!("{host}: {why}")),
+            ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => Trouble::Absent(said),
+            ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => Trouble::Absent(said),
+            ureq::Error::Timeout(_) | ureq::Error::Protocol(_) | ureq::Error::BodyStalled => Trouble::Passing(said, None),
+            ureq::Error::Io(io) => match io.kind() {
+                // A certificate that nobody vouches for, or a server that speaks something else.
+                ErrorKind::InvalidData => Trouble::Lasting(said),
+                ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => {
+                    Trouble::Passing(said, None)
+                }
+                _ => Trouble::Absent(said),
+            },
+            _ => Trouble::Lasting(said),
         }
     }
 
     /// The connection broke while a body came.
     pub(crate) fn of_body(why: &std::io::Error) -> Trouble {
-        let silent = matches!(why.kind(), std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock);
+        let silent = matches!(why.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock);
         Trouble::Passing(if silent { "the server is silent".into() } else { format!("the connection broke: {why}") }, None)
     }
 
@@ -230,13 +235,6 @@ impl Trouble {
             Trouble::Absent(why) | Trouble::Passing(why, _) => Error::unreached(what, why),
             Trouble::Lasting(why) => Error::refused(what, why),
         }
-    }
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Trouble::Absent(why) | Trouble::Passing(why, _) | Trouble::Lasting(why)) = self;
-        f.write_str(why)
     }
 }
 

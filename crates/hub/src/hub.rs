@@ -46,7 +46,7 @@ pub enum Event<'a> {
     /// Another process is fetching this file.
     Waiting(&'a str),
     /// The hub does not answer, for this reason; what the cache has is used instead.
-    Cached(&'a str),
+    Cached(&'a Error),
 }
 
 /// A hub and its cache.
@@ -83,7 +83,7 @@ impl Hub {
             return Ok(path);
         }
         let known = || name.commit().map(str::to_owned).or_else(|| repository.commit(name.revision()));
-        let cached = || known().map_or(Ok(None), |commit| found(&repository, name, &commit, part));
+        let cached = || known().map_or(Ok(None), |commit| found_or_config(&repository, name, &commit, part));
         if self.settings.offline {
             let missing = || Error::refused(name, format_args!("offline, and not whole in {}", repository.folder().display()));
             return cached()?.ok_or_else(missing);
@@ -94,7 +94,7 @@ impl Hub {
             Err(trouble @ (Trouble::Absent(_) | Trouble::Passing(..))) => {
                 return match cached()? {
                     Some(path) => {
-                        tell(Event::Cached(&trouble.to_string()));
+                        tell(Event::Cached(&trouble.about(name)));
                         Ok(path)
                     }
                     None => Err(trouble.about(name)),
@@ -129,6 +129,11 @@ impl Hub {
     ) -> Result<PathBuf> {
         let (commit, paths) = (&listing.commit, listing.paths());
         let snapshot = repository.snapshot(commit);
+        if part == Part::Description && name.file().is_none() && !paths.iter().any(is_weights) && paths.contains(&CONFIG) {
+            // Weights that are not read here are described all the same.
+            self.bring_files(repository, name, listing, &[CONFIG], tell)?;
+            return Ok(snapshot.join(CONFIG));
+        }
         let choice = Choice::of(name, &paths)?;
         let (beside, weights) = match &choice {
             Choice::Gguf(file) => (Vec::new(), vec![file.clone()]),
@@ -194,16 +199,25 @@ fn found(repository: &Repository, name: &Name, commit: &str, part: Part) -> Resu
     if found.is_some() || part == Part::Everything {
         return Ok(found);
     }
-    let config = Some(snapshot.join(CONFIG)).filter(|config| name.file().is_none() && config.is_file());
-    Ok(whole(&repository.headers(commit), name)?.or(config))
+    whole(&repository.headers(commit), name)
+}
+
+/// The same, or the configuration alone: a description, where there is nobody to ask for more.
+fn found_or_config(repository: &Repository, name: &Name, commit: &str, part: Part) -> Result<Option<PathBuf>> {
+    let config = repository.snapshot(commit).join(CONFIG);
+    let alone = part == Part::Description && name.file().is_none() && config.is_file();
+    Ok(found(repository, name, commit, part)?.or(alone.then_some(config)))
+}
+
+fn is_weights(path: &&str) -> bool {
+    [WHOLE, INDEX].contains(path) || path.to_ascii_lowercase().ends_with(".gguf")
 }
 
 /// What a folder has of a model, if that is whole.
 fn whole(folder: &Path, name: &Name) -> Result<Option<PathBuf>> {
     let paths = cache::paths(folder);
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-    let weights = |path: &&str| [WHOLE, INDEX].contains(path) || path.to_ascii_lowercase().ends_with(".gguf");
-    if !paths.iter().any(weights) {
+    if !paths.iter().any(is_weights) {
         return Ok(None);
     }
     let there = match Choice::of(name, &paths) {

@@ -20,7 +20,9 @@ pub(crate) fn check(path: &str) -> Result<(), &'static str> {
 }
 
 fn check_part(part: &str) -> Result<(), &'static str> {
-    let reserved = |character: char| character.is_control() || r#"<>:"|?*\"#.contains(character);
+    // What is not printed as it is could forge a line that names it.
+    let hidden = |character: char| character != '\'' && character.escape_debug().len() > 1;
+    let reserved = |character: char| hidden(character) || r#"<>:"|?*\"#.contains(character);
     let stem = part.split('.').next().unwrap_or(part).to_ascii_lowercase();
     let numbered = |device: &str| stem.strip_prefix(device).is_some_and(|rest| rest.len() == 1 && rest != "0");
     match part {
@@ -69,6 +71,7 @@ mod tests {
             "c:/a",
             "a\nb",
             "a\0",
+            "a\u{202e}b",
             "a|b",
             "a?",
             "a*",

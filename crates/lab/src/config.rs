@@ -15,6 +15,10 @@ use std::path::Path;
 const MOST_LAYERS: usize = 1000;
 /// Weights of a model, at most: with gradients and moments these are 64 GB.
 const MOST_WEIGHTS: f64 = 4e9;
+/// What a model that is trained further brings with it.
+const OWN: [&str; 5] = ["mechanism", "model", "data.task", "data.vocabulary", "data.vocabulary_size"];
+/// The learning rate of such a model where none is given: more would undo what it knows.
+const FURTHER: f64 = 1e-4;
 /// Tokens of a batch, at most: beyond, the activations of one layer fill any memory.
 const MOST_TOKENS: usize = 1 << 24;
 
@@ -24,6 +28,8 @@ const MOST_TOKENS: usize = 1 << 24;
 pub struct Config {
     /// Preset of the mechanism in every layer: `mha`, `gqa`, `mla`, ...
     pub mechanism: String,
+    /// Folder or file of a published model to train further, with its own mechanism, sizes and vocabulary; empty for a new model.
+    pub from: String,
     /// Seed of everything random.
     pub seed: u64,
     /// Size of the model.
@@ -171,6 +177,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             mechanism: "gqa".into(),
+            from: String::new(),
             seed: 1,
             model: ModelConfig::default(),
             data: DataConfig::default(),
@@ -238,7 +245,15 @@ impl Config {
         for change in changes {
             field::set(&mut table, change)?;
         }
-        let config = field::read(table)?;
+        let mut config = field::read(table.clone())?;
+        if config.continues() {
+            if let Some(own) = OWN.into_iter().find(|path| field::is_set(&table, path)) {
+                return Err(invalid(own, "got a value beside from, wanted none: the model has its own"));
+            }
+            if !field::is_set(&table, "training.learning_rate") {
+                config.training.learning_rate = FURTHER;
+            }
+        }
         config.check()?;
         Ok(config)
     }
@@ -264,12 +279,20 @@ impl Config {
         self.check_sizes()?;
         self.check_data()?;
         self.check_training()?;
+        if self.continues() {
+            return Ok(());
+        }
         let order = preset(&self.mechanism, self.size())?.mechanism.order();
         if order != Order::Causal {
             let why = format!("got {:?}, which attends to another sequence, wanted one that continues its own", self.mechanism);
             return Err(invalid("mechanism", why));
         }
         Ok(())
+    }
+
+    /// Whether it trains a published model further.
+    pub fn continues(&self) -> bool {
+        !self.from.is_empty()
     }
 
     fn check_sizes(&self) -> Result<()> {
@@ -414,6 +437,15 @@ mod tests {
     }
 
     #[test]
+    fn a_model_that_is_trained_further_learns_slowly_unless_told_otherwise() {
+        let rate = |changes: &[&str]| {
+            let changes: Vec<String> = changes.iter().map(|change| (*change).to_owned()).collect();
+            Config::parse("from = \"m\"", &changes).unwrap().training.learning_rate
+        };
+        assert_eq!((rate(&[]), rate(&["training.learning_rate=0.01"])), (1e-4, 0.01));
+    }
+
+    #[test]
     fn what_cannot_be_used_is_named() {
         for (text, start) in [
             ("mechanism = \"mhq\"", "mechanism: got \"mhq\", wanted one of gqa, mha"),
@@ -421,7 +453,10 @@ mod tests {
             ("mechanism = 3", "mechanism: got 3, wanted text in quotes"),
             ("[model]\nheads = 0", "model.heads: got 0, wanted at least 1"),
             ("[model]\nhead = 3", "model.head: no such field, wanted one of d_ff, d_head, d_model"),
-            ("[modle]\nheads = 3", "modle: no such field, wanted one of data, mechanism, model"),
+            ("[modle]\nheads = 3", "modle: no such field, wanted one of data, from, mechanism, model"),
+            ("from = \"m\"\n[model]\nheads = 3", "model: got a value beside from, wanted none"),
+            ("from = \"m\"\nmechanism = \"mla\"", "mechanism: got a value beside from, wanted none"),
+            ("from = \"m\"\n[data]\nvocabulary_size = 300", "data.vocabulary_size: got a value beside from"),
             ("model = 3", "model: got 3, wanted a table"),
             ("[model]\nlayers = 1000000", "model.layers: got 1000000, wanted at most 1000"),
             ("[model]\nd_ff = 1000000000000", "model: got sizes that make 1.5e15 weights, wanted at most 4e9"),

@@ -25,6 +25,13 @@ pub(crate) fn set(table: &mut Table, change: &str) -> Result<()> {
     insert(table, &keys, value).map_err(|key| invalid(path, format!("got a field of {key}, which is no table")))
 }
 
+/// Whether a table has something at this path.
+pub(crate) fn is_set(table: &Table, path: &str) -> bool {
+    let (parents, last) = path.rsplit_once('.').unwrap_or(("", path));
+    let mut parents = parents.split('.').filter(|key| !key.is_empty());
+    parents.try_fold(table, |table, key| table.get(key)?.as_table()).is_some_and(|table| table.contains_key(last))
+}
+
 pub(crate) fn invalid(field: &str, why: impl Into<String>) -> LabError {
     LabError::from(Error::config(field, why))
 }

@@ -5,10 +5,13 @@ use crate::error::{LabError, Result};
 use attendant_core::buffer::Buffer;
 use attendant_core::kernels::Machine;
 use attendant_core::kernels::optimizer::{AdamW, adamw, clip_scale, sum_squares, sum_squares_scratch};
-use attendant_model::Decoder;
+use attendant_model::{Decoder, NamedTensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::fs;
 use std::path::Path;
+
+/// How the names of values of parameters begin.
+const VALUE: &str = "value.";
 
 /// First and second moments of every parameter.
 pub struct Optimizer {
@@ -54,12 +57,16 @@ impl Optimizer {
         norm
     }
 
-    /// Writes the moments as safetensors.
+    /// Writes the moments as safetensors, and the values of the parameters that the model's own files do not hold with all their bits.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn save(&self, decoder: &Decoder, path: &Path) -> Result<()> {
+    pub fn save(&self, decoder: &Decoder, inexact: &[&NamedTensor], path: &Path) -> Result<()> {
         let mut views = Vec::new();
+        for NamedTensor { name, tensor } in inexact {
+            let view = TensorView::new(Dtype::F32, tensor.shape().to_vec(), bytemuck::cast_slice(tensor.data()));
+            views.push((format!("{VALUE}{name}"), view.map_err(|why| unreadable(path, why))?));
+        }
         for (kind, moments) in [("first", &self.first), ("second", &self.second)] {
             for (parameter, moment) in decoder.parameters().iter().zip(moments) {
                 let bytes = bytemuck::cast_slice(moment);
@@ -71,27 +78,38 @@ impl Optimizer {
         fs::write(path, bytes).map_err(|why| LabError::io(path, why))
     }
 
-    /// Reads what [`Optimizer::save`] wrote.
+    /// Reads what [`Optimizer::save`] wrote, values of parameters into them.
     ///
     /// # Errors
     /// If the file cannot be read or does not fit the model.
-    pub fn load(decoder: &Decoder, path: &Path) -> Result<Optimizer> {
+    pub fn load(decoder: &mut Decoder, path: &Path) -> Result<Optimizer> {
         let bytes = fs::read(path).map_err(|why| LabError::io(path, why))?;
         let tensors = SafeTensors::deserialize(&bytes).map_err(|why| unreadable(path, why))?;
         let mut optimizer = Optimizer::new(decoder);
+        let names: Vec<String> = decoder.parameters().iter().map(|parameter| format!("{VALUE}{}", parameter.name)).collect();
+        for (name, tensor) in names.iter().zip(decoder.parameters_mut()) {
+            if let Ok(view) = tensors.tensor(name) {
+                fill(tensor.data_mut(), view.data()).map_err(|why| unreadable(path, format!("{name}: {why}")))?;
+            }
+        }
         for (kind, moments) in [("first", &mut optimizer.first), ("second", &mut optimizer.second)] {
             for (parameter, moment) in decoder.parameters().iter().zip(moments) {
                 let name = format!("{kind}.{}", parameter.name);
                 let view = tensors.tensor(&name).map_err(|why| unreadable(path, format!("{name}: {why}")))?;
-                if view.data().len() != moment.len() * 4 {
-                    return Err(unreadable(path, format!("{name}: {} bytes, wanted {}", view.data().len(), moment.len() * 4)));
-                }
-                let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-                moment.iter_mut().zip(values).for_each(|(to, from)| *to = from);
+                fill(moment, view.data()).map_err(|why| unreadable(path, format!("{name}: {why}")))?;
             }
         }
         Ok(optimizer)
     }
+}
+
+/// Takes values from their bytes.
+fn fill(values: &mut [f32], bytes: &[u8]) -> Result<(), String> {
+    if bytes.len() != size_of_val(values) {
+        return Err(format!("{} bytes, wanted {}", bytes.len(), size_of_val(values)));
+    }
+    values.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, from)| *to = f32::from_le_bytes(*from));
+    Ok(())
 }
 
 fn unreadable(path: &Path, why: impl std::fmt::Display) -> LabError {

@@ -24,12 +24,18 @@ pub struct Run {
 }
 
 impl Run {
-    /// A new folder, for a run on this processor. The hash of what it learns from tells a later process whether that is still the
-    /// same.
+    /// A new folder, for a run on this processor. The hashes of what it learns from, and of the model that it trains further, tell a
+    /// later process whether these are still the same.
     ///
     /// # Errors
     /// If it exists and holds anything, or cannot be written.
-    pub fn create(path: &Path, configuration: &Value, data: Option<&str>, processor: &Processor) -> Result<Run> {
+    pub fn create(
+        path: &Path,
+        configuration: &Value,
+        data: Option<&str>,
+        model: Option<&str>,
+        processor: &Processor,
+    ) -> Result<Run> {
         // Once before the lock, so that a folder of something else gets no file from us; and once with it, since another
         // process may have begun here in between.
         vacant(path)?;
@@ -40,6 +46,7 @@ impl Run {
             "attendant": env!("CARGO_PKG_VERSION"),
             "configuration": configuration,
             "data_sha256": data,
+            "from_sha256": model,
             "cpu": environment::cpu_name(),
             "isa": processor.isa().name(),
             "threads": processor.threads(),
@@ -96,6 +103,19 @@ impl Run {
         }
     }
 
+    /// Whether a run that starts over with a model of this hash is still the one that was created.
+    ///
+    /// # Errors
+    /// If the model is another by now.
+    pub fn starts_from(&self, model: Option<&str>) -> Result<()> {
+        match (self.about["from_sha256"].as_str(), model) {
+            (Some(then), Some(now)) if then != now => {
+                Err(LabError::content(&self.path.join(ABOUT), "the model of from is not the one that the run began with"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Adds a line to metrics.jsonl.
     ///
     /// # Errors
@@ -119,7 +139,7 @@ impl Run {
         checkpoint::write(&self.path, step, keep, fill)
     }
 
-    /// Cuts off what was recorded after a step, and a last line that was torn.
+    /// Cuts off what was recorded after a step, all of it where that is none, and a last line that was torn.
     ///
     /// # Errors
     /// If the file cannot be read or written, or another line is damaged.
@@ -133,7 +153,7 @@ impl Run {
             }
             let record: Option<Value> = serde_json::from_slice(line).ok();
             let at = record.and_then(|record| record["step"].as_u64()).ok_or_else(|| damaged(&path, index + 1, line))?;
-            if at <= step {
+            if at <= step && step > 0 {
                 kept.extend_from_slice(line);
             }
         }
@@ -200,7 +220,7 @@ mod tests {
     use super::*;
 
     fn create(path: &Path, configuration: &Value) -> Result<Run> {
-        Run::create(path, configuration, None, &Processor::new(1))
+        Run::create(path, configuration, None, None, &Processor::new(1))
     }
 
     #[test]
@@ -262,7 +282,7 @@ mod tests {
     fn a_description_says_what_it_ran_on() {
         let folder = tempfile::tempdir().unwrap();
         let processor = Processor::new(3);
-        Run::create(folder.path(), &json!({}), None, &processor).unwrap();
+        Run::create(folder.path(), &json!({}), None, None, &processor).unwrap();
         let about: Value = serde_json::from_slice(&fs::read(folder.path().join("run.json")).unwrap()).unwrap();
         assert_eq!((&about["threads"], &about["isa"]), (&json!(3), &json!(processor.isa().name())));
     }

@@ -8,6 +8,7 @@ use crate::error::{LabError, Result};
 use crate::recall::{Recall, Split};
 use crate::vocabulary::Vocabulary;
 use attendant_core::Error;
+use attendant_model::Language;
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
@@ -18,8 +19,10 @@ pub type Pair = (Vec<u32>, Vec<u32>);
 pub enum Task {
     /// The next token of a text.
     Text {
-        /// How text becomes tokens.
-        vocabulary: Box<Vocabulary>,
+        /// How text becomes tokens, where that was made here and not brought by a model.
+        vocabulary: Option<Box<Vocabulary>>,
+        /// Tokens there are.
+        size: usize,
         /// Name of the text.
         name: String,
         /// Tokens to learn from.
@@ -29,6 +32,17 @@ pub enum Task {
     },
     /// Values by their keys.
     Recall(Recall),
+}
+
+/// What a configuration calls the novels in the binary.
+const AUSTEN: &str = "austen";
+
+/// The text that a configuration names.
+fn corpus(config: &Config) -> Result<Corpus> {
+    match config.data.text.as_str() {
+        AUSTEN => Ok(Corpus::austen()),
+        path => Corpus::from_file(Path::new(path)).map_err(named),
+    }
 }
 
 /// A text that cannot be used, as a fault of the field that names it.
@@ -51,27 +65,55 @@ impl Task {
         if config.data.task == TaskKind::Recall {
             return Ok(Task::Recall(Recall::new(config.data.pairs, config.data.context)));
         }
-        let austen = config.data.text == "austen";
-        let corpus = if austen { Corpus::austen() } else { Corpus::from_file(Path::new(&config.data.text)).map_err(named)? };
+        let corpus = corpus(config)?;
+        let austen = config.data.text == AUSTEN;
         let vocabulary = match config.data.vocabulary {
             VocabularyKind::Bytes => Vocabulary::bytes(),
             VocabularyKind::Bpe if austen && config.data.vocabulary_size == Vocabulary::AUSTEN_SIZE => Vocabulary::austen(),
             VocabularyKind::Bpe => Vocabulary::train_bpe(&corpus.train, config.data.vocabulary_size)?,
         };
-        let train = vocabulary.encode(&corpus.train)?;
-        let validation = vocabulary.encode(&corpus.validation)?;
+        let (train, validation) = (vocabulary.encode(&corpus.train)?, vocabulary.encode(&corpus.validation)?);
+        Task::text(config, vocabulary.size(), Some(vocabulary), corpus.name, train, validation)
+    }
+
+    /// The text that a configuration names, in the tokens of a model with this many.
+    ///
+    /// # Errors
+    /// If the text cannot be read, is shorter than one context, or becomes a token that the model has not.
+    pub fn of_model(config: &Config, language: &Language, size: usize) -> Result<Task> {
+        let corpus = corpus(config)?;
+        let encode = |text: &str| -> Result<Vec<u32>> {
+            let ids = language.tokenizer.encode(text, false).map_err(|why| Error::config("data.text", why.to_string()))?;
+            match ids.iter().find(|id| **id as usize >= size) {
+                Some(id) => {
+                    Err(Error::config("tokenizer", format!("got token {id}, wanted less than the model's {size}")).into())
+                }
+                None => Ok(ids),
+            }
+        };
+        let (train, validation) = (encode(&corpus.train)?, encode(&corpus.validation)?);
+        Task::text(config, size, None, corpus.name, train, validation)
+    }
+
+    fn text(
+        config: &Config,
+        size: usize,
+        vocabulary: Option<Vocabulary>,
+        name: String,
+        train: Vec<u32>,
+        validation: Vec<u32>,
+    ) -> Result<Task> {
         for (part, tokens) in [("training", &train), ("validation", &validation)] {
             if tokens.len() <= config.data.context {
                 let why = format!(
-                    "got {}, wanted less than the {} tokens of the {part} part of the text {}",
+                    "got {}, wanted less than the {} tokens of the {part} part of the text {name}",
                     config.data.context,
-                    tokens.len(),
-                    corpus.name
+                    tokens.len()
                 );
                 return Err(Error::config("data.context", why).into());
             }
         }
-        Ok(Task::Text { vocabulary: Box::new(vocabulary), name: corpus.name, train, validation })
+        Ok(Task::Text { vocabulary: vocabulary.map(Box::new), size, name, train, validation })
     }
 
     /// The hash of the tokens to learn from and to judge by, where there is text.
@@ -86,15 +128,15 @@ impl Task {
     /// Tokens of the vocabulary.
     pub fn vocab_size(&self) -> usize {
         match self {
-            Task::Text { vocabulary, .. } => vocabulary.size(),
+            Task::Text { size, .. } => *size,
             Task::Recall(recall) => recall.vocab_size(),
         }
     }
 
-    /// The vocabulary, where there is text.
+    /// The vocabulary that was made for the text.
     pub fn vocabulary(&self) -> Option<&Vocabulary> {
         match self {
-            Task::Text { vocabulary, .. } => Some(vocabulary),
+            Task::Text { vocabulary, .. } => vocabulary.as_deref(),
             Task::Recall(_) => None,
         }
     }

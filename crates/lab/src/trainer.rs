@@ -7,15 +7,17 @@ use crate::optimizer::Optimizer;
 use crate::run::Run;
 use crate::task::{Pair, Task};
 use crate::{checkpoint, environment};
+use attendant_core::error::require;
 use attendant_core::ops::IGNORE;
 use attendant_core::{Processor, Tape};
 use attendant_mech::Batch;
 use attendant_model::decoder::LogitRows;
-use attendant_model::{Decoder, checkpoint as model_checkpoint};
+use attendant_model::{Decoder, Language, Layout, checkpoint as model_checkpoint};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -66,6 +68,8 @@ pub struct Trainer {
     config: Config,
     task: Arc<Task>,
     decoder: Decoder,
+    /// How the files of a published model that is trained further are written.
+    layout: Option<Layout>,
     optimizer: Optimizer,
     tape: Tape,
     step: u64,
@@ -103,22 +107,39 @@ impl Trainer {
     /// If the configuration or its text cannot be used.
     pub fn in_memory(config: Config, processor: Processor) -> Result<Trainer> {
         config.check()?;
+        if config.continues() {
+            let from = PathBuf::from(&config.from);
+            return Trainer::further(config, &from, processor);
+        }
         let task = Arc::new(Task::new(&config)?);
         Trainer::with_task(config, task, processor)
+    }
+
+    /// The same, with the published model in a folder or file.
+    fn further(config: Config, from: &Path, processor: Processor) -> Result<Trainer> {
+        let (decoder, layout) = Layout::open(from)?;
+        let plan = decoder.plan();
+        let (context, there) = (config.data.context, plan.context);
+        require(context <= there, "data.context", || format!("got {context}, wanted at most the {there} of the model"))?;
+        let task = Arc::new(Task::of_model(&config, &Language::open(from)?, plan.vocab_size)?);
+        Ok(Trainer { layout: Some(layout), ..Trainer::of(config, task, decoder, processor) })
     }
 
     /// The same, with a task made before, which several runs may share.
     ///
     /// # Errors
     /// If the configuration cannot be used.
-    pub fn with_task(mut config: Config, task: Arc<Task>, processor: Processor) -> Result<Trainer> {
+    pub fn with_task(config: Config, task: Arc<Task>, processor: Processor) -> Result<Trainer> {
         config.check()?;
-        config.training.precision = config.training.precision.on(processor.isa());
         let decoder = Decoder::new(config.plan(task.vocab_size())?, config.seed)?;
-        let optimizer = Optimizer::new(&decoder);
+        Ok(Trainer::of(config, task, decoder, processor))
+    }
+
+    fn of(mut config: Config, task: Arc<Task>, decoder: Decoder, processor: Processor) -> Trainer {
+        config.training.precision = config.training.precision.on(processor.isa());
         let precision = config.training.precision.of_tape(processor.isa());
-        let tape = Tape::new(processor).with_precision(precision);
-        Ok(Trainer { config, task, decoder, optimizer, tape, step: 0, saved: None, folder: None })
+        let (optimizer, tape) = (Optimizer::new(&decoder), Tape::new(processor).with_precision(precision));
+        Trainer { config, task, decoder, layout: None, optimizer, tape, step: 0, saved: None, folder: None }
     }
 
     /// A run in a new folder.
@@ -137,7 +158,8 @@ impl Trainer {
     /// If the folder exists and holds something.
     pub fn place(&mut self, folder: &Path) -> Result<()> {
         let configuration = serde_json::to_value(&self.config).map_err(|why| LabError::json(folder, why))?;
-        let run = Run::create(folder, &configuration, self.task.sha256().as_deref(), self.tape.processor())?;
+        let (data, model) = (self.task.sha256(), self.model_sha256());
+        let run = Run::create(folder, &configuration, data.as_deref(), model.as_deref(), self.tape.processor())?;
         self.folder = Some(Folder { run, events: EventWriter::create(folder, 0)? });
         Ok(())
     }
@@ -149,7 +171,12 @@ impl Trainer {
     pub fn resume(processor: Processor, folder: &Path) -> Result<Trainer> {
         let run = Run::open(folder)?;
         let config = run.configuration()?;
-        Trainer::in_memory(config, processor)?.resume_in(folder, run)
+        let trainer = match checkpoint::latest(folder)? {
+            // The model that the run began with may be gone: a checkpoint is one as well.
+            Some((_, path)) if config.continues() => Trainer::further(config, &path, processor)?,
+            _ => Trainer::in_memory(config, processor)?,
+        };
+        trainer.resume_in(folder, run)
     }
 
     /// Continues, in a run's folder, a trainer made for the run's configuration.
@@ -169,13 +196,24 @@ impl Trainer {
         run.learns_from(trainer.task.sha256().as_deref())?;
         if let Some((step, path)) = checkpoint::latest(folder)? {
             trainer.fits(&path)?;
-            trainer.decoder = model_checkpoint::load(&path)?;
-            trainer.optimizer = Optimizer::load(&trainer.decoder, &path.join("optimizer.safetensors"))?;
+            if trainer.layout.is_none() {
+                trainer.decoder = model_checkpoint::load(&path)?;
+            }
+            trainer.optimizer = Optimizer::load(&mut trainer.decoder, &path.join("optimizer.safetensors"))?;
             (trainer.step, trainer.saved) = (step, Some(step));
+        } else {
+            run.starts_from(trainer.model_sha256().as_deref())?;
         }
         run.resume_at(trainer.step)?;
         trainer.folder = Some(Folder { run, events: EventWriter::create(folder, trainer.step)? });
         Ok(trainer)
+    }
+
+    /// The hash of a published model's parameters.
+    fn model_sha256(&self) -> Option<String> {
+        self.layout.as_ref()?;
+        let values = self.decoder.parameters().iter().map(|parameter| bytemuck::cast_slice::<f32, u8>(parameter.tensor.data()));
+        Some(checkpoint::hexadecimal(values.fold(Sha256::new(), Sha256::chain_update)))
     }
 
     /// Whether a checkpoint is of this run's configuration, which someone may have edited.
@@ -213,6 +251,24 @@ impl Trainer {
     /// Steps done so far.
     pub fn step(&self) -> u64 {
         self.step
+    }
+
+    /// How well a published model does before its first step, which is recorded as step 0; nothing of other runs.
+    ///
+    /// # Errors
+    /// If the loss is not finite, or cannot be written.
+    pub fn before(&mut self) -> Result<Option<Judgement>> {
+        if self.layout.is_none() || self.step > 0 {
+            return Ok(None);
+        }
+        let judgement = self.judge(&self.task.validation(&self.config))?;
+        let Judgement { loss, accuracy } = judgement;
+        if let Some(folder) = &mut self.folder {
+            let record = json!({ "step": 0, "tokens": 0, "validation_loss": loss, "validation_accuracy": accuracy });
+            folder.run.record(&record)?;
+            folder.events.scalars(0, &[("validation/loss", loss), ("validation/accuracy", accuracy)])?;
+        }
+        Ok(Some(judgement))
     }
 
     /// Trains until done, or until `stop` is set; then it saves a checkpoint first. `watch` sees every step.
@@ -295,7 +351,7 @@ impl Trainer {
         let Done { loss, norm, seconds, cpu_seconds, validation } = *done;
         let rate = learning_rate(&self.config.training, self.step - 1, self.config.steps());
         let tokens = self.step * self.config.tokens_per_step();
-        let mut record = serde_json::json!({
+        let mut record = json!({
             "step": self.step, "tokens": tokens, "loss": loss, "gradient_norm": norm, "learning_rate": rate, "seconds": seconds,
             "cpu_seconds": cpu_seconds,
         });
@@ -319,11 +375,15 @@ impl Trainer {
     }
 
     fn fill(&self, path: &Path) -> Result<()> {
-        model_checkpoint::save(&self.decoder, path)?;
+        match &self.layout {
+            Some(layout) => layout.save(&self.decoder, path)?,
+            None => model_checkpoint::save(&self.decoder, path)?,
+        }
         if let Some(vocabulary) = self.task.vocabulary() {
             vocabulary.save(&path.join("tokenizer.json"))?;
         }
-        self.optimizer.save(&self.decoder, &path.join("optimizer.safetensors"))?;
+        let inexact = self.layout.as_ref().map_or(Vec::new(), |layout| layout.inexact(&self.decoder));
+        self.optimizer.save(&self.decoder, &inexact, &path.join("optimizer.safetensors"))?;
         let place = path.join(PROGRESS);
         let config = serde_json::to_value(&self.config).map_err(|why| LabError::json(&place, why))?;
         let progress = Progress { step: self.step, config };

@@ -3,8 +3,9 @@
 use crate::decoder::Decoder;
 use crate::family::{self, Published, configuration};
 use crate::gguf;
+use crate::source::{Names, Source};
 use crate::weights::Weights;
-use attendant_core::Error;
+use attendant_core::{Error, Tensor};
 use attendant_formats::Config;
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::{HashMap, HashSet};
@@ -49,10 +50,7 @@ pub fn save(decoder: &Decoder, folder: &Path) -> Result<()> {
         let view = TensorView::new(Dtype::F32, parameter.tensor.shape().to_vec(), bytes);
         views.push((parameter.name.as_str(), view.map_err(|why| content(&path, why))?));
     }
-    // transformers opens only files that say which framework's layout they have.
-    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-    let file = safetensors::serialize(views, Some(metadata)).map_err(|why| content(&path, why))?;
-    write(&path, &file)?;
+    write_tensors(&path, views)?;
     let path = folder.join("config.json");
     let config = configuration(decoder.plan()).and_then(|config| serde_json::to_vec_pretty(&config));
     write(&path, &config.map_err(|why| content(&path, why))?)
@@ -68,30 +66,44 @@ pub fn load(path: &Path) -> Result<Decoder> {
     if path.is_dir() {
         let config = path.join("config.json");
         let published = family::read(&Config::open(&config)?.into_value()).map_err(|why| content(&config, why))?;
-        return assemble(published, &config, &Weights::open(path)?);
+        return Ok(assemble(published, &config, &Weights::open(path)?, PACKED)?.0);
     }
     let weights = Weights::open(path)?;
     let metadata = weights.gguf().ok_or_else(|| content(path, "got weights without a configuration, wanted their folder"))?;
     let mapped = gguf::configuration(metadata, |name| weights.name(name).is_some()).map_err(|why| content(path, why))?;
-    assemble(mapped.published().map_err(|why| content(path, why))?, path, &weights)
+    Ok(assemble(mapped.published().map_err(|why| content(path, why))?, path, &weights, PACKED)?.0)
 }
 
-/// The model that `config` describes, with these weights.
-fn assemble(published: Published, config: &Path, weights: &Weights) -> Result<Decoder> {
+/// Makes a parameter of this shape of what is stored.
+pub(crate) type Read = fn(&Source<'_>, &Weights, &[usize]) -> std::result::Result<Tensor, String>;
+
+/// Leaves matrices of few bits as they are.
+const PACKED: Read = |source, weights, shape| source.read(weights, shape);
+
+/// The model that `config` describes, with these weights, and where its parameters come from.
+pub(crate) fn assemble(published: Published, config: &Path, weights: &Weights, read: Read) -> Result<(Decoder, Names)> {
     let Published { plan, names } = published;
     let mechanisms = plan.mechanisms().map_err(|why| content(config, why))?;
     let mut used = HashSet::new();
     let decoder = Decoder::assemble(plan, mechanisms, |name, shape, _| {
         let source = names.source(name);
         used.extend(source.tensors().iter().filter_map(|tensor| weights.name(tensor)));
-        source.read(weights, shape).map_err(|why| content(&weights.path, format!("tensor {}: {why}", source.tensor)))
+        read(&source, weights, shape).map_err(|why| content(&weights.path, format!("tensor {}: {why}", source.tensor)))
     })?;
     match weights.names().find(|name| !used.contains(name) && !names.ignores(name)) {
         Some(name) => {
             Err(content(&weights.path, format!("tensor {name}: not part of the model that {} describes", config.display())))
         }
-        None => Ok(decoder),
+        None => Ok((decoder, names)),
     }
+}
+
+/// Writes tensors as a model's.
+pub(crate) fn write_tensors(path: &Path, views: Vec<(&str, TensorView<'_>)>) -> Result<()> {
+    // transformers opens only files that say which framework's layout they have.
+    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+    let file = safetensors::serialize(views, Some(metadata)).map_err(|why| content(path, why))?;
+    write(path, &file)
 }
 
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {

@@ -4,6 +4,7 @@ use crate::assembly::{NamedTensor, Parts, drawn};
 use crate::plan::check::Mechanisms;
 use crate::plan::{Plan, Positions};
 use crate::trace::Trace;
+use attendant_core::error::require;
 use attendant_core::{Error, Result, Tape, Tensor, Var};
 use attendant_mech::{Batch, Init, Order};
 use attendant_state::{Dtype, SequenceState, StateLayout, Storage};
@@ -147,6 +148,7 @@ impl Decoder {
         rows: LogitRows,
     ) -> Result<Var> {
         let inputs = inputs.into();
+        require(!self.plan.head.absent, "head", || "got none, wanted a model that gives logits: this one gives rows".into())?;
         self.check(tape, batch, &inputs, states)?;
         let x = self.parts.decoder.hidden(self, tape, bound, batch, &inputs, states).inspect_err(|_| {
             // What the layers before the one that failed have appended is forgotten. A constant row stays replaced; but the
@@ -164,6 +166,21 @@ impl Decoder {
             }
         };
         Ok(self.logits(tape, bound, x))
+    }
+
+    /// What the layers make of sequences that are read whole: the rows `[N, d_model]` that logits would be made of, or, in a model with
+    /// an encoder, those that its layers see of a source.
+    ///
+    /// # Errors
+    /// If ids are missing or not below the vocabulary, or a position is past the learned ones.
+    pub fn rows<'a>(&self, tape: &mut Tape, bound: &BoundModel, batch: &Batch, inputs: impl Into<Inputs<'a>>) -> Result<Var> {
+        let inputs = inputs.into();
+        if self.parts.encoder.is_some() {
+            return self.encode(tape, bound, batch, inputs);
+        }
+        self.check_ids(batch, &inputs, &self.plan.embedding.positions)?;
+        let x = self.parts.decoder.hidden(self, tape, bound, batch, &inputs, &mut [])?;
+        Ok(self.parts.decoder.normed(self.plan.norm, tape, bound, x))
     }
 
     /// The source as rows `[S, d_model]`, from the tokens of the sequences of a batch.
@@ -228,13 +245,8 @@ impl Decoder {
         if batch.sequences().iter().any(|sequence| sequence.rows.is_empty()) {
             return Err(Error::config("batch", "got a sequence without new rows, wanted at least one each"));
         }
-        let learned = match *positions {
-            Positions::Learned { context } => context,
-            Positions::Counted { context, padding } => context.saturating_sub(padding as usize + 1),
-            Positions::None | Positions::Sinusoidal => usize::MAX,
-        };
-        match batch.positions().max() {
-            Some(last) if last >= learned => {
+        match (batch.positions().max(), positions.learned()) {
+            (Some(last), Some(learned)) if last >= learned => {
                 Err(Error::config("position", format!("got {last}, wanted less than the {learned} that were learned")))
             }
             _ => Ok(()),

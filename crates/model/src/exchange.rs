@@ -51,7 +51,8 @@ pub struct Output {
 }
 
 impl Output {
-    fn new(name: impl Into<String>, shape: &[usize], values: Vec<f32>) -> Output {
+    /// Values of this shape under a name.
+    pub fn new(name: impl Into<String>, shape: &[usize], values: Vec<f32>) -> Output {
         Output { name: name.into(), shape: shape.to_vec(), values }
     }
 }

@@ -118,6 +118,9 @@ const FAMILIES: &[(&str, Read)] = &[
     ("t5", t5::read),
 ];
 
+/// Classes of encoders that are published without the head that foretells masked tokens.
+const HEADLESS: &[&str] = &["BertModel", "ModernBertModel", "RobertaModel"];
+
 /// Families that are known and not read, and why.
 const UNSUPPORTED: &[(&str, &str)] = &[
     ("bamba", "its layers of Mamba-2 are recurrent"),
@@ -155,7 +158,11 @@ pub(crate) fn read(config: &Value) -> Result<Published> {
     }
     match FAMILIES.iter().find(|(known, _)| *known == name) {
         // Early files carry the frequencies of the rotation, which follow from the configuration, and a table that is tied to another.
-        Some((_, read)) => read(&keys).map(|published| published.ignoring_what_follows()),
+        Some((_, read)) => {
+            let published = read(&keys)?.ignoring_what_follows();
+            let classes = keys.list("architectures", "names of classes", Value::as_str)?.unwrap_or_default();
+            Ok(if classes.iter().any(|class| HEADLESS.contains(class)) { published.headless() } else { published })
+        }
         None => {
             let known: Vec<&str> = FAMILIES.iter().map(|(name, _)| *name).collect();
             let wanted = format!("wanted the key attendant with a plan, or one of {}", known.join(", "));
@@ -174,8 +181,14 @@ pub(crate) fn known(config: &Value) -> bool {
 impl Published {
     fn ignoring_what_follows(self) -> Published {
         let names = self.names.ignore("rotary_emb.inv_freq");
-        let names = if self.plan.head.tied { names.ignore("lm_head.weight") } else { names };
+        let names = if self.plan.head.tied { names.repeat("lm_head.weight") } else { names };
         Published { names, ..self }
+    }
+
+    /// The same without what makes logits of rows.
+    fn headless(mut self) -> Published {
+        self.plan.head = Head { absent: true, tied: true, transform: None, bias: false, ..self.plan.head };
+        Published { names: self.names.ignore("cls").ignore("lm_head"), ..self }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::decoder::{Decoder, Inputs, LogitRows};
 use crate::sampler::Sampler;
+use attendant_core::error::require;
 use attendant_core::{Activations, Error, Processor, Result, Tape, Var};
 use attendant_mech::{Batch, Order};
 use attendant_state::{SequenceState, Storage};
@@ -19,13 +20,20 @@ pub struct Session<'a> {
     ids: Vec<u32>,
     /// Rows of the source that the state does not hold yet.
     source: Vec<f32>,
+    /// Positions that may be kept.
+    most: usize,
 }
 
 impl<'a> Session<'a> {
     /// An empty sequence.
     pub fn new(decoder: &'a Decoder, processor: Processor, storage: Storage) -> Session<'a> {
-        let state = decoder.new_state(storage);
-        Session { decoder, tape: Tape::inference(processor), state, logits: Vec::new(), ids: Vec::new(), source: Vec::new() }
+        let (tape, state) = (Tape::inference(processor), decoder.new_state(storage));
+        Session { decoder, tape, state, logits: Vec::new(), ids: Vec::new(), source: Vec::new(), most: usize::MAX }
+    }
+
+    /// The same, keeping `most` positions at most: what does not fit is refused.
+    pub fn keeping(self, most: usize) -> Session<'a> {
+        Session { most, ..self }
     }
 
     /// The same, with rows that meet weights of few bits taken so.
@@ -48,6 +56,7 @@ impl<'a> Session<'a> {
     }
 
     fn read_source(&mut self, ids: &[u32]) -> Result<()> {
+        self.fits(ids.len())?;
         self.tape.clear();
         let bound = self.decoder.bind(&mut self.tape);
         let rows = self.decoder.encode(&mut self.tape, &bound, &Batch::new([(ids.len(), 0)]), ids)?;
@@ -58,7 +67,8 @@ impl<'a> Session<'a> {
     /// Reads tokens, a prompt or more of it, in chunks.
     ///
     /// # Errors
-    /// If there are none, or the model refuses them, or its rows see later ones. Chunks before the one refused were read.
+    /// If there are none, or more than may be kept, or the model refuses them, or its rows see later ones. Chunks before the one
+    /// refused were read.
     pub fn read(&mut self, ids: &[u32]) -> Result<()> {
         if ids.is_empty() {
             return Err(Error::config("prompt", "got no tokens, wanted at least one"));
@@ -67,6 +77,7 @@ impl<'a> Session<'a> {
             return Err(Error::config("model", "got one whose rows see later ones, wanted one that continues a text"));
         }
         let length = self.state.position() + ids.len();
+        self.fits(length)?;
         for chunk in ids.chunks(CHUNK) {
             self.tape.clear();
             let bound = self.decoder.bind(&mut self.tape);
@@ -81,6 +92,16 @@ impl<'a> Session<'a> {
             self.logits.extend_from_slice(self.tape.value(logits));
         }
         Ok(())
+    }
+
+    fn fits(&self, length: usize) -> Result<()> {
+        let most = self.most;
+        require(length <= most, "prompt", || format!("got {length} tokens, wanted at most the {most} that are kept"))
+    }
+
+    /// Whether no further position may be kept.
+    pub fn is_full(&self) -> bool {
+        self.state.position() >= self.most
     }
 
     /// Rows of the source that the state does not hold yet, in a model that has an encoder, and how many.
@@ -114,7 +135,7 @@ impl<'a> Session<'a> {
     /// Chooses the next token and reads it.
     ///
     /// # Errors
-    /// If the logits are not finite, or nothing was read yet.
+    /// If the logits are not finite, nothing was read yet, or no further position may be kept.
     pub fn next(&mut self, sampler: &Sampler) -> Result<u32> {
         let id = sampler.choose(&self.logits, &self.ids, self.state.position())?;
         self.read(&[id])?;

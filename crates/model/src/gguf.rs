@@ -94,6 +94,21 @@ impl Mapped {
         }
         Ok(Published { plan, names: names() })
     }
+
+    /// Its plan as published, with the file's queries and keys moved back to where they are there.
+    ///
+    /// # Errors
+    /// As [`family::read`].
+    pub(crate) fn unpaired(&self) -> attendant_core::Result<Published> {
+        let plan = family::read(&self.config)?.plan;
+        let mut names = names();
+        let d_head = plan.layers.first().and_then(|layer| layer.mixers().next()?["d_head"].as_u64());
+        if let (Pairs::Neighbours, Some(d_head)) = (self.pairs, d_head) {
+            let step = [Step::Unpaired(d_head as usize)];
+            names = names.with("attn_q", step).with("attn_k", step);
+        }
+        Ok(Published { plan, names })
+    }
 }
 
 /// Lets every rotation turn neighbours.

@@ -5,7 +5,7 @@ use attendant_formats::gguf::{Array, Value as Stored};
 use attendant_formats::template::special_token;
 use attendant_formats::tokenizer::GgufVocabulary;
 use attendant_formats::{Access, Chat, ChatTemplate, Config, GenerationConfig, Metadata, Tokenizer, Weights, mapping};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -92,6 +92,27 @@ impl Language {
         let named = |name, id: Option<u32>| id.and_then(|id| tokenizer.token(id)).map(|token| (name, token));
         let special = [named("bos_token", bos), named("eos_token", eos)].into_iter().flatten().collect();
         Ok(Language { tokenizer, template, ends, special })
+    }
+
+    /// The files that say the same beside the weights of a published folder, of one that was read from the metadata of a GGUF file.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot be written.
+    pub(crate) fn files(&self, metadata: &BTreeMap<String, Stored>) -> Result<Vec<(String, Vec<u8>)>> {
+        let name = "tokenizer.json";
+        let tokenizer = self.tokenizer.to_json().map_err(|why| content(Path::new(name), why))?;
+        let mut special = Map::from_iter([("tokenizer_class".to_owned(), Value::from("PreTrainedTokenizerFast"))]);
+        special.extend(self.special.iter().map(|(name, token)| ((*name).to_owned(), token.clone().into())));
+        let generation = json!({ "eos_token_id": self.ends });
+        let mut files = vec![
+            (name.to_owned(), tokenizer.into_bytes()),
+            ("tokenizer_config.json".into(), format!("{:#}", Value::Object(special)).into_bytes()),
+            ("generation_config.json".into(), format!("{generation:#}").into_bytes()),
+        ];
+        if let Some(Stored::String(template)) = metadata.get("tokenizer.chat_template") {
+            files.push(("chat_template.jinja".into(), template.clone().into_bytes()));
+        }
+        Ok(files)
     }
 
     /// The tokens of a text that is to be continued, with what the model wants before it.

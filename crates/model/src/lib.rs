@@ -9,9 +9,11 @@
 //! | `feed_forward`, `experts` | the parts of a layer that look at each row alone |
 //! | [`generate`], [`sampler`] | the next token, and the next |
 //! | [`language`] | texts to tokens and back, conversations |
+//! | [`embed`] | texts to vectors |
 //! | [`evaluate`] | how well a model foretells a text |
 //! | [`exchange`] | tokens in, logits out, as files |
 //! | [`checkpoint`] | a folder with weights and configuration |
+//! | [`layout`] | a published model to be trained further, and its files written again |
 //! | `weights`, `source` | its tensors, and which of them a parameter comes from |
 //! | `family` | which plan a published configuration is, and back |
 //! | [`gguf`] | which published configuration the metadata of a GGUF file is |
@@ -22,6 +24,7 @@
 mod assembly;
 pub mod checkpoint;
 pub mod decoder;
+pub mod embed;
 pub mod evaluate;
 pub mod exchange;
 mod experts;
@@ -31,6 +34,7 @@ pub mod generate;
 pub mod gguf;
 pub mod inspect;
 pub mod language;
+pub mod layout;
 pub mod plan;
 pub mod sampler;
 mod source;
@@ -43,6 +47,7 @@ pub use checkpoint::CheckpointError;
 pub use decoder::{BoundModel, Decoder, Inputs, LogitRows};
 pub use generate::Session;
 pub use language::Language;
+pub use layout::Layout;
 pub use plan::{Activation, Dense, Embedding, Experts, FeedForward, Form, Head, Layer, Norm, Plan, Positions, Step};
 pub use sampler::Sampler;
 pub use trace::{Trace, Traced};

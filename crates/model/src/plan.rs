@@ -118,10 +118,24 @@ pub enum Positions {
     Sinusoidal,
 }
 
+impl Positions {
+    /// How many there are, where they are learned: no token can stand beyond.
+    pub fn learned(self) -> Option<usize> {
+        match self {
+            Positions::Learned { context } => Some(context),
+            Positions::Counted { context, padding } => Some(context.saturating_sub(padding as usize + 1)),
+            Positions::None | Positions::Sinusoidal => None,
+        }
+    }
+}
+
 /// How rows become logits: `cap(scale * (project(transform(norm(x))) table^T + bias))`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Head {
+    /// Whether there is none: an encoder that was published for its rows alone gives no logits.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub absent: bool,
     /// Whether the rows are normalised first.
     pub norm: bool,
     /// A product, this activation and a norm before the table (masked language models).
@@ -140,7 +154,7 @@ pub struct Head {
 
 impl Default for Head {
     fn default() -> Head {
-        Head { norm: true, transform: None, tied: false, bias: false, scale: 1.0, softcap: None }
+        Head { absent: false, norm: true, transform: None, tied: false, bias: false, scale: 1.0, softcap: None }
     }
 }
 

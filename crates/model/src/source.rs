@@ -21,6 +21,8 @@ pub(crate) enum Step {
     Reshaped,
     /// Tensors that end in `.0`, `.1` and so on instead, one after the other; so many.
     Joined(usize),
+    /// Of every so many rows, those of a head, the even ones and then the odd ones: halves that lie there as neighbours.
+    Unpaired(usize),
 }
 
 /// Rows `first .. first + count`.
@@ -41,6 +43,7 @@ struct Rule {
 pub(crate) struct Names {
     rules: Vec<Rule>,
     ignored: Vec<String>,
+    repeated: Vec<String>,
 }
 
 /// A parameter's tensor and what to do with it.
@@ -75,10 +78,20 @@ impl Names {
         self
     }
 
+    /// Tensors with `part` in their names repeat what another holds.
+    pub(crate) fn repeat(mut self, part: &str) -> Names {
+        self.repeated.push(part.into());
+        self
+    }
+
     /// Whether a tensor that no parameter needs may be there.
     pub(crate) fn ignores(&self, tensor: &str) -> bool {
-        let template = numberless(tensor).0;
-        self.ignored.iter().any(|part| replaced(tensor, part, "").or_else(|| replaced(&template, part, "")).is_some())
+        named(&self.ignored, tensor) || self.repeats(tensor)
+    }
+
+    /// Whether a tensor repeats what another holds.
+    pub(crate) fn repeats(&self, tensor: &str) -> bool {
+        named(&self.repeated, tensor)
     }
 
     /// Where a parameter comes from.
@@ -101,6 +114,12 @@ impl Names {
     }
 }
 
+/// Whether a name has one of these parts.
+fn named(parts: &[String], tensor: &str) -> bool {
+    let template = numberless(tensor).0;
+    parts.iter().any(|part| replaced(tensor, part, "").or_else(|| replaced(&template, part, "")).is_some())
+}
+
 /// A name with `#` for the components that are numbers, and these.
 fn numberless(name: &str) -> (String, Vec<String>) {
     let number = |component: &&str| !component.is_empty() && component.bytes().all(|byte| byte.is_ascii_digit());
@@ -120,10 +139,10 @@ fn replaced(name: &str, part: &str, with: &str) -> Option<String> {
     Some(format!("{}{with}{}", &name[..start], &name[start + part.len()..]))
 }
 
-/// Values on their way from a tensor to a parameter.
-struct Values {
+/// Values on their way from a tensor to a parameter, or the places that they come from.
+struct Values<T> {
     shape: Vec<usize>,
-    data: Vec<f32>,
+    data: Vec<T>,
 }
 
 impl Source<'_> {
@@ -143,17 +162,54 @@ impl Source<'_> {
         {
             return Ok(Tensor::from_packed(matrix));
         }
-        let mut values = self.values(weights, shape)?;
+        self.read_values(weights, shape)
+    }
+
+    /// The parameter, of this shape, as values, whatever the type it is stored in.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    pub(crate) fn read_values(&self, weights: &Weights, shape: &[usize]) -> Result<Tensor, String> {
+        let mut data = self.moved(self.values(weights, shape)?, shape)?;
+        if self.adds_one() {
+            data.iter_mut().for_each(|x| *x += 1.0);
+        }
+        Ok(Tensor::new(shape, &data))
+    }
+
+    /// Whether the parameter is the tensor, but perhaps for the one that is added: each value in its place.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.steps.iter().all(|step| matches!(step, Step::PlusOne | Step::Reshaped))
+    }
+
+    /// Whether the values of the tensor lack the one that those of the parameter have.
+    pub(crate) fn adds_one(&self) -> bool {
+        self.steps.contains(&&Step::PlusOne)
+    }
+
+    /// Where in its tensors, which have these shapes, the values of a parameter of this shape lie: which tensor, and where in it.
+    ///
+    /// # Errors
+    /// If the tensors do not give that shape.
+    pub(crate) fn places(&self, tensors: &[&[usize]], shape: &[usize]) -> Result<Vec<(usize, usize)>, String> {
+        let counts = tensors.iter().map(|shape| shape.iter().product::<usize>());
+        let data: Vec<_> = counts.enumerate().flat_map(|(tensor, count)| (0..count).map(move |at| (tensor, at))).collect();
+        let shape_of_all = if let [only] = tensors { only.to_vec() } else { vec![data.len()] };
+        self.moved(Values { shape: shape_of_all, data }, shape)
+    }
+
+    /// What the steps make of values, in this shape.
+    fn moved<T: Copy>(&self, mut values: Values<T>, shape: &[usize]) -> Result<Vec<T>, String> {
         for step in &self.steps {
             values = values.after(step, self.expert, shape)?;
         }
-        if values.shape != shape {
-            return Err(format!("wanted shape {shape:?}, got {:?}", values.shape));
+        match values.shape == shape {
+            true => Ok(values.data),
+            false => Err(format!("wanted shape {shape:?}, got {:?}", values.shape)),
         }
-        Ok(Tensor::new(shape, &values.data))
     }
 
-    fn values(&self, weights: &Weights, shape: &[usize]) -> Result<Values, String> {
+    fn values(&self, weights: &Weights, shape: &[usize]) -> Result<Values<f32>, String> {
         let Some(Step::Joined(count)) = self.steps.iter().find(|step| matches!(step, Step::Joined(_))) else {
             let got = weights.shape(&self.tensor)?;
             if self.steps.is_empty() && got != shape {
@@ -179,8 +235,8 @@ impl Source<'_> {
     }
 }
 
-impl Values {
-    fn after(self, step: &Step, expert: usize, wanted: &[usize]) -> Result<Values, String> {
+impl<T: Copy> Values<T> {
+    fn after(self, step: &Step, expert: usize, wanted: &[usize]) -> Result<Values<T>, String> {
         let Values { shape, data } = self;
         let (first, rest) = shape.split_first().map_or((1, &[][..]), |(first, rest)| (*first, rest));
         let width: usize = rest.iter().product();
@@ -189,7 +245,7 @@ impl Values {
                 let data = (0..data.len()).map(|i| data[i % first * width + i / first]).collect();
                 Ok(Values { shape: vec![width, first], data })
             }
-            Step::Transposed | Step::Joined(_) => Ok(Values { shape, data }),
+            Step::Transposed | Step::Joined(_) | Step::PlusOne => Ok(Values { shape, data }),
             Step::Expert if expert < first && shape.len() > 1 => {
                 Ok(Values { shape: rest.to_vec(), data: data[expert * width..(expert + 1) * width].to_vec() })
             }
@@ -203,7 +259,12 @@ impl Values {
                 let data = chosen.flat_map(|row| data[row * width..(row + 1) * width].iter().copied()).collect();
                 Ok(Values { shape: [&[groups * count], rest].concat(), data })
             }
-            Step::PlusOne => Ok(Values { shape, data: data.into_iter().map(|x| x + 1.0).collect() }),
+            Step::Unpaired(head) if head > 0 && head.is_multiple_of(2) && first.is_multiple_of(head) => {
+                let row = |at: usize| at / head * head + at % head * 2 % head + at % head * 2 / head;
+                let data = (0..first).flat_map(|at| data[row(at) * width..(row(at) + 1) * width].iter().copied()).collect();
+                Ok(Values { shape, data })
+            }
+            Step::Unpaired(head) => Err(format!("wanted heads of {head} rows, got shape {shape:?}")),
             Step::Reshaped if wanted.iter().product::<usize>() == data.len() => Ok(Values { shape: wanted.to_vec(), data }),
             Step::Reshaped => Err(format!("wanted as many values as {wanted:?}, got shape {shape:?}")),
         }
@@ -227,7 +288,7 @@ mod tests {
     }
 
     fn after(steps: &[Step], shape: &[usize], wanted: &[usize]) -> Result<(Vec<usize>, Vec<f32>), String> {
-        let data = (0..shape.iter().product::<usize>()).map(|i| i as f32).collect();
+        let data: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| i as f32).collect();
         let values = Values { shape: shape.to_vec(), data };
         let values = steps.iter().try_fold(values, |values, step| values.after(step, 1, wanted))?;
         Ok((values.shape, values.data))
@@ -240,7 +301,21 @@ mod tests {
         let second_of_each_three = Step::Rows { groups: 2, stride: 3, first: 1, count: 1 };
         assert_eq!(after(&[second_of_each_three], &[6], &[]), Ok((vec![2], vec![1.0, 4.0])));
         assert_eq!(after(&[Step::Expert], &[2, 3], &[]), Ok((vec![3], vec![3.0, 4.0, 5.0])));
-        assert_eq!(after(&[Step::PlusOne, Step::Reshaped], &[2, 1], &[2]), Ok((vec![2], vec![1.0, 2.0])));
+        assert_eq!(after(&[Step::Reshaped], &[2, 1], &[2]), Ok((vec![2], vec![0.0, 1.0])));
+        let unpaired = Ok((vec![8], vec![0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]));
+        assert_eq!(after(&[Step::Unpaired(4)], &[8], &[]), unpaired);
+    }
+
+    #[test]
+    fn places_are_where_the_values_are_taken_from() {
+        let names = Names::default().take("b", "whole", [Step::Transposed, rows(1, 1)]).take(
+            "joined",
+            "parts.{}",
+            [Step::Joined(2), Step::Reshaped],
+        );
+        assert_eq!(names.source("b").places(&[&[2, 3]], &[1, 2]), Ok(vec![(0, 1), (0, 4)]));
+        assert_eq!(names.source("joined").places(&[&[1], &[1]], &[2, 1]), Ok(vec![(0, 0), (1, 0)]));
+        assert!(names.source("b").places(&[&[2, 3]], &[2, 2]).is_err());
     }
 
     #[test]
@@ -248,6 +323,7 @@ mod tests {
         assert!(after(&[rows(1, 2)], &[2, 3], &[]).is_err());
         assert!(after(&[Step::Expert], &[1, 3], &[]).is_err());
         assert!(after(&[Step::Reshaped], &[2], &[3]).is_err());
+        assert!(after(&[Step::Unpaired(4)], &[6], &[]).is_err());
         assert!(after(&[Step::Rows { groups: usize::MAX, stride: usize::MAX, first: 1, count: 1 }], &[2, 3], &[]).is_err());
     }
 }

@@ -38,6 +38,11 @@ impl Weights {
         self.files.iter().map(|tensor| tensor.name)
     }
 
+    /// All tensors as they are stored.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = TensorView<'_>> {
+        self.files.iter()
+    }
+
     /// The name under which a tensor is there: as given, or without the first component, which names the whole model and which
     /// some files leave out.
     pub(crate) fn name<'a>(&'a self, name: &str) -> Option<&'a str> {
@@ -49,7 +54,11 @@ impl Weights {
         self.files.get(name).or_else(|| self.files.get(short))
     }
 
-    fn stored(&self, name: &str) -> Result<TensorView<'_>, String> {
+    /// A tensor as it is stored.
+    ///
+    /// # Errors
+    /// If there is none of that name.
+    pub(crate) fn stored(&self, name: &str) -> Result<TensorView<'_>, String> {
         self.find(name).ok_or_else(|| "missing".into())
     }
 

@@ -2,6 +2,7 @@
 //! are skipped.
 
 use attendant_core::{Activations, Processor};
+use attendant_model::embed::Embedder;
 use attendant_model::{Decoder, Language, Sampler, Session, checkpoint, evaluate};
 use attendant_state::Storage;
 use serde_json::Value;
@@ -16,7 +17,7 @@ fn asset(name: &str) -> Option<(PathBuf, Value)> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read(manifest.join("tests/real").join(format!("{name}.json"))).expect("the expected values are there");
     let expected: Value = serde_json::from_slice(&text).expect("they are JSON");
-    let path = manifest.join("../../assets").join(expected["file"].as_str().expect("the name of a file"));
+    let path = manifest.join("../../assets").join(expected["file"].as_str().expect("the name of a file or folder"));
     if !path.exists() {
         // Not by println: the harness keeps what a passing test prints to itself.
         let _ = writeln!(std::io::stderr(), "SKIPPED: {} is not there; `cargo x assets {name}` gets it", path.display());
@@ -86,6 +87,25 @@ fn judge(name: &str) {
     let decoder = checkpoint::load(&path).expect("its weights");
     continuations(&decoder, &expected);
     likelihood(&language, &decoder, &expected);
+}
+
+#[test]
+fn minilm() {
+    let Some((path, expected)) = asset("minilm") else { return };
+    let embedder = Embedder::open(&path, None).expect("a model of sentences");
+    let language = Language::open(&path).expect("its tokens");
+    let cases = expected["texts"].as_array().expect("cases");
+    let texts: Vec<&str> = cases.iter().map(|case| case["text"].as_str().expect("a text")).collect();
+    let embedded = embedder.embed(&Processor::all(), &texts).expect("vectors");
+    for (case, got) in cases.iter().zip(&embedded) {
+        let text = case["text"].as_str().expect("a text");
+        assert!(language.encode(text).expect("tokens").starts_with(&ids(&case["ids"])[..got.tokens.min(24) - 1]), "{text}");
+        assert_eq!((got.tokens as u64, got.cut), (case["tokens"].as_u64().expect("a count"), text.len() > 1000), "{text}");
+        let want = case["values"].as_array().expect("values").iter().map(|x| x.as_f64().expect("a number"));
+        assert_eq!(got.values.len(), want.len());
+        let apart = got.values.iter().zip(want).map(|(&got, want)| (f64::from(got) - want).abs()).fold(0.0, f64::max);
+        assert!(apart < 1e-5, "{text}: off by {apart:.1e}");
+    }
 }
 
 #[test]

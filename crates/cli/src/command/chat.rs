@@ -1,25 +1,29 @@
 //! `attendant chat`
 
 use crate::arguments::Chat;
-use crate::command::generate::{answer, checkpoint_of, language};
+use crate::command::generate::{answer, checkpoint_of, kept, language};
 use crate::command::processor;
 use crate::failure::{Done, Failure};
 use crate::output::{print, say};
 use crate::progress::{stop_flag, waiting};
-use attendant_model::checkpoint;
+use attendant_core::{Error, Result};
+use attendant_model::{Language, checkpoint};
 use std::io::{BufRead, IsTerminal};
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 pub(crate) fn run(options: &Chat) -> Done {
     let path = checkpoint_of(&options.model)?;
     let language = language(&path)?;
     let sampler = options.sampling.sampler()?;
-    let mut messages: Vec<(String, String)> = options.system.iter().map(|text| ("system".into(), text.clone())).collect();
+    let mut messages: Vec<Message> = options.system.iter().map(|text| ("system".into(), text.clone())).collect();
     // Before anyone types: a model that has no template is no partner.
     language.conversation(&[("user".into(), "Hello".into())])?;
     let decoder = checkpoint::load(&path)?;
     let processor = processor(options.running.threads)?;
-    let mut session = options.running.session(&decoder, processor.clone());
+    let most = options.context.map_or(Ok(decoder.plan().context), |most| kept(most, &decoder))?;
+    let new = || options.running.session(&decoder, processor.clone(), Some(most));
+    let mut session = new();
     let (stop, mut read) = (stop_flag(), Vec::new());
     let terminal = std::io::stdin().is_terminal();
     if terminal {
@@ -38,10 +42,23 @@ pub(crate) fn run(options: &Chat) -> Done {
             break;
         }
         messages.push(("user".into(), line));
-        let ids = language.conversation(&messages)?;
+        let (forgotten, ids) = match fitted(&language, &messages, most, options.max_new) {
+            Ok(fitted) => fitted,
+            // Whoever types can say it shorter.
+            Err(why) if terminal => {
+                say(why.to_string());
+                messages.pop();
+                continue;
+            }
+            Err(why) => return Err(why.into()),
+        };
+        if !forgotten.is_empty() {
+            say(format!("{} old turns are forgotten: they and an answer exceed {most} positions", forgotten.len()));
+            messages.drain(forgotten);
+        }
         // Templates may write what was said otherwise than it was generated; then the conversation is read anew.
         if !ids.starts_with(&read) || read.len() == ids.len() {
-            session = options.running.session(&decoder, processor.clone());
+            session = new();
             read.clear();
         }
         session.read(&ids[read.len()..])?;
@@ -60,4 +77,28 @@ pub(crate) fn run(options: &Chat) -> Done {
         }
     }
     Ok(())
+}
+
+/// A role and what it said.
+type Message = (String, String);
+
+/// The tokens of a conversation that leaves room among `most` positions for an answer, which is as many tokens as one may have, or a
+/// quarter of all; and the turns that it leaves out for that, the oldest after what the model was told before.
+fn fitted(language: &Language, messages: &[Message], most: usize, answer: usize) -> Result<(Range<usize>, Vec<u32>)> {
+    let room = answer.min(most.div_ceil(4));
+    let first = messages.iter().take_while(|(role, _)| role == "system").count();
+    let mut forgotten = first..first;
+    loop {
+        let left = [&messages[..first], &messages[forgotten.end..]].concat();
+        let ids = language.conversation(&left)?;
+        if ids.len() + room <= most {
+            return Ok((forgotten, ids));
+        }
+        // A question and its answer go together: templates want them in turn.
+        forgotten.end += 2;
+        if forgotten.end >= messages.len() {
+            let why = format!("got {} tokens, wanted at most {}, {room} of {most} being an answer's", ids.len(), most - room);
+            return Err(Error::config("prompt", why));
+        }
+    }
 }

@@ -26,7 +26,8 @@ pub(crate) fn run(options: &Generate) -> Done {
     }
     let sampler = options.sampling.sampler()?;
     let language = language(&path)?;
-    let mut session = options.running.session(&decoder, processor);
+    let most = options.context.map(|most| kept(most, &decoder)).transpose()?;
+    let mut session = options.running.session(&decoder, processor, most);
     let stop = stop_flag();
     let start = Instant::now();
     let prompt = language.encode(&prompt(options)?)?;
@@ -75,6 +76,22 @@ impl Answer {
     }
 }
 
+/// The positions to keep, which may be more than the model was made for, but not more than it has.
+pub(crate) fn kept(most: usize, decoder: &Decoder) -> Result<usize, Failure> {
+    let plan = decoder.plan();
+    match plan.embedding.positions.learned() {
+        Some(learned) if most > learned => {
+            Err(Failure::Refused(format!("--context: got {most}, wanted at most the {learned} positions that were learned")))
+        }
+        _ => {
+            if most > plan.context {
+                say(format!("--context: got {most}, and the model was made for {}", plan.context));
+            }
+            Ok(most)
+        }
+    }
+}
+
 /// Prints what follows, token by token, up to one that ends it, or `most`, or until `stop`.
 pub(crate) fn answer(
     session: &mut Session<'_>,
@@ -91,18 +108,21 @@ pub(crate) fn answer(
         answer.text += &piece;
         Ok(())
     };
-    while answer.tokens < most && !stop.load(Ordering::Relaxed) {
+    let mut ended = false;
+    while !ended && answer.tokens < most && !session.is_full() && !stop.load(Ordering::Relaxed) {
         let id = session.next(sampler)?;
         answer.tokens += 1;
-        if language.ends.contains(&id) {
-            break;
+        ended = language.ends.contains(&id);
+        if !ended {
+            show(&mut answer, stream.push(id).map_err(refused)?)?;
         }
-        show(&mut answer, stream.push(id).map_err(refused)?)?;
     }
     show(&mut answer, stream.finish().map_err(refused)?)?;
     answer.seconds = start.elapsed().as_secs_f64();
     let (position, context) = (session.state().position(), session.context());
-    if position > context {
+    if session.is_full() && !ended && answer.tokens < most {
+        say(format!("\nit ends here: all {position} positions of --context are full"));
+    } else if position > context {
         // Not refused: mechanisms that forget, and rotations that are stretched, are asked for more on purpose.
         say(format!("\nthe text has {position} tokens by now, and the model was made for {context}"));
     }
@@ -123,8 +143,12 @@ impl Running {
         Storage::paged(Storage::PAGE).dtype(self.cache.into())
     }
 
-    pub(crate) fn session<'a>(&self, decoder: &'a Decoder, processor: Processor) -> Session<'a> {
-        Session::new(decoder, processor, self.storage()).with_activations(self.activations.into())
+    /// A session that keeps `most` positions at most, in pages of equal size which these fill.
+    pub(crate) fn session<'a>(&self, decoder: &'a Decoder, processor: Processor, most: Option<usize>) -> Session<'a> {
+        let most = most.unwrap_or(usize::MAX);
+        let page = most.div_ceil(most.div_ceil(Storage::PAGE));
+        let storage = Storage::paged(page).dtype(self.cache.into());
+        Session::new(decoder, processor, storage).with_activations(self.activations.into()).keeping(most)
     }
 }
 

@@ -1,6 +1,7 @@
 //! `attendant train`
 
 use crate::arguments::{PrecisionType, Train};
+use crate::command::generate::checkpoint_of;
 use crate::command::processor;
 use crate::failure::{Done, Failure};
 use crate::output::{print, say};
@@ -9,16 +10,17 @@ use attendant_core::Processor;
 use attendant_lab::checkpoint;
 use attendant_lab::config::{Config, PrecisionKind};
 use attendant_lab::trainer::{Ending, Trainer};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(crate) fn run(options: &Train) -> Done {
     let processor = processor(options.threads)?;
     let (mut trainer, folder) = match (&options.resume, &options.out) {
         (Some(folder), _) => (resume(processor, folder)?, folder),
         (None, Some(folder)) => {
+            let changes = changes(options)?;
             let mut config = match &options.config {
-                Some(path) => Config::from_file(path, &options.set)?,
-                None => Config::parse("", &options.set)?,
+                Some(path) => Config::from_file(path, &changes)?,
+                None => Config::parse("", &changes)?,
             };
             if let Some(precision) = options.precision {
                 config.training.precision = precision.into();
@@ -27,6 +29,9 @@ pub(crate) fn run(options: &Train) -> Done {
         }
         (None, None) => return Err(Failure::Refused("--out: got none, wanted a folder for the run".into())),
     };
+    if let Some(judgement) = trainer.before()? {
+        say(format!("validation loss {:.4} before the first step", judgement.loss));
+    }
     let (stop, mut bar) = (stop_flag(), Bar::new());
     let mut validation = String::new();
     let ended = trainer.run(&stop, |step| {
@@ -54,6 +59,15 @@ pub(crate) fn run(options: &Train) -> Done {
             folder.display()
         ))),
     }
+}
+
+/// What the options change of the configuration, those of their own first.
+fn changes(options: &Train) -> Result<Vec<String>, Failure> {
+    let from = options.from.as_deref().map(checkpoint_of).transpose()?;
+    let own = [("from", from), ("data.text", options.text.clone())];
+    let own = own.into_iter().filter_map(|(field, path)| Some((field, path?)));
+    let change = |(field, path): (&str, PathBuf)| format!("{field}={}", toml::Value::from(path.display().to_string()));
+    Ok(own.map(change).chain(options.set.iter().cloned()).collect())
 }
 
 impl From<PrecisionType> for PrecisionKind {

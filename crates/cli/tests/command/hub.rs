@@ -71,7 +71,7 @@ fn what_cannot_be_fetched_is_one_line() {
     let gone = format!("http://{}", std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
     for (words, endpoint, want, line) in [
         ("inspect a/b", &server.address, 2, "a/b: the hub has no such model, or does not show it; set HF_TOKEN if it is private"),
-        ("logits a/b --ids x --out y", &gone, 1, "a/b: no connection to 127.0.0.1"),
+        ("logits a/b --ids x --out y", &gone, 1, "a/b: 127.0.0.1"),
         ("eval a/b@../x --text text.txt", &gone, 2, "a/b@../x: revision \"../x\": wanted a branch, a tag or a commit"),
         ("chat a/b:../x.gguf", &gone, 2, "a/b:../x.gguf: file \"../x.gguf\": wanted a path below the repository"),
         ("inspect a/b", &"hub".to_owned(), 2, "HF_ENDPOINT: got \"hub\", wanted http:// or https:// and a host"),
@@ -90,13 +90,15 @@ fn what_cannot_be_fetched_is_one_line() {
 fn a_full_disk_keeps_what_was_fetched() {
     let place = Place::new();
     let server = hub(&place);
-    let weights = fs::metadata(newest(&place.path("run")).join("model.safetensors")).unwrap().len();
+    let pages = |name| fs::metadata(newest(&place.path("run")).join(name)).unwrap().len().div_ceil(4096);
+    // The page more is that of the revision's name.
+    let room = pages("config.json") + pages("tokenizer.json") + 1 + pages("model.safetensors") / 2;
     // A mount of its own name space: it needs no rights and is gone with the process. The filler leaves room for half of the weights.
     let script = format!(
-        "mkdir home && mount -t tmpfs -o size=1200k none home || exit 77; head -c {} /dev/zero > home/filler\n\
+        "mkdir home && mount -t tmpfs -o size=1200k none home || exit 77; head -c {}k /dev/zero > home/filler\n\
          \"$0\" generate a/b -p 1; echo \"exit $?\"; ls home/hub/models--a--b/snapshots/*; ls -l home/hub/models--a--b/blobs | grep -c incomplete\n\
          rm home/filler; \"$0\" generate a/b -p 1 --max-new 2 > text; echo \"exit $?\"",
-        (1200 << 10) - weights / 2 - (40 << 10)
+        1200 - 4 * room
     );
     let output = Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, env!("CARGO_BIN_EXE_attendant")])

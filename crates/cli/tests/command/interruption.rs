@@ -9,11 +9,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// A command under way, which does not outlive the test.
-struct Started(Option<Child>);
+pub(crate) struct Started(Option<Child>);
 
 impl Started {
     /// Starts it and waits until a run has recorded a step.
-    fn new(place: &Place, words: &str, run: &str) -> Started {
+    pub(crate) fn new(place: &Place, words: &str, run: &str) -> Started {
         let process = place.command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let started = Started(Some(process));
         let metrics = place.path(run).join("metrics.jsonl");
@@ -38,7 +38,7 @@ impl Drop for Started {
     }
 }
 
-fn until(what: &str, mut is: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is() {
         assert!(start.elapsed() < Duration::from_secs(120), "two minutes, and not yet: {what}");
@@ -47,7 +47,7 @@ fn until(what: &str, mut is: impl FnMut() -> bool) {
 }
 
 /// The metrics without what a clock said.
-fn metrics(run: &Path) -> Vec<Value> {
+pub(crate) fn metrics(run: &Path) -> Vec<Value> {
     let mut lines: Vec<Value> =
         fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for line in &mut lines {

@@ -1,11 +1,14 @@
 //! The command as its users meet it: exit codes, stdout and stderr, and folders that survive whatever happens to them.
 
+mod embed;
+mod further;
 mod hostile;
 #[cfg(feature = "hub")]
 mod hub;
 mod input;
 mod inspect;
 mod interruption;
+mod published;
 mod streams;
 
 use std::fs;

@@ -100,3 +100,18 @@ fn a_newer_description_does_not_hide_the_weights_that_are_there() {
     place.fetch("a/b").unwrap();
     assert_eq!(place.offline("a/b", Part::Everything).unwrap(), place.cached(&format!("snapshots/{COMMIT}")));
 }
+
+#[test]
+fn a_configuration_alone_is_a_description_where_there_is_no_more() {
+    let place = Place::of(Repository::new(&[("config.json", b"{}"), ("pytorch_model.bin", b"no")]));
+    let config = place.cached(&format!("snapshots/{COMMIT}/config.json"));
+    assert_eq!(describe(&place, "a/b").unwrap(), config);
+    assert!(place.refusal("a/b").contains("got weights as Python objects"));
+    // One that has more is asked for more, even at a commit.
+    let place = Place::of(large());
+    fs::create_dir_all(place.cached(&format!("snapshots/{COMMIT}"))).unwrap();
+    fs::write(place.cached(&format!("snapshots/{COMMIT}/config.json")), b"{}").unwrap();
+    let name = format!("a/b@{COMMIT}");
+    assert!(place.offline(&name, Part::Description).unwrap().ends_with("config.json"));
+    assert_eq!(describe(&place, &name).unwrap(), place.cached(&format!(".headers/{COMMIT}")));
+}

@@ -117,9 +117,9 @@ fn a_hub_that_cannot_be_reached_leaves_the_cache() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let settings = Settings { endpoint: format!("http://{gone}"), ..place.settings() };
     let said = events(&Hub::new(settings.clone()).unwrap(), "a/b");
-    assert!(said.len() == 1 && said[0].contains("Cached(\"no connection to 127.0.0.1"), "{said:?}");
+    assert!(said.len() == 1 && said[0].contains("Cached(") && said[0].contains("127.0.0.1"), "{said:?}");
     let line = place.fetch_with(settings, "a/other", Part::Everything).unwrap_err().to_string();
-    assert!(line.starts_with("a/other: no connection to 127.0.0.1"), "{line}");
+    assert!(line.starts_with("a/other: 127.0.0.1:"), "{line}");
 }
 
 #[test]

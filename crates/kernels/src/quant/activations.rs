@@ -22,9 +22,8 @@ pub struct ActivationBlock {
     pub(super) scale: f32,
     /// The sum of the codes, times the scale.
     pub(super) sum: f32,
-    /// The sums of the codes, negative: of all, and of the first half.
-    pub(super) minus_sum: i32,
-    pub(super) minus_first: i32,
+    /// The sums of the codes of each half.
+    pub(super) halves: [i32; 2],
 }
 
 /// Rows `[m, width]`, as they are and quantised: the operand of any number of products.
@@ -113,5 +112,5 @@ fn quantise<S: Integers>(simd: S, values: &[f32], block: &mut ActivationBlock) {
     let [first, second] = [f.reduce_add(halves[0]) as i32, f.reduce_add(halves[1]) as i32];
     block.scale = scale + f.reduce_add(not_finite);
     block.sum = (first + second) as f32 * block.scale;
-    (block.minus_sum, block.minus_first) = (-(first + second), -first);
+    block.halves = [first, second];
 }

@@ -1,14 +1,18 @@
 //! Many rows: a group of weights is taken apart once, into a panel in the first-level cache, while all rows of a block pass by.
+//!
+//! A tile of rows goes along the panel twice. The first pass multiplies codes only, and leaves their sums in memory; the second scales and adds
+//! them. In one pass the two kinds of work share too few registers, and the chains of the second keep the first waiting: it took half
+//! again to twice the time.
 
 use super::activations::{ActivationBlock, Activations};
 use super::format::{BLOCK, Format};
-use super::layout::GROUP;
+use super::layout::{GROUP, LINE};
 use super::matrix::Matrix;
-use super::piece::{FOURS, Piece, multiply, take};
+use super::piece::{FOURS, add_scaled, dots, take};
 use crate::Isa;
 use crate::product::{Accumulate, MatrixMut};
 use crate::simd::Simd;
-use crate::simd::integer::{IntegerKernel, Integers};
+use crate::simd::integer::{Floats, IntegerKernel, Integers};
 use crate::vector::{load, store};
 use std::ops::Range;
 
@@ -18,11 +22,20 @@ const TILE: usize = 4;
 /// Pieces along a panel, whole blocks of every format: a panel is 16 KiB.
 const DEPTH: usize = 24;
 
-/// Vectors of a piece in a panel: codes, two scales, a minimum.
+/// Rows of a group in a piece of a panel, each in as many vectors as a group takes: codes, two scales, a minimum.
 const PIECE: usize = FOURS + 3;
 
-/// Values of scratch for a panel, and room to begin it on a cache line.
-pub(super) const PANEL: usize = DEPTH * PIECE * GROUP + 16;
+const SCALES: usize = FOURS;
+const MINIMUM: usize = FOURS + 2;
+
+/// Values of a panel.
+const CODES: usize = DEPTH * PIECE * GROUP;
+
+/// Sums of products of a tile: of both halves of each piece.
+const SUMS: usize = DEPTH * 2 * GROUP * TILE;
+
+/// Values of scratch for a panel and a tile's sums, and room to begin on a cache line.
+pub(super) const PANEL: usize = CODES + SUMS + 16;
 
 /// `y [m, rows of the groups] = ` or `+= ` the products of rows `rows` of the activations with some groups of the weights.
 pub(super) struct Many<'a> {
@@ -41,7 +54,7 @@ impl Many<'_> {
         let Many { y, x, rows, w, groups, accumulate, scratch } = self;
         let skipped = scratch.as_ptr().align_offset(64);
         assert!(scratch.len() >= PANEL && skipped <= 16, "a panel of {} after {skipped}", scratch.len());
-        let panel = &mut scratch[skipped..][..PANEL - 16];
+        let (panel, sums) = scratch[skipped..][..PANEL - 16].split_at_mut(CODES);
         let pieces = w.width() / BLOCK;
         for group in groups.clone() {
             let columns = (group - groups.start) * GROUP..((group - groups.start + 1) * GROUP).min(y.cols());
@@ -51,13 +64,13 @@ impl Many<'_> {
                 let accumulate = if first == 0 { accumulate } else { Accumulate::Add };
                 // SAFETY: the only part of `y` in use.
                 let y = unsafe { y.part(0, 0..rows.len(), columns.clone()) };
-                isa.run_integer(Pass::<APART> { y, x, first_row: rows.start, along, panel, accumulate });
+                isa.run_integer(Pass::<APART> { y, x, first_row: rows.start, along, panel, sums, accumulate });
             }
         }
     }
 }
 
-/// Takes a group apart: `[GROUP / LANES][DEPTH][PIECE]` vectors.
+/// Takes a group apart: `[DEPTH][PIECE][GROUP / LANES]` vectors.
 struct Apart<'a, const FORMAT: usize> {
     packed: &'a [u8],
     along: Range<usize>,
@@ -77,18 +90,18 @@ impl<const FORMAT: usize> IntegerKernel for Apart<'_, FORMAT> {
         );
         for (index, v) in along.clone().flat_map(|index| (0..GROUP / S::LANES).map(move |v| (index, v))) {
             let (shared, place) = format.place(index);
-            let to = &mut panel[at::<S>(v, index - along.start)..][..PIECE * S::LANES];
-            // SAFETY: the group has piece `index` (asserted) and a vector's rows are within it; there is room for `PIECE` vectors.
+            let to = &mut panel[(index - along.start) * PIECE * GROUP + v * S::LANES..][..PIECE * GROUP - v * S::LANES];
+            // SAFETY: the group has piece `index` (asserted) and a vector's rows are within it; there is room for `PIECE` times a group.
             unsafe {
                 let (shared, piece) = (packed.as_ptr().add(shared), packed.as_ptr().add(place));
                 let piece = take::<S, FORMAT>(simd, shared, piece, v * S::LANES);
                 let to = to.as_mut_ptr();
                 for j in 0..FOURS {
-                    simd.store(to.add(j * S::LANES).cast(), piece.codes[j]);
+                    simd.store(to.add(j * GROUP).cast(), piece.codes[j]);
                 }
-                f.store(to.add(FOURS * S::LANES), piece.scales[0]);
-                f.store(to.add((FOURS + 1) * S::LANES), piece.scales[1]);
-                f.store(to.add((FOURS + 2) * S::LANES), piece.minimum);
+                f.store(to.add(SCALES * GROUP), piece.scales[0]);
+                f.store(to.add((SCALES + 1) * GROUP), piece.scales[1]);
+                f.store(to.add(MINIMUM * GROUP), piece.minimum);
             }
         }
     }
@@ -101,6 +114,7 @@ struct Pass<'a, const FORMAT: usize> {
     first_row: usize,
     along: Range<usize>,
     panel: &'a [f32],
+    sums: &'a mut [f32],
     accumulate: Accumulate,
 }
 
@@ -108,46 +122,88 @@ impl<const FORMAT: usize> IntegerKernel for Pass<'_, FORMAT> {
     type Output = ();
     #[inline(always)]
     fn run<S: Integers>(mut self, simd: S) {
-        let (m, columns) = (self.y.rows(), self.y.cols());
+        let m = self.y.rows();
         let mut row = 0;
         while row < m {
-            let rows = if m - row >= TILE { TILE } else { 1 };
-            for v in 0..columns.div_ceil(S::LANES) {
-                if rows == TILE {
-                    self.tile::<S, TILE>(simd, row, v);
-                } else {
-                    self.tile::<S, 1>(simd, row, v);
-                }
-            }
-            row += rows;
+            row += if m - row >= TILE { self.tile::<S, TILE>(simd, row) } else { self.tile::<S, 1>(simd, row) };
         }
     }
 }
 
 impl<const FORMAT: usize> Pass<'_, FORMAT> {
-    /// Rows `row..row + T` of vector `v` of the columns.
+    /// Rows `row..row + T`; gives how many those are.
     #[inline(always)]
-    fn tile<S: Integers, const T: usize>(&mut self, simd: S, row: usize, v: usize) {
-        let (f, column) = (simd.floats(), v * S::LANES);
+    fn tile<S: Integers, const T: usize>(&mut self, simd: S, row: usize) -> usize {
         let mut x: [&[ActivationBlock]; T] = [&[]; T];
         for t in 0..T {
             x[t] = &self.x.row(self.first_row + row + t)[self.along.clone()];
         }
+        if const { S::LANES == GROUP } {
+            self.multiply::<S, 1, T>(simd, x)
+        } else {
+            self.multiply::<S, 2, T>(simd, x)
+        }
+        for v in 0..self.y.cols().div_ceil(S::LANES) {
+            self.scale::<S, T>(simd, row, v, x);
+        }
+        T
+    }
+
+    /// Sums of products of codes, `[index][half][GROUP / LANES][T]` vectors.
+    #[inline(always)]
+    fn multiply<S: Integers, const V: usize, const T: usize>(&mut self, simd: S, x: [&[ActivationBlock]; T]) {
+        let pieces = self.along.len();
+        assert!(V * S::LANES == GROUP && T <= TILE && self.panel.len() == CODES && self.sums.len() == SUMS && pieces <= DEPTH);
+        let (panel, sums) = (self.panel.as_ptr(), self.sums.as_mut_ptr());
+        for index in 0..pieces {
+            let mut codes = [std::ptr::null(); T];
+            for t in 0..T {
+                codes[t] = x[t][index].codes.as_ptr();
+            }
+            // SAFETY: the panel has `FOURS` groups of codes for each of `DEPTH` pieces, aligned as a cache line, and `sums` have
+            // room for two halves of each (both asserted); a block has 32 codes, 16 in each half, as aligned as its sums.
+            unsafe {
+                let weights = panel.add(index * PIECE * GROUP).cast();
+                if const { Format::ALL[FORMAT].by_halves() } {
+                    put(simd, sums.add(at(index, 0, T)), dots::<S, FORMAT, 4, V, T>(simd, weights, codes));
+                    for t in 0..T {
+                        codes[t] = codes[t].add(16);
+                    }
+                    let weights = weights.add(4 * LINE);
+                    put(simd, sums.add(at(index, 1, T)), dots::<S, FORMAT, 4, V, T>(simd, weights, codes));
+                } else {
+                    put(simd, sums.add(at(index, 0, T)), dots::<S, FORMAT, FOURS, V, T>(simd, weights, codes));
+                }
+            }
+        }
+    }
+
+    /// Adds the scaled sums of vector `v` of the columns.
+    #[inline(always)]
+    fn scale<S: Integers, const T: usize>(&mut self, simd: S, row: usize, v: usize, x: [&[ActivationBlock]; T]) {
+        let (f, column) = (simd.floats(), v * S::LANES);
         let mut sums = [f.splat(0.0); T];
         if self.accumulate == Accumulate::Add {
             for t in 0..T {
                 sums[t] = load(f, &self.y.row(row + t)[column..]);
             }
         }
-        let panel = &self.panel[at::<S>(v, 0)..][..self.along.len() * PIECE * S::LANES];
         for index in 0..self.along.len() {
             let mut blocks = [&x[0][index]; T];
             for t in 0..T {
                 blocks[t] = &x[t][index];
             }
-            // SAFETY: this part of the panel has `PIECE` vectors for every index along.
-            let piece = unsafe { read::<S>(simd, panel.as_ptr().add(at::<S>(0, index))) };
-            multiply::<S, FORMAT, T>(simd, &piece, blocks, &mut sums);
+            let field = |field: usize| load(f, &self.panel[(index * PIECE + field) * GROUP + column..]);
+            let scales: [Floats<S>; 2] = [field(SCALES), field(SCALES + 1)];
+            let mut products = [[simd.splat(0); T]; 2];
+            for half in 0..if const { Format::ALL[FORMAT].by_halves() } { 2 } else { 1 } {
+                let from = &self.sums[at(index, half, T) + v * T * S::LANES..][..T * S::LANES];
+                for t in 0..T {
+                    // SAFETY: `from` has `T` vectors.
+                    products[half][t] = unsafe { simd.load(from.as_ptr().add(t * S::LANES).cast()) };
+                }
+            }
+            add_scaled::<S, FORMAT, T>(simd, &mut sums, products, scales, field(MINIMUM), blocks);
         }
         for t in 0..T {
             store(f, &mut self.y.row_mut(row + t)[column..], sums[t]);
@@ -155,24 +211,20 @@ impl<const FORMAT: usize> Pass<'_, FORMAT> {
     }
 }
 
-/// Where piece `index` of vector `v` is.
+/// Where the sums of a half of piece `index` begin, for tiles of `t` rows.
 #[inline(always)]
-fn at<S: Integers>(v: usize, index: usize) -> usize {
-    (v * DEPTH + index) * PIECE * S::LANES
+fn at(index: usize, half: usize, t: usize) -> usize {
+    (2 * index + half) * GROUP * t
 }
 
 /// # Safety
-/// `PIECE` vectors must be readable at `from`.
+/// `V * T` vectors must be writable at `to`.
 #[inline(always)]
-unsafe fn read<S: Integers>(simd: S, from: *const f32) -> Piece<S> {
-    let f = simd.floats();
-    let mut codes = [simd.splat(0); FOURS];
-    // SAFETY: the caller's promise.
-    unsafe {
-        for j in 0..FOURS {
-            codes[j] = simd.load(from.add(j * S::LANES).cast());
+unsafe fn put<S: Integers, const V: usize, const T: usize>(simd: S, to: *mut f32, sums: [[S::I; T]; V]) {
+    for v in 0..V {
+        for t in 0..T {
+            // SAFETY: the caller's promise.
+            unsafe { simd.store(to.add((v * T + t) * S::LANES).cast(), sums[v][t]) };
         }
-        let scales = [f.load(from.add(FOURS * S::LANES)), f.load(from.add((FOURS + 1) * S::LANES))];
-        Piece { codes, scales, minimum: f.load(from.add((FOURS + 2) * S::LANES)) }
     }
 }

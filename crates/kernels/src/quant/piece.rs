@@ -97,8 +97,7 @@ fn moved<S: Integers>(simd: S, a: S::I, from: usize, to: usize) -> S::I {
     if from < to { simd.up(a, (to - from) as u32) } else { simd.down(a, (from - to) as u32) }
 }
 
-/// `sums[t] += ` the products of a piece with `blocks[t]`. The only place where weights and activations meet: whatever tile an entry of a
-/// product falls in, it is this chain of operations in ascending order of pieces.
+/// `sums[t] += ` the products of a piece with `blocks[t]`.
 #[inline(always)]
 pub(super) fn multiply<S: Integers, const FORMAT: usize, const T: usize>(
     simd: S,
@@ -106,51 +105,61 @@ pub(super) fn multiply<S: Integers, const FORMAT: usize, const T: usize>(
     blocks: [&ActivationBlock; T],
     sums: &mut [Floats<S>; T],
 ) {
-    let format = const { Format::ALL[FORMAT] };
     let mut codes = [std::ptr::null(); T];
-    let mut all = [simd.splat(0); T];
     for t in 0..T {
         codes[t] = blocks[t].codes.as_ptr();
-        all[t] = without_zero::<S, FORMAT>(simd, blocks[t].minus_sum);
     }
-    if format.by_halves() {
-        let [a, b, c, d, e, f, g, h] = piece.codes;
-        let mut first = [simd.splat(0); T];
-        for t in 0..T {
-            first[t] = without_zero::<S, FORMAT>(simd, blocks[t].minus_first);
-            all[t] = simd.sub(all[t], first[t]);
-        }
-        // SAFETY: a block has 32 codes, 16 in each half.
-        unsafe {
-            first = dot::<S, FORMAT, 4, T>(simd, first, [a, b, c, d], codes);
+    let zero = [simd.splat(0); T];
+    let mut products = [zero; 2];
+    // SAFETY: a block has 32 codes, 16 in each half.
+    unsafe {
+        if const { Format::ALL[FORMAT].by_halves() } {
+            let [a, b, c, d, e, f, g, h] = piece.codes;
+            products[0] = dot::<S, FORMAT, 4, T>(simd, zero, [a, b, c, d], codes);
             for t in 0..T {
                 codes[t] = codes[t].add(16);
             }
-            all = dot::<S, FORMAT, 4, T>(simd, all, [e, f, g, h], codes);
+            products[1] = dot::<S, FORMAT, 4, T>(simd, zero, [e, f, g, h], codes);
+        } else {
+            products[0] = dot::<S, FORMAT, FOURS, T>(simd, zero, piece.codes, codes);
         }
-        add_scaled(simd, sums, first, piece.scales[0], blocks);
-        add_scaled(simd, sums, all, piece.scales[1], blocks);
-    } else {
-        // SAFETY: a block has 32 codes.
-        all = unsafe { dot::<S, FORMAT, FOURS, T>(simd, all, piece.codes, codes) };
-        add_scaled(simd, sums, all, piece.scales[0], blocks);
     }
-    if format.has_minimum() {
-        let f = simd.floats();
-        for t in 0..T {
-            sums[t] = f.fma(piece.minimum, f.splat(blocks[t].sum), sums[t]);
+    add_scaled::<S, FORMAT, T>(simd, sums, products, piece.scales, piece.minimum, blocks);
+}
+
+/// `sums[t] += ` products of codes, of the whole piece or of its halves, times their scales. The only place where scales of weights and of
+/// activations meet: whatever tile an entry of a product falls in, it is this chain of operations in ascending order of pieces.
+#[inline(always)]
+pub(super) fn add_scaled<S: Integers, const FORMAT: usize, const T: usize>(
+    simd: S,
+    sums: &mut [Floats<S>; T],
+    products: [[S::I; T]; 2],
+    scales: [Floats<S>; 2],
+    minimum: Floats<S>,
+    blocks: [&ActivationBlock; T],
+) {
+    let (f, format) = (simd.floats(), const { Format::ALL[FORMAT] });
+    for t in 0..T {
+        let (block, of_activations) = (blocks[t], f.splat(blocks[t].scale));
+        let parts = if format.by_halves() { &block.halves[..] } else { &[block.halves[0] + block.halves[1]] };
+        for (part, sum_of_codes) in parts.iter().enumerate() {
+            let product = without_zero::<S, FORMAT>(simd, products[part][t], *sum_of_codes);
+            sums[t] = f.fma(simd.to_floats(product), f.mul(scales[part], of_activations), sums[t]);
+        }
+        if format.has_minimum() {
+            sums[t] = f.fma(minimum, f.splat(block.sum), sums[t]);
         }
     }
 }
 
-/// Where a sum of products starts so that the code of zero counts for nothing.
+/// A sum of products with codes as one with the integers that they stand for: the code of zero counts for nothing.
 #[inline(always)]
-fn without_zero<S: Integers, const FORMAT: usize>(simd: S, minus_sum: i32) -> S::I {
+fn without_zero<S: Integers, const FORMAT: usize>(simd: S, product: S::I, sum_of_codes: i32) -> S::I {
     let format = const { Format::ALL[FORMAT] };
     if format.has_minimum() || format.bits() == 8 && S::CENTRED {
-        return simd.splat(0);
+        return product;
     }
-    simd.up(simd.splat(minus_sum), format.zero())
+    simd.sub(product, simd.up(simd.splat(sum_of_codes), format.zero()))
 }
 
 /// # Safety
@@ -173,17 +182,24 @@ unsafe fn dot<S: Integers, const FORMAT: usize, const N: usize, const T: usize>(
     }
 }
 
+/// The products of all rows of a group with `activations`, summed along `N` groups of four, for weights in memory: vector `v` of group of four
+/// `j` is the `V * j + v`th from `weights` on.
+///
+/// # Safety
+/// As [`Integers::dots`]; codes have as many bits as the format says.
 #[inline(always)]
-fn add_scaled<S: Integers, const T: usize>(
+pub(super) unsafe fn dots<S: Integers, const FORMAT: usize, const N: usize, const V: usize, const T: usize>(
     simd: S,
-    sums: &mut [Floats<S>; T],
-    products: [S::I; T],
-    scale: Floats<S>,
-    blocks: [&ActivationBlock; T],
-) {
-    let f = simd.floats();
-    for t in 0..T {
-        let scale = f.mul(scale, f.splat(blocks[t].scale));
-        sums[t] = f.fma(simd.to_floats(products[t]), scale, sums[t]);
+    weights: *const u8,
+    activations: [*const i8; T],
+) -> [[S::I; T]; V] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match const { Format::ALL[FORMAT].bits() } {
+            4 => simd.dots::<4, N, V, T>(weights, activations),
+            5 => simd.dots::<5, N, V, T>(weights, activations),
+            6 => simd.dots::<6, N, V, T>(weights, activations),
+            _ => simd.dots::<8, N, V, T>(weights, activations),
+        }
     }
 }

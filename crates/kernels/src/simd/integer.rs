@@ -65,6 +65,17 @@ pub(crate) trait Integers: Copy + Send + Sync + 'static {
         weights: [Self::I; N],
         activations: [*const i8; T],
     ) -> [Self::I; T];
+
+    /// The same sums from zero on, for `V` vectors of weights in memory: group of four `j` of vector `v` is the `V * j + v`th vector from
+    /// `weights` on, aligned to its size.
+    ///
+    /// # Safety
+    /// `N * V` vectors must be readable at `weights`, `4 * N` values at each of `activations`.
+    unsafe fn dots<const BITS: usize, const N: usize, const V: usize, const T: usize>(
+        self,
+        weights: *const u8,
+        activations: [*const i8; T],
+    ) -> [[Self::I; T]; V];
 }
 
 impl<const LANES: usize> Integers for Portable<LANES> {
@@ -136,6 +147,25 @@ impl<const LANES: usize> Integers for Portable<LANES> {
             // SAFETY: the caller promises `4 * N` readable values.
             let activations = unsafe { activations[t].cast::<[[i8; 4]; N]>().read() };
             add_products(&mut sums[t], &weights, &activations);
+        }
+        sums
+    }
+
+    #[inline(always)]
+    unsafe fn dots<const BITS: usize, const N: usize, const V: usize, const T: usize>(
+        self,
+        weights: *const u8,
+        activations: [*const i8; T],
+    ) -> [[[u32; LANES]; T]; V] {
+        let mut sums = [[[0; LANES]; T]; V];
+        for v in 0..V {
+            let mut along = [[0; LANES]; N];
+            for j in 0..N {
+                // SAFETY: the caller promises `N * V` vectors.
+                along[j] = unsafe { Integers::load(self, weights.add((j * V + v) * 4 * LANES)) };
+            }
+            // SAFETY: the caller promises `4 * N` values.
+            sums[v] = unsafe { Integers::dot::<BITS, N, T>(self, sums[v], along, activations) };
         }
         sums
     }

@@ -1,0 +1,112 @@
+//! Models as others publish them: a folder of the tests of families, with a vocabulary of characters and a template beside it.
+
+use crate::{Place, code, error};
+use serde_json::json;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+const CHARACTERS: &str = "abcdefghijklmnopqrstuvwxyz0123456789 .,;!?:|\n";
+
+/// Writes a folder `model` of this family into the place.
+pub(crate) fn publish(place: &Place, family: &str) {
+    let (from, to) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/data").join(family), place.path("model"));
+    fs::create_dir(&to).unwrap();
+    fs::copy(from.join("model.safetensors"), to.join("model.safetensors")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_slice(&fs::read(from.join("config.json")).unwrap()).unwrap();
+    // With random weights every token is as likely, and an end would come when it likes.
+    config["eos_token_id"] = json!(null);
+    fs::write(to.join("config.json"), config.to_string()).unwrap();
+    let marks = ["<pad>", "<s>", "</s>"];
+    let characters = CHARACTERS.chars().map(String::from);
+    let vocabulary: serde_json::Map<_, _> =
+        marks.map(String::from).into_iter().chain(characters).enumerate().map(|(id, token)| (token, json!(id))).collect();
+    let added = marks.iter().enumerate().map(|(id, content)| json!({"id": id, "content": content, "special": true}));
+    let tokenizer = json!({
+        "added_tokens": added.collect::<Vec<_>>(),
+        "decoder": {"type": "Fuse"},
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
+    });
+    fs::write(to.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    let template = "{% for message in messages %}{{ message.role }}:{{ message.content }}|{% endfor %}a:";
+    fs::write(to.join("chat_template.jinja"), template).unwrap();
+}
+
+/// Talks with the model, line by line.
+fn chat(place: &Place, words: &str, lines: &str) -> Output {
+    let mut process = place.command(words);
+    let mut process = process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    process.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    process.wait_with_output().unwrap()
+}
+
+/// Two layers keep keys and values of two heads of twelve values.
+const BYTES: usize = 2 * 2 * 2 * 12 * 4;
+
+#[test]
+fn no_more_positions_are_kept_than_asked_for() {
+    let place = Place::new();
+    publish(&place, "llama_gqa");
+    let line = place.bad("generate model -p it.was.a.truth --context 12", 2);
+    assert_eq!(line, "attendant: prompt: got 14 tokens, wanted at most the 12 that are kept\n");
+    for most in [14, 40, 128] {
+        let output = place.run(&format!("generate model -p it.was.a.truth --max-new 500 --seed 5 --context {most}"));
+        let talk = error(&output);
+        assert_eq!(code(&output), 0, "{talk}");
+        assert!(talk.contains(&format!("it ends here: all {most} positions of --context are full\n")), "{talk}");
+        assert!(talk.contains(&format!("{} tokens, ", most - 14)), "{talk}");
+        assert!(talk.contains(&format!("cache: {} bytes for {most} tokens", most * BYTES)), "{talk}");
+    }
+    let output = place.run("generate model -p it.was.a.truth --max-new 5 --seed 5 --context 40");
+    assert!(!error(&output).contains("ends here"), "{}", error(&output));
+}
+
+#[test]
+fn more_positions_than_the_model_was_made_for_are_said_and_more_than_it_has_are_refused() {
+    let place = Place::new();
+    publish(&place, "llama_gqa");
+    let output = place.run("generate model -p it.was.a.truth --max-new 500 --seed 5 --context 300");
+    let talk = error(&output);
+    assert!(code(&output) == 0 && talk.starts_with("--context: got 300, and the model was made for 128\n"), "{talk}");
+    assert!(talk.contains(&format!("cache: {} bytes for 300 tokens", 300 * BYTES)), "{talk}");
+    let place = Place::new();
+    publish(&place, "opt");
+    let line = place.bad("generate model -p it.was.a.truth --context 65", 2);
+    assert_eq!(line, "attendant: --context: got 65, wanted at most the 64 positions that were learned\n");
+}
+
+#[test]
+fn a_chat_forgets_its_oldest_turns_to_leave_room_for_an_answer() {
+    let place = Place::new();
+    publish(&place, "llama_gqa");
+    let words = "chat model --context 80 --max-new 6 --seed 5 --stats --system be.brief";
+    let output = chat(&place, words, "how are you?\nand now?\nwhat is left of it?\nbye.\n");
+    let talk = error(&output);
+    assert_eq!(code(&output), 0, "{talk}");
+    let forgotten: Vec<&str> = talk.lines().filter(|line| line.contains("forgotten")).collect();
+    assert!(!forgotten.is_empty(), "{talk}");
+    assert!(
+        forgotten.iter().all(|line| line.ends_with(" old turns are forgotten: they and an answer exceed 80 positions")),
+        "{talk}"
+    );
+    assert_eq!(talk.matches(" tokens/s; cache: ").count(), 4, "{talk}");
+    assert!(!talk.contains("full"), "{talk}");
+    let output = chat(&place, words, "how are you?\na question that is longer than all that is kept of what was said, by far\n");
+    assert_eq!(code(&output), 2);
+    let line = error(&output).lines().last().unwrap().to_owned();
+    assert!(
+        line.starts_with("attendant: prompt: got ") && line.ends_with("wanted at most 74, 6 of 80 being an answer's"),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_chat_keeps_what_its_model_was_made_for() {
+    let place = Place::new();
+    publish(&place, "llama_gqa");
+    let output = chat(&place, "chat model --seed 5", &"say it again.\n".repeat(3));
+    let talk = error(&output);
+    assert!(code(&output) == 0 && talk.contains("old turns are forgotten: they and an answer exceed 128 positions"), "{talk}");
+    assert!(!talk.contains("was made for"), "{talk}");
+}

@@ -1,0 +1,247 @@
+//! A published model to be trained further: its parameters in 32 bits, and how its files are written again.
+//!
+//! A family's rules say which values of which tensor a parameter is. Going back, each value returns to the place it came from; what no
+//! parameter needs stays as it was. So what is written has the tensors, the names and the configuration of what was read.
+
+use crate::assembly::NamedTensor;
+use crate::checkpoint::{self, CheckpointError, Read, content, write};
+use crate::decoder::Decoder;
+use crate::family::{self, Published};
+use crate::gguf;
+use crate::language::Language;
+use crate::source::{Names, Source};
+use crate::weights::Weights;
+use attendant_formats::{Config, mapping};
+use attendant_mech::Order;
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::Value;
+use std::collections::HashSet;
+use std::path::Path;
+
+type Result<T> = std::result::Result<T, CheckpointError>;
+
+/// Files beside the weights that go along as they are.
+const BESIDE: [&str; 9] = [
+    "added_tokens.json",
+    "chat_template.jinja",
+    "generation_config.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+];
+/// Gives every value 32 bits.
+const WIDENED: Read = |source, weights, shape| source.read_values(weights, shape);
+/// The longest of them, in bytes.
+const LONGEST_BESIDE: usize = 64 << 20;
+
+/// How a published model lies in its files.
+#[derive(Debug)]
+pub struct Layout {
+    config: Value,
+    names: Names,
+    tensors: Vec<Stored>,
+    /// Files that go along, by name.
+    beside: Vec<(String, Vec<u8>)>,
+}
+
+/// A tensor of the files.
+#[derive(Debug)]
+struct Stored {
+    name: String,
+    shape: Vec<usize>,
+    rest: Rest,
+}
+
+/// What of a tensor no parameter holds.
+#[derive(Debug)]
+enum Rest {
+    /// Nothing.
+    None,
+    /// Some of these values: all as they were read.
+    Some(Vec<f32>),
+    /// All of it.
+    All(Dtype, Vec<u8>),
+}
+
+impl Layout {
+    /// Reads a model with the values of all its parameters, from the folder of a published one or a GGUF file.
+    ///
+    /// # Errors
+    /// As [`checkpoint::load`], or if the model cannot be trained, or not be written again.
+    pub fn open(path: &Path) -> Result<(Decoder, Layout)> {
+        let (decoder, layout) = if path.is_dir() { Layout::of_folder(path) } else { Layout::of_gguf(path) }?;
+        let plan = decoder.plan();
+        let cannot = match decoder.order() {
+            _ if plan.encoder.is_some() => Some("it makes a target of a source"),
+            Order::Causal => None,
+            _ => Some("its rows see later ones, and it would find the next token there"),
+        };
+        match cannot {
+            Some(why) => Err(content(path, format!("cannot be trained to foretell a text: {why}"))),
+            None => Ok((decoder, layout)),
+        }
+    }
+
+    fn of_folder(folder: &Path) -> Result<(Decoder, Layout)> {
+        let place = folder.join("config.json");
+        let config = Config::open(&place)?.into_value();
+        let published = family::read(&config).map_err(|why| content(&place, why))?;
+        let weights = Weights::open(folder)?;
+        let (decoder, names) = checkpoint::assemble(published, &place, &weights, WIDENED)?;
+        let tensors = stored(&weights, &names, decoder.parameters())?;
+        let there = BESIDE.into_iter().filter(|name| folder.join(name).exists());
+        let read = |name: &str| Ok((name.to_owned(), mapping::read(&folder.join(name), LONGEST_BESIDE)?));
+        let beside = there.map(read).collect::<Result<_>>()?;
+        Ok((decoder, Layout { config, names, tensors, beside }))
+    }
+
+    /// The folder that a GGUF file would be, had it been published as one.
+    fn of_gguf(path: &Path) -> Result<(Decoder, Layout)> {
+        let weights = Weights::open(path)?;
+        let metadata = weights.gguf().ok_or_else(|| content(path, "got weights without a configuration, wanted their folder"))?;
+        let mapped = gguf::configuration(metadata, |name| weights.name(name).is_some()).map_err(|why| content(path, why))?;
+        let unpaired = mapped.unpaired().map_err(|why| content(path, why))?;
+        let (decoder, _) = checkpoint::assemble(unpaired, path, &weights, WIDENED)?;
+        let Published { names, .. } = family::read(&mapped.config).map_err(|why| content(path, why))?;
+        let tensor = |parameter: &NamedTensor| {
+            let source = names.source(&parameter.name);
+            let less = || parameter.tensor.data().iter().map(|x| x - 1.0).collect();
+            let rest = if source.adds_one() { Rest::Some(less()) } else { Rest::None };
+            match source.is_whole() {
+                true => Ok(Stored { name: source.tensor, shape: parameter.tensor.shape().to_vec(), rest }),
+                false => Err(content(path, format!("cannot be written as published: {} is a part there", source.tensor))),
+            }
+        };
+        let mut tensors = decoder.parameters().iter().map(tensor).collect::<Result<Vec<_>>>()?;
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        let beside = Language::open(path)?.files(metadata)?;
+        Ok((decoder, Layout { config: mapped.config, names, tensors, beside }))
+    }
+
+    /// Writes the model as it was published, with its parameters as they are now, in 32 bits.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn save(&self, decoder: &Decoder, folder: &Path) -> Result<()> {
+        let path = folder.join("model.safetensors");
+        let mut values: Vec<Vec<f32>> = self.tensors.iter().map(Stored::before).collect();
+        for parameter in decoder.parameters() {
+            let source = self.names.source(&parameter.name);
+            let one = source.adds_one();
+            // A value that has not moved is written as it was read: with one added and taken away it may be another.
+            let set = |to: &mut f32, now: f32| match one {
+                true if *to + 1.0 == now => {}
+                true => *to = now - 1.0,
+                false => *to = now,
+            };
+            let now = parameter.tensor.data();
+            let parts = parts(&self.tensors, &source);
+            match parts[..] {
+                [tensor] if source.is_whole() => values[tensor].iter_mut().zip(now).for_each(|(to, &now)| set(to, now)),
+                _ => {
+                    let places = places(&self.tensors, &source, parameter).map_err(|why| content(&path, why))?;
+                    places.iter().zip(now).for_each(|(&(part, at), &now)| set(&mut values[parts[part]][at], now));
+                }
+            }
+        }
+        let bytes: Vec<Vec<u8>> =
+            values.iter().map(|values| values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
+        let views = self.tensors.iter().zip(&bytes).map(|(stored, bytes)| {
+            let (dtype, bytes) = match &stored.rest {
+                Rest::All(dtype, kept) => (*dtype, kept),
+                Rest::None | Rest::Some(_) => (Dtype::F32, bytes),
+            };
+            let view = TensorView::new(dtype, stored.shape.clone(), bytes);
+            view.map(|view| (stored.name.as_str(), view)).map_err(|why| content(&path, why))
+        });
+        checkpoint::write_tensors(&path, views.collect::<Result<Vec<_>>>()?)?;
+        let path = folder.join("config.json");
+        write(&path, &serde_json::to_vec_pretty(&self.written()).map_err(|why| content(&path, why))?)?;
+        self.beside.iter().try_for_each(|(name, bytes)| write(&folder.join(name), bytes))
+    }
+
+    /// The configuration, of weights in 32 bits.
+    fn written(&self) -> Value {
+        let mut config = self.config.clone();
+        let older = config.get("torch_dtype").is_some().then_some("torch_dtype");
+        for key in ["dtype"].into_iter().chain(older) {
+            config[key] = "float32".into();
+        }
+        config
+    }
+
+    /// Parameters with values that do not come back from the files with all their bits: such as lack a one there, and are small with it.
+    pub fn inexact<'a>(&self, decoder: &'a Decoder) -> Vec<&'a NamedTensor> {
+        let lacks = |parameter: &&NamedTensor| self.names.source(&parameter.name).adds_one();
+        let moves = |parameter: &&NamedTensor| parameter.tensor.data().iter().any(|x| x - 1.0 + 1.0 != *x);
+        decoder.parameters().iter().filter(lacks).filter(moves).collect()
+    }
+}
+
+impl Stored {
+    /// Its values before those of the parameters are put in.
+    fn before(&self) -> Vec<f32> {
+        match &self.rest {
+            Rest::None => vec![0.0; self.shape.iter().product()],
+            Rest::Some(values) => values.clone(),
+            Rest::All(..) => Vec::new(),
+        }
+    }
+}
+
+/// The tensors of a checkpoint, and what of them no parameter holds.
+fn stored(weights: &Weights, names: &Names, parameters: &[NamedTensor]) -> Result<Vec<Stored>> {
+    let refuse = |name: &str, why: &str| content(&weights.path, format!("tensor {name}: {why}"));
+    let views = weights.tensors().filter(|tensor| !names.repeats(tensor.name));
+    let mut tensors: Vec<Stored> =
+        views.map(|view| Stored { name: view.name.into(), shape: view.shape.to_vec(), rest: Rest::None }).collect();
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    // How often each value is read.
+    let mut reads: Vec<Vec<u8>> = tensors.iter().map(|tensor| vec![0; tensor.shape.iter().product()]).collect();
+    let mut lacking = HashSet::new();
+    for parameter in parameters {
+        let source = names.source(&parameter.name);
+        let parts = parts(&tensors, &source);
+        let count = |reads: &mut u8| *reads = reads.saturating_add(1);
+        match parts[..] {
+            [part] if source.is_whole() => reads[part].iter_mut().for_each(count),
+            _ => {
+                let places = places(&tensors, &source, parameter).map_err(|why| refuse(&source.tensor, &why))?;
+                places.into_iter().for_each(|(part, at)| count(&mut reads[parts[part]][at]));
+            }
+        }
+        if source.adds_one() {
+            lacking.extend(parts);
+        }
+    }
+    for (i, (tensor, reads)) in tensors.iter_mut().zip(&reads).enumerate() {
+        let name = tensor.name.clone();
+        tensor.rest = match (reads.iter().min(), reads.iter().max()) {
+            (_, Some(2..)) => return Err(refuse(&name, "cannot be trained: several parameters are one there, and would part")),
+            (Some(1), _) if !lacking.contains(&i) => Rest::None,
+            (_, Some(0) | None) => {
+                let view = weights.stored(&name).map_err(|why| refuse(&name, &why))?;
+                let dtype = serde_json::from_value(view.dtype.name().into()).map_err(|why| refuse(&name, &why.to_string()))?;
+                Rest::All(dtype, view.bytes.to_vec())
+            }
+            _ => Rest::Some(weights.values(&name).map_err(|why| refuse(&name, &why))?),
+        };
+    }
+    Ok(tensors)
+}
+
+/// Which tensors, of all in the order of their names, a parameter comes from.
+fn parts(tensors: &[Stored], source: &Source<'_>) -> Vec<usize> {
+    let of = |name: &str| tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name)).ok();
+    let short = |name: &str| name.split_once('.').and_then(|(_, rest)| of(rest));
+    source.tensors().iter().filter_map(|name| of(name).or_else(|| short(name))).collect()
+}
+
+/// Where the values of a parameter lie: in which of its tensors, and where in it.
+fn places(tensors: &[Stored], source: &Source<'_>, parameter: &NamedTensor) -> std::result::Result<Vec<(usize, usize)>, String> {
+    let shapes: Vec<&[usize]> = parts(tensors, source).into_iter().map(|part| &tensors[part].shape[..]).collect();
+    source.places(&shapes, parameter.tensor.shape())
+}
