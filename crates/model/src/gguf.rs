@@ -49,6 +49,11 @@ impl Tensors for attendant_formats::Weights {
     }
 }
 
+/// The names of the architectures that are read.
+pub fn architectures() -> impl Iterator<Item = &'static str> {
+    ARCHITECTURES.iter().map(|architecture| architecture.name)
+}
+
 /// A file's model.
 pub(crate) struct Mapped<'a> {
     /// The configuration that its metadata amounts to.
@@ -68,7 +73,7 @@ pub(crate) fn configuration<'a>(metadata: &Metadata, tensors: &'a dyn Tensors) -
         Some(Stored::String(name)) => name.as_str(),
         _ => return Err(Refusal::new("general.architecture", "wanted a name, got none")),
     };
-    let known = || ARCHITECTURES.iter().map(|known| known.name).collect::<Vec<_>>().join(", ");
+    let known = || architectures().collect::<Vec<_>>().join(", ");
     let refuse = || Refusal::new("general.architecture", format_args!("wanted one of {}, got {}", known(), quoted(name)));
     let architecture = ARCHITECTURES.iter().find(|known| known.name == name).ok_or_else(refuse)?;
     let keys = Keys::new(metadata, tensors, name);
@@ -175,7 +180,8 @@ fn own(architecture: &Architecture, keys: &Keys<'_>, config: &mut Map<String, Va
     for (published, stored) in architecture.numbers {
         config.extend(keys.number_if(stored)?.map(|number| ((*published).to_owned(), number.into())));
     }
-    config.extend(architecture.flags.iter().map(|(published, tensor)| ((*published).to_owned(), keys.tensors.has(tensor).into())));
+    config
+        .extend(architecture.flags.iter().map(|(published, tensor)| ((*published).to_owned(), keys.tensors.has(tensor).into())));
     Ok(())
 }
 
@@ -299,7 +305,8 @@ mod tests {
 
     #[test]
     fn llama_rotates_neighbours_and_has_experts_as_mixtral() {
-        let mapped = configuration(&metadata("llama", &[]), &(&[("output.weight", &[0.0_f32][..])][..] as Few<'_>)).unwrap();
+        let head: Few<'_> = &[("output.weight", &[0.0])];
+        let mapped = configuration(&metadata("llama", &[]), &head).unwrap();
         assert_eq!(mapped.config["tie_word_embeddings"], json!(false));
         let plan = mapped.published().unwrap().plan;
         let rotary = plan.layers[0].mixers().next().unwrap()["rotary"].clone();
@@ -322,8 +329,53 @@ mod tests {
     }
 
     #[test]
+    fn windows_are_as_the_file_says_or_as_usual() {
+        let window = ("attention.sliding_window", Stored::Unsigned(512));
+        let kinds = |more: &[(&str, Stored)]| {
+            let metadata = metadata("cohere2", more);
+            let mapped = configuration(&metadata, &NONE).unwrap();
+            let kinds = mapped.config["layer_types"].as_array().unwrap().iter().map(|kind| *kind == "sliding_attention");
+            (kinds.collect::<Vec<_>>(), mapped.assumed.len())
+        };
+        let usual: Vec<bool> = (0..18).map(|layer| layer % 4 != 3).collect();
+        let halves: Vec<bool> = (0..18).map(|layer| layer < 9).collect();
+        assert_eq!(kinds(std::slice::from_ref(&window)), (usual, 1));
+        let said = |pattern| ("attention.sliding_window_pattern", pattern);
+        assert_eq!(kinds(&[window.clone(), said(Stored::Array(Array::Bool(halves.clone())))]), (halves, 0));
+        assert_eq!(kinds(&[window.clone(), said(Stored::Unsigned(2))]), ((0..18).map(|layer| layer % 2 == 0).collect(), 0));
+        assert_eq!(kinds(&[]), (vec![false; 18], 0));
+        let short = said(Stored::Array(Array::Bool(vec![true; 3])));
+        assert_eq!(
+            why(&metadata("cohere2", &[window, short])),
+            "cohere2.attention.sliding_window_pattern: wanted a number, or true or false for each of 18 layers, got an array of 3"
+        );
+    }
+
+    #[test]
+    fn rotations_are_stretched_by_the_tensors_of_a_file() {
+        let few: Few<'_> = &[("rope_freqs.weight", &[1.0, 8.0])];
+        let mapped = configuration(&metadata("llama", &[]), &few).unwrap();
+        let scaling = &mapped.config["rope_scaling"];
+        assert_eq!((&scaling["rope_type"], &scaling["attention_factor"]), (&json!("longrope"), &json!(1.0)));
+        assert_eq!((&scaling["short_factor"], &scaling["long_factor"]), (&json!([1.0, 8.0]), &json!([1.0, 8.0])));
+    }
+
+    #[test]
+    fn what_a_key_asks_for_is_there_or_refused() {
+        let clamped = [("attention.clamp_kqv", Stored::Float(8.0))];
+        let wanted = "wanted none, which is all that llama can have here, got 8, a float";
+        assert_eq!(why(&metadata("llama", &clamped)), format!("llama.attention.clamp_kqv: {wanted}"));
+        let nothing = [("attention.clamp_kqv", Stored::Float(0.0)), ("residual_scale", Stored::Float(1.0))];
+        assert!(configuration(&metadata("llama", &nothing), &NONE).is_ok());
+        let both = [("attention.causal", Stored::Bool(false))];
+        assert!(why(&metadata("llama", &both)).starts_with("llama.attention.causal: wanted none"));
+        let values = [("attention.key_length", Stored::Unsigned(64)), ("attention.value_length", Stored::Unsigned(32))];
+        assert_eq!(why(&metadata("llama", &values)), "llama.attention.value_length: wanted 64, as keys have, got 32");
+    }
+
+    #[test]
     fn what_is_missing_or_unknown_is_refused_by_its_key() {
-        assert!(why(&metadata("mamba", &[])).starts_with("general.architecture: wanted one of gemma, "));
+        assert!(why(&metadata("mamba", &[])).starts_with("general.architecture: wanted one of bert, bloom, "));
         let mut short = metadata("llama", &[]);
         short.remove("llama.block_count");
         assert_eq!(why(&short), "llama.block_count: wanted a whole number, got none");

@@ -105,10 +105,7 @@ pub(super) const ARCHITECTURES: &[Architecture] = &[
     Architecture {
         windows: Windows::Period(2),
         usual: &[("sliding_window", "4096")],
-        numbers: &[
-            ("attn_logit_softcapping", "attn_logit_softcapping"),
-            ("final_logit_softcapping", "final_logit_softcapping"),
-        ],
+        numbers: &[("attn_logit_softcapping", "attn_logit_softcapping"), ("final_logit_softcapping", "final_logit_softcapping")],
         tensors: AROUND,
         more: |_, config, _| query_scale(config, LARGEST_GEMMA2),
         ..plain("gemma2", "gemma2")
@@ -167,11 +164,18 @@ pub(super) const ARCHITECTURES: &[Architecture] = &[
     Architecture { sizes: EXPERTS, more: minimax, ..plain("minimax-m2", "minimax_m2") },
     Architecture { pairs: Pairs::Neighbours, ..plain("mistral3", "mistral") },
     Architecture {
+        sizes: ROUTED,
+        numbers: ROUTED_NUMBERS,
+        more: latent::mistral4,
+        assumed: &["queries do not grow with their position, of which the file does not say anything"],
+        ..plain("mistral4", "mistral4")
+    },
+    Architecture {
         windows: Windows::PeriodAfter(3),
         usual: &[("architectures", r#"["ModernBertModel"]"#)],
         sizes: &[("local_attention", "attention.sliding_window")],
         numbers: &[("global_rope_theta", "rope.freq_base"), ("local_rope_theta", "rope.freq_base_swa")],
-        more: encoder,
+        more: modern,
         ..plain("modern-bert", "modernbert")
     },
     Architecture { more: mpt, ..plain("mpt", "mpt") },
@@ -179,12 +183,7 @@ pub(super) const ARCHITECTURES: &[Architecture] = &[
     plain("phi2", "phi"),
     Architecture { windows: Windows::All, ..plain("phi3", "phi3") },
     Architecture { flags: &[("qkv_bias", "blk.0.attn_q.bias")], ..plain("qwen2", "qwen2") },
-    Architecture {
-        sizes: EXPERTS,
-        flags: &[("qkv_bias", "blk.0.attn_q.bias")],
-        more: shared,
-        ..plain("qwen2moe", "qwen2_moe")
-    },
+    Architecture { sizes: EXPERTS, flags: &[("qkv_bias", "blk.0.attn_q.bias")], more: shared, ..plain("qwen2moe", "qwen2_moe") },
     plain("qwen3", "qwen3"),
     Architecture {
         usual: &[("norm_topk_prob", "true")],
@@ -336,7 +335,9 @@ fn olmo2(keys: &Keys<'_>, config: &mut Map<String, Value>, _: &mut Vec<String>) 
         config.insert("model_type".into(), "olmo3".into());
     }
     match (keys.number_if("rope.freq_base_swa")?, keys.number_if("rope.freq_base")?) {
-        (Some(near), all) if Some(near) != all => Err(keys.refuse("rope.freq_base_swa", "wanted the base of all layers, got another")),
+        (Some(near), all) if Some(near) != all => {
+            Err(keys.refuse("rope.freq_base_swa", "wanted the base of all layers, got another"))
+        }
         _ => Ok(()),
     }
 }
@@ -362,6 +363,11 @@ fn encoder(keys: &Keys<'_>, config: &mut Map<String, Value>, _: &mut Vec<String>
     let types = keys.tensors.shape("token_types.weight").and_then(|shape| shape.first().copied());
     config.insert("type_vocab_size".into(), types.unwrap_or(0).into());
     Ok(())
+}
+
+fn modern(keys: &Keys<'_>, config: &mut Map<String, Value>, assumed: &mut Vec<String>) -> Result<()> {
+    config.extend(keys.text("hidden_activation").map(|name| ("hidden_activation".to_owned(), name.into())));
+    encoder(keys, config, assumed)
 }
 
 fn t5(keys: &Keys<'_>, config: &mut Map<String, Value>, _: &mut Vec<String>) -> Result<()> {

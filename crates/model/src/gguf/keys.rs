@@ -7,8 +7,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 /// Keys that change nothing of what is computed: how a text becomes one row is for who asks for one.
-const IDLE: &[&str] =
-    &["classifier.pooling_type", "pooling_type", "rope.scaling.finetuned", "tensor_data_layout", "vocab_size"];
+const IDLE: &[&str] = &["classifier.pooling_type", "pooling_type", "rope.scaling.finetuned", "tensor_data_layout", "vocab_size"];
 
 /// The keys of one architecture.
 pub(super) struct Keys<'a> {
@@ -101,7 +100,8 @@ impl<'a> Keys<'a> {
         for (key, value) in self.metadata.iter().filter(|(key, _)| !read.contains(*key)) {
             let Some(name) = key.strip_prefix(&own) else { continue };
             if !IDLE.contains(&name) && !asks_nothing(name, value) {
-                let why = format_args!("wanted none, which is all that {} can have here, got {}", self.architecture, value.summary());
+                let why =
+                    format_args!("wanted none, which is all that {} can have here, got {}", self.architecture, value.summary());
                 return Err(Refusal::new(key, why));
             }
         }

@@ -44,6 +44,16 @@ pub(super) fn deepseek32(keys: &Keys<'_>, config: &mut Map<String, Value>, assum
     Ok(())
 }
 
+/// Mistral Small 4, whose experts a softmax scores.
+pub(super) fn mistral4(keys: &Keys<'_>, config: &mut Map<String, Value>, _: &mut Vec<String>) -> Result<()> {
+    sizes(keys, config)?;
+    config.insert("norm_topk_prob".into(), keys.flag_if("expert_weights_norm")?.unwrap_or(false).into());
+    match keys.size_if("expert_gating_func")? {
+        None | Some(SOFTMAX) => Ok(()),
+        Some(other) => Err(keys.refuse("expert_gating_func", format_args!("wanted {SOFTMAX}, got {other}"))),
+    }
+}
+
 /// MiniCPM3, whose values are as wide as the product after them says.
 pub(super) fn minicpm3(keys: &Keys<'_>, config: &mut Map<String, Value>, _: &mut Vec<String>) -> Result<()> {
     sizes(keys, config)?;

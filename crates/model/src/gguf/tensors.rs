@@ -54,10 +54,11 @@ fn fused(mut names: Names, plan: &Plan, tensors: &dyn Tensors) -> Names {
     let size = |name: &str| mixer.and_then(|mixer| mixer.get(name)).and_then(Value::as_u64).unwrap_or(0) as usize;
     if tensors.has("blk.0.attn_qkv.weight") {
         let [q, k] = ["heads", "kv_heads"].map(|heads| size(heads).saturating_mul(size("d_head")));
-        names = names
-            .take("self_attn.q_proj", "attn_qkv", [rows(0, q)])
-            .take("self_attn.k_proj", "attn_qkv", [rows(q, k)])
-            .take("self_attn.v_proj", "attn_qkv", [rows(q.saturating_add(k), k)]);
+        names = names.take("self_attn.q_proj", "attn_qkv", [rows(0, q)]).take("self_attn.k_proj", "attn_qkv", [rows(q, k)]).take(
+            "self_attn.v_proj",
+            "attn_qkv",
+            [rows(q.saturating_add(k), k)],
+        );
     }
     if tensors.has("blk.0.attn_k_b.weight") && !tensors.has("blk.0.attn_kv_b.weight") {
         let [heads, keys, values] = ["heads", "d_nope", "d_v"].map(size);
@@ -71,9 +72,11 @@ fn fused(mut names: Names, plan: &Plan, tensors: &dyn Tensors) -> Names {
         names = names.take("mlp.gate_proj", "ffn_up", [rows(0, d_ff)]).take("mlp.up_proj", "ffn_up", [rows(d_ff, d_ff)]);
     }
     if let Some(d_ff) = fused_experts(plan, tensors) {
-        names = names
-            .take("mlp.experts.#.gate_proj", "ffn_gate_up_exps", [Step::Expert, rows(0, d_ff)])
-            .take("mlp.experts.#.up_proj", "ffn_gate_up_exps", [Step::Expert, rows(d_ff, d_ff)]);
+        names = names.take("mlp.experts.#.gate_proj", "ffn_gate_up_exps", [Step::Expert, rows(0, d_ff)]).take(
+            "mlp.experts.#.up_proj",
+            "ffn_gate_up_exps",
+            [Step::Expert, rows(d_ff, d_ff)],
+        );
     }
     names
 }
