@@ -29,9 +29,9 @@ use std::io::{self, Write};
 use std::thread;
 
 /// The longest template, in bytes; the longest published ones have about 30 thousand.
-const LONGEST: usize = 256 << 10;
+const LONGEST: usize = 64 << 10;
 /// What a template may do: an instruction, or 64 bytes made or looked at, cost one.
-const FUEL: u64 = 400_000;
+const FUEL: u64 = 200_000;
 /// What it may do beyond that for each byte of the conversation: long ones take longer.
 const FUEL_FOR_A_BYTE: u64 = 4;
 /// The longest text that a template may give beyond the conversation, and the most that a value may be written out to, in bytes.

@@ -1,8 +1,7 @@
-//! Templates of the kinds that published models carry, and what hostile ones may not do.
+//! Templates of the kinds that published models carry. What hostile ones may not do is a table of `readers`.
 
 use attendant_formats::template::{Chat, ChatTemplate, Date, special_token};
 use serde_json::json;
-use std::time::{Duration, Instant};
 
 fn filled(template: &str, chat: &Chat) -> String {
     ChatTemplate::new(template).unwrap().render(chat).unwrap()

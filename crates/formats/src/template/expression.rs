@@ -11,7 +11,10 @@ const MOST_LINKS: usize = 1000;
 /// How many sums or products become one list at a time: those of the engine are slow when they are deep, and nest no deeper than this.
 const LISTED_AT_ONCE: usize = 16;
 
-/// Whether what was read is written in the template as it stands, so that it costs no more than it says.
+/// The longest text that costs no more than an instruction to compare, in bytes.
+const SHORT: usize = 64;
+
+/// Whether what was read is a number, a short text or a constant, which cost nothing to look at.
 type Literal = bool;
 
 impl Tag<'_, '_> {
@@ -218,27 +221,25 @@ impl Tag<'_, '_> {
             sign = true;
         }
         let start = self.out.len();
-        let calls_loop = self.peek().is_some_and(|token| token.text == "loop");
         let mut literal = self.deeper(Self::primary)?;
-        let mut toll = calls_loop.then_some(LOOKED_THROUGH);
+        let mut changed = false;
         while let Some(Token { kind: Kind::Symbol, text: text @ ("." | "[" | "("), .. }) = self.peek() {
             self.link()?;
             literal = false;
             match text {
                 "." => {
                     self.copy();
-                    let changed = self.peek().is_some_and(|name| name.text == "changed");
+                    changed = self.peek().is_some_and(|name| name.text == "changed");
                     match self.peek() {
                         Some(Token { kind: Kind::Word | Kind::Number, .. }) => self.copy(),
                         _ => return self.wanted("a name"),
                     }
-                    toll = changed.then_some(WEIGHED);
                     continue;
                 }
                 "[" => self.item(start)?,
-                _ => self.arguments(toll)?,
+                _ => self.arguments(changed.then_some(WEIGHED))?,
             }
-            toll = None;
+            changed = false;
         }
         Ok(literal && !sign)
     }
@@ -311,11 +312,15 @@ impl Tag<'_, '_> {
         let start = self.out.len();
         let mut literal = true;
         match self.peek() {
-            Some(Token { kind: Kind::Number, .. }) => self.copy(),
+            Some(Token { kind: Kind::Number, .. }) => {
+                self.copy();
+                return Ok(true);
+            }
             Some(Token { kind: Kind::Text, .. }) => {
                 while self.peek().is_some_and(|token| token.kind == Kind::Text) {
                     self.copy();
                 }
+                return Ok(self.out.len() - start <= SHORT);
             }
             Some(Token { kind: Kind::Word, text, .. }) => {
                 self.copy();
@@ -336,16 +341,10 @@ impl Tag<'_, '_> {
                         break;
                     }
                 }
-                if !literal {
-                    self.filtered_whole(start, HELD);
-                }
             }
             Some(Token { text: "[", .. }) => {
                 self.copy();
                 self.bracketed("]", |tag| tag.expression().map(|item| literal &= item))?;
-                if !literal {
-                    self.filtered_whole(start, HELD);
-                }
             }
             Some(Token { text: "{", .. }) => {
                 self.copy();
@@ -354,12 +353,13 @@ impl Tag<'_, '_> {
                     tag.expect(":")?;
                     tag.expression().map(|value| literal &= value)
                 })?;
-                if !literal {
-                    self.filtered_whole(start, HELD);
-                }
             }
             _ => return self.wanted("a value"),
         }
-        Ok(literal)
+        // Literals in a list cannot make it nest.
+        if !literal {
+            self.filtered_whole(start, HELD);
+        }
+        Ok(false)
     }
 }

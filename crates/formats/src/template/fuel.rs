@@ -141,7 +141,8 @@ pub(super) fn text<'v>(state: &State<'_, '_>, value: &'v Value) -> Result<Cow<'v
     match value.as_str() {
         Some(text) => Ok(Cow::Borrowed(text)),
         None => {
-            weigh(state, value)?;
+            let bytes = weigh(state, value)?;
+            pay(state, bytes)?;
             Ok(Cow::Owned(value.to_string()))
         }
     }

@@ -1,6 +1,7 @@
 //! JSON as Python's `json.dumps` writes it, which models saw in training.
 
 use super::fuel::{cannot, pay};
+use super::sequence::compared;
 use super::{DEPTH, LONGEST_OUTPUT};
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
@@ -54,6 +55,7 @@ impl Json<'_> {
             ValueKind::Map => {
                 let mut keys: Vec<Value> = value.try_iter()?.collect();
                 if self.sorted {
+                    compared(self.state, value, "")?;
                     keys.sort();
                 }
                 self.items('{', '}', depth, keys.into_iter(), |json, key| {

@@ -1,6 +1,6 @@
 //! Methods of Python's texts, lists and dictionaries that published templates use.
 
-use super::filter::{join, replaced, stripped};
+use super::filter::{CASED, join, replaced, stripped};
 use super::fuel::{SLOT, cannot, listed, look_through, pay, weigh};
 use super::{namespace, sequence};
 use minijinja::value::{Value, ValueKind};
@@ -14,7 +14,7 @@ pub(super) fn call(state: &mut State<'_, '_>, value: &Value, name: &str, argumen
     match (value.as_str(), value.kind(), name) {
         (_, _, namespace::SET) => Err(cannot("wanted a namespace to set a name of")),
         (Some(text), ..) => {
-            pay(state, text.len())?;
+            pay(state, CASED * text.len())?;
             of_text(state, value, text, name, arguments)
         }
         (None, ValueKind::Map, "items") if arguments.is_empty() => sequence::items(state, value),

@@ -130,12 +130,13 @@ impl<'s> Pieces<'s> {
     }
 
     fn after_tag(&mut self, after: After) {
-        let line_end = self.rest.strip_prefix('\r').unwrap_or(self.rest).strip_prefix('\n');
-        match after {
-            After::All => drop(self.take(self.rest.len() - self.rest.trim_start().len())),
-            After::Line => drop(self.take(self.rest.len() - line_end.unwrap_or(self.rest).len())),
-            After::Nothing => {}
-        }
+        let behind_return = self.rest.strip_prefix('\r').unwrap_or(self.rest);
+        let behind = match after {
+            After::All => self.rest.trim_start(),
+            After::Line => behind_return.strip_prefix('\n').unwrap_or(behind_return),
+            After::Nothing => self.rest,
+        };
+        self.take(self.rest.len() - behind.len());
     }
 
     /// What stands up to `{% endraw %}`, as it is.
@@ -251,6 +252,7 @@ mod tests {
         for (source, wanted) in [
             ("a\n  {% x %}\n  b\n  {% x %}\nc\n", "a\n{1}  b\n{1}c"),
             ("a  {% x %}  b", "a  {1}  b"),
+            ("a{% x %}\r\nb{% x %}\rc", "a{1}b{1}c"),
             ("a\n  {%+ x +%}\nb", "a\n  {1}\nb"),
             ("a\n  {%- x -%}\n  b", "a{1}b"),
             ("a\n  {{ x }}\n  b", "a\n  [1]\n  b"),

@@ -20,7 +20,6 @@ pub(super) fn register(environment: &mut Environment<'_>) {
     environment.add_test("sequence", tests::is_sequence);
     environment.add_test("iterable", tests::is_iterable);
     environment.add_test("mapping", tests::is_mapping);
-    environment.add_test("sameas", tests::is_sameas);
     for name in ["integer", "int"] {
         environment.add_test(name, tests::is_integer);
     }
@@ -31,9 +30,11 @@ pub(super) fn register(environment: &mut Environment<'_>) {
         weigh(state, other)?;
         tests::is_in(state, value, other)
     });
-    let comparisons: [(&[&str], fn(&Value, &Value) -> bool); 6] = [
+    type Comparison = fn(&Value, &Value) -> bool;
+    let comparisons: [(&[&str], Comparison); 7] = [
         (&["eq", "equalto", "=="], tests::is_eq),
         (&["ne", "!="], tests::is_ne),
+        (&["sameas"], tests::is_sameas),
         (&["lt", "lessthan", "<"], tests::is_lt),
         (&["le", "<="], tests::is_le),
         (&["gt", "greaterthan", ">"], tests::is_gt),

@@ -7,12 +7,14 @@ use crate::error::quoted;
 
 /// How often a template may say `elif`: each nests in the one before.
 const MOST_BRANCHES: usize = 1000;
+/// How deep loops, macros and `with` may nest: a name is sought in each.
+const MOST_SCOPES: usize = 20;
 
 /// The template for the engine, whose lines stay where they were.
 pub(super) fn rewritten(source: &str) -> Outcome<String> {
     let mut pieces = Pieces::of(source);
     let mut out = String::with_capacity(source.len());
-    let (mut line, mut branches) = (1, 0);
+    let (mut line, mut branches, mut scopes) = (1, 0, 0_usize);
     while let Some(piece) = pieces.next()? {
         let (open, close, tokens) = match piece {
             // A text that looks like a tag, or would with what follows it.
@@ -25,9 +27,17 @@ pub(super) fn rewritten(source: &str) -> Outcome<String> {
             Piece::Output(tokens) => ("{{", " }}", tokens),
             Piece::Tag(tokens) => ("{%", " %}", tokens),
         };
-        branches += usize::from(tokens.first().is_some_and(|token| token.text == "elif"));
+        match tokens.first().map_or("", |token| token.text) {
+            "elif" => branches += 1,
+            "for" | "macro" | "call" | "with" => scopes += 1,
+            "endfor" | "endmacro" | "endcall" | "endwith" => scopes = scopes.saturating_sub(1),
+            _ => {}
+        }
         if branches > MOST_BRANCHES {
             return pieces.fault(format!("says elif more than {MOST_BRANCHES} times"));
+        }
+        if scopes > MOST_SCOPES {
+            return pieces.fault(format!("loops, macros and with nest more than {MOST_SCOPES} deep"));
         }
         out += open;
         let left = tokens.into_iter().rev().collect();
@@ -157,7 +167,6 @@ impl<'s> Tag<'s, '_> {
                 if self.take("if") {
                     self.expression()?;
                 }
-                self.take("recursive");
                 Ok(())
             }
             "macro" => {
@@ -285,7 +294,7 @@ mod tests {
             ("{{ {'a': 1, b: c} }}", "{{(({'a':1,(b)|k:c})|h)}}"),
             ("{% for a, b in c if a is defined %}", "{%fora,bin(c)|throughifaisdefined%}"),
             ("{% set n.x = a + 1 %}{% set x = 1, a %}", "{%don.__set('x',(a+1)|l)%}{%setx=((1,a))|h%}"),
-            ("{{ loop(a) }}{{ loop.changed(a) }}", "{{loop((a)|through)}}{{loop.changed((a)|w)}}"),
+            ("{{ f(a) }}{{ loop.changed(a) }}", "{{f(a)}}{{loop.changed((a)|w)}}"),
             ("{% raw %}{{ a ~ b }}{% endraw %}{# a ~ b #}", "{%raw%}{{a~b}}{%endraw%}"),
             ("{%- generation -%}x{% endgeneration %}", "{%iftrue%}x{%endif%}"),
             ("{{ a is divisibleby 3 if b else c }}", "{{aisdivisibleby3ifbelsec}}"),

@@ -30,27 +30,21 @@ pub(super) fn register(environment: &mut Environment<'_>) {
     });
     environment.add_filter("items", items);
     environment.add_filter("dictsort", |state: &State<'_, '_>, value: &Value, named: Kwargs| {
-        compared(state, value)?;
+        compared(state, value, "")?;
         nested(state, filters::dictsort(value, named)?)
     });
-    environment.add_filter("sort", |state: &State<'_, '_>, value: Value, named: Kwargs| {
-        compared(state, &value)?;
-        filters::sort(state, value, named)
-    });
-    environment.add_filter("unique", |state: &State<'_, '_>, value: Value, named: Kwargs| {
-        compared(state, &value)?;
-        filters::unique(state, value, named)
-    });
-    environment.add_filter("min", |state: &State<'_, '_>, value: Value, named: Kwargs| {
-        compared(state, &value)?;
-        filters::min(state, value, named)
-    });
-    environment.add_filter("max", |state: &State<'_, '_>, value: Value, named: Kwargs| {
-        compared(state, &value)?;
-        filters::max(state, value, named)
-    });
+    type Comparing = fn(&State<'_, '_>, Value, Kwargs) -> Made;
+    let comparing: [(&str, Comparing); 4] =
+        [("sort", filters::sort), ("unique", filters::unique), ("min", filters::min), ("max", filters::max)];
+    for (name, filter) in comparing {
+        environment.add_filter(name, move |state: &State<'_, '_>, value: Value, named: Kwargs| {
+            compared(state, &value, named.get::<Option<&str>>("attribute")?.unwrap_or(""))?;
+            filter(state, value, named)
+        });
+    }
     environment.add_filter("groupby", |state: &State<'_, '_>, value: Value, attribute: Option<&str>, named: Kwargs| {
-        compared(state, &value)?;
+        let path = attribute.or(named.get("attribute")?);
+        compared(state, &value, path.unwrap_or(""))?;
         nested(state, filters::groupby(value, attribute, named)?)
     });
     environment.add_filter("batch", |state: &State<'_, '_>, value: Value, count: usize, fill: Option<Value>| {
@@ -84,6 +78,7 @@ fn selections(environment: &mut Environment<'_>) {
         "selectattr",
         |state: &mut State<'_, '_>, value: Value, name: Cow<'_, str>, test: Test<'_>, arguments: Rest<ValueOrKwargs>| {
             each(state, &value, &arguments)?;
+            pay(state, name.len().saturating_mul(value.len().unwrap_or(0)))?;
             filters::selectattr(state, value, name, test, arguments)
         },
     );
@@ -91,16 +86,17 @@ fn selections(environment: &mut Environment<'_>) {
         "rejectattr",
         |state: &mut State<'_, '_>, value: Value, name: Cow<'_, str>, test: Test<'_>, arguments: Rest<ValueOrKwargs>| {
             each(state, &value, &arguments)?;
+            pay(state, name.len().saturating_mul(value.len().unwrap_or(0)))?;
             filters::rejectattr(state, value, name, test, arguments)
         },
     );
 }
 
-/// Pays for comparing the items of a list with each other.
-fn compared(state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
-    let bytes = weigh(state, value)?;
-    let rounds = value.len().unwrap_or(0).checked_ilog2().unwrap_or(0) as usize;
-    pay(state, bytes.saturating_mul(rounds))
+/// Pays for comparing the items of a list with each other, by what is found along a path.
+pub(super) fn compared(state: &State<'_, '_>, value: &Value, path: &str) -> Result<(), Error> {
+    let length = value.len().unwrap_or(0);
+    let bytes = weigh(state, value)?.saturating_add(length.saturating_mul(path.len()).saturating_mul(SLOT));
+    pay(state, bytes.saturating_mul(1 + length.checked_ilog2().unwrap_or(0) as usize))
 }
 
 /// Pays for using the same arguments with each item.
