@@ -5,10 +5,17 @@
 //! rules, the methods of Python's texts and dictionaries that published templates use, `raise_exception`, `tojson` as Python
 //! writes it.
 
-mod concat;
 mod date;
+mod expression;
 mod filter;
+mod fuel;
 mod json;
+mod method;
+mod namespace;
+mod pieces;
+mod question;
+mod rewrite;
+mod sequence;
 
 pub use date::Date;
 
@@ -22,18 +29,17 @@ use std::io::{self, Write};
 use std::thread;
 
 /// The longest template, in bytes; the longest published ones have about 30 thousand.
-const LONGEST: usize = 256 << 10;
-/// How often a template may say `~`; the engine takes time with the square of how long a chain of them is.
-const MOST_JOINS: usize = 2000;
-/// What a template may do: an instruction, or 64 bytes made, cost one.
-const FUEL: u64 = 400_000;
-/// The longest text that a template may give, and the most that a value in it may be written out to, in bytes.
+const LONGEST: usize = 64 << 10;
+/// What a template may do: an instruction, or 64 bytes made or looked at, cost one.
+const FUEL: u64 = 200_000;
+/// What it may do beyond that for each byte of the conversation: long ones take longer.
+const FUEL_FOR_A_BYTE: u64 = 4;
+/// The longest text that a template may give beyond the conversation, and the most that a value may be written out to, in bytes.
 const LONGEST_OUTPUT: usize = 4 << 20;
 /// How deep values, macros and loops may nest.
 const DEPTH: usize = 100;
-/// The stack to run on. With all its fuel a template can put lists into each other about 80 thousand deep, and dropping them takes
-/// some hundred bytes of stack for each.
-const STACK: usize = 128 << 20;
+/// The stack to run on: the engine reads what nests in a template, and calls macros, by recursion.
+const STACK: usize = 16 << 20;
 
 /// A template, ready to be filled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,10 +85,8 @@ impl ChatTemplate {
         if source.len() > LONGEST {
             return Err(refusal(format_args!("has {} bytes, wanted at most {LONGEST}", source.len())));
         }
-        if source.matches('~').count() > MOST_JOINS {
-            return Err(refusal(format_args!("joins texts more than {MOST_JOINS} times")));
-        }
-        let template = ChatTemplate { source: concat::bounded(source) };
+        let source = rewrite::rewritten(source).map_err(|fault| refusal(format_args!("line {}: {}", fault.line, fault.why)))?;
+        let template = ChatTemplate { source };
         template
             .on_its_stack(|environment, source| environment.template_from_str(source).map(drop).map_err(|why| refused(&why)))?;
         Ok(template)
@@ -117,10 +121,12 @@ impl ChatTemplate {
             if let Some(today) = chat.today {
                 environment.add_function("strftime_now", move |format: &str| today.written(format));
             }
-            let mut output = Bounded(Vec::new());
+            let given = size(chat);
+            environment.set_fuel(Some(FUEL + FUEL_FOR_A_BYTE * given as u64));
+            let mut output = Bounded { text: Vec::new(), most: LONGEST_OUTPUT + 2 * given };
             let template = environment.template_from_str(source).map_err(|why| refused(&why))?;
             template.render_captured_to(context(chat), &mut output).map(drop).map_err(|why| refused(&why))?;
-            String::from_utf8(output.0).map_err(refusal)
+            String::from_utf8(output.text).map_err(refusal)
         })
     }
 
@@ -141,19 +147,28 @@ pub fn special_token<'a>(config: &'a Value, name: &str) -> Option<&'a str> {
     token.as_str().or_else(|| token["content"].as_str())
 }
 
-/// What a template finds: transformers' rules for white space, Python's methods, filters that stay within bounds.
+/// What a template finds: Python's methods, and the filters, tests and functions that are registered here. What is not has not been
+/// looked at for what it may cost, and does not exist.
 fn environment<'s>() -> Environment<'s> {
-    let mut environment = Environment::new();
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    let mut environment = Environment::empty();
+    let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build();
     environment.set_syntax(syntax.expect("the usual delimiters are valid"));
     environment.set_fuel(Some(FUEL));
     environment.set_recursion_limit(DEPTH);
-    environment.set_unknown_method_callback(filter::method);
-    environment.add_function("raise_exception", |why: &str| -> Result<Templated, minijinja::Error> {
-        Err(minijinja::Error::new(ErrorKind::InvalidOperation, format!("{RAISED}{}", quoted(why))))
-    });
+    environment.set_unknown_method_callback(method::call);
+    environment.add_function(
+        "raise_exception",
+        |state: &State<'_, '_>, why: &Templated| -> Result<Templated, minijinja::Error> {
+            let why = fuel::text(state, why)?;
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, format!("{RAISED}{}", quoted(&why))))
+        },
+    );
     environment.set_formatter(filter::write);
+    fuel::register(&mut environment);
     filter::register(&mut environment);
+    sequence::register(&mut environment);
+    question::register(&mut environment);
+    namespace::register(&mut environment);
     environment
 }
 
@@ -169,6 +184,12 @@ fn context(chat: &Chat) -> Templated {
     Templated::from(Serde(variables))
 }
 
+/// How long a conversation is, as JSON.
+fn size(chat: &Chat) -> usize {
+    let length = |value: &Value| value.to_string().len();
+    chat.messages.iter().chain(&chat.tools).map(length).sum()
+}
+
 fn refusal(why: impl std::fmt::Display) -> Refusal {
     Refusal::new("chat_template", why)
 }
@@ -176,6 +197,11 @@ fn refusal(why: impl std::fmt::Display) -> Refusal {
 /// An error of the template engine, with the line of the template where it happened.
 fn refused(why: &minijinja::Error) -> Refusal {
     let line = why.line().map_or(String::new(), |line| format!("line {line}: "));
+    match why.kind() {
+        ErrorKind::OutOfFuel => return refusal(format_args!("{line}the template does more than it may")),
+        ErrorKind::WriteFailure => return refusal(format_args!("{line}the template writes more than it may")),
+        _ => {}
+    }
     let what = why.detail().map_or_else(
         || why.kind().to_string(),
         |detail| match detail.strip_prefix(RAISED) {
@@ -187,23 +213,21 @@ fn refused(why: &minijinja::Error) -> Refusal {
 }
 
 /// Output of bounded length.
-struct Bounded(Vec<u8>);
+struct Bounded {
+    text: Vec<u8>,
+    most: usize,
+}
 
 impl Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > LONGEST_OUTPUT {
-            return Err(io::Error::other(format!("wanted a text of at most {LONGEST_OUTPUT} bytes")));
+        if self.text.len() + bytes.len() > self.most {
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
-        self.0.extend_from_slice(bytes);
+        self.text.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// Takes fuel for bytes that are about to be made.
-fn pay(state: &State<'_, '_>, bytes: usize) -> Result<(), minijinja::Error> {
-    state.consume_fuel(bytes as u64 / 64 + 1)
 }

@@ -1,8 +1,7 @@
-//! Templates of the kinds that published models carry, and what hostile ones may not do.
+//! Templates of the kinds that published models carry. What hostile ones may not do is a table of `readers`.
 
 use attendant_formats::template::{Chat, ChatTemplate, Date, special_token};
 use serde_json::json;
-use std::time::{Duration, Instant};
 
 fn filled(template: &str, chat: &Chat) -> String {
     ChatTemplate::new(template).unwrap().render(chat).unwrap()
@@ -104,94 +103,44 @@ fn a_configuration_names_its_template() {
     assert_eq!((special_token(&named, "bos_token"), special_token(&named, "eos_token")), (Some("<s>"), Some("</s>")));
 }
 
-/// Templates that loop, explode, nest or ask for what they may not have.
-const HOSTILE: &[(&str, &str)] = &[
-    ("no template", "{% for %}"),
-    ("unclosed", "{{ 'a"),
-    ("unclosed block", "{% if true %}"),
-    ("unknown tag", "{% include 'x' %}"),
-    ("unknown filter", "{{ 1|nothing }}"),
-    ("another file", "{% extends '/etc/passwd' %}"),
-    ("import", "{% import '/etc/passwd' as x %}"),
-    ("nested loops", "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}"),
-    ("long range", "{{ range(1000000000)|list|length }}"),
-    ("long output", "{% for a in range(100000) %}{{ 'x' * 1000 }}{% endfor %}"),
-    ("long text", "{{ 'x' * 100000000 }}"),
-    (
-        "doubling",
-        "{% set ns = namespace(x='xxxxxxxxxxxxxxxx') %}{% for a in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x|length }}",
-    ),
-    (
-        "doubling by plus",
-        "{% set ns = namespace(x='xxxxxxxxxxxxxxxx') %}{% for a in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
-    ),
-    (
-        "doubling lists",
-        "{% set ns = namespace(x=[1]) %}{% for a in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
-    ),
-    (
-        "doubling lists joined",
-        "{% set ns = namespace(x=[1]) %}{% for a in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ('' ~ ns.x)|length }}",
-    ),
-    (
-        "doubling lists as text",
-        "{% set ns = namespace(x=[1]) %}{% for a in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x|string|length }}",
-    ),
-    (
-        "doubling lists as JSON",
-        "{% set ns = namespace(x=[1]) %}{% for a in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x|tojson|length }}",
-    ),
-    (
-        "doubling lists in upper case",
-        "{% set ns = namespace(x=[1]) %}{% for a in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x|upper|length }}",
-    ),
-    ("many long texts joined", "{% set s = 'x' * 1000000 %}{{ ([s] * 100000)|join|length }}"),
-    ("many long texts joined by method", "{% set s = 'x' * 1000000 %}{{ ''.join([s] * 100000)|length }}"),
-    ("many long texts put together", "{% set s = 'x' * 1000000 %}{{ ('' ~ [s] * 100000)|length }}"),
-    ("many long texts as JSON", "{% set s = 'x' * 1000000 %}{{ ([s] * 100000)|tojson|length }}"),
-    ("a long text replaced", "{% set s = 'x' * 1000000 %}{{ s|replace('x', s)|length }}"),
-    ("a long text replaced by method", "{% set s = 'x' * 1000000 %}{{ s.replace('', s)|length }}"),
-    ("wide indent", "{{ ('a\n' * 10000)|indent(1000000000)|length }}"),
-    ("wide JSON", "{{ [[[[1]]]]|tojson(indent=100000000000) }}{{ raise_exception('done') }}"),
-    ("wide format", "{{ '{:99999999999}'.format(1) }}"),
-    ("wide printf", "{{ '%99999999999d'|format(1) }}"),
-    ("a macro that calls itself", "{% macro m(x) %}{{ m(x) }}{% endmacro %}{{ m(1) }}"),
-    ("two macros", "{% macro a() %}{{ b() }}{% endmacro %}{% macro b() %}{{ a() }}{{ a() }}{% endmacro %}{{ a() }}"),
-    ("a recursive loop", "{% for x in [[[1]]] recursive %}{{ loop([[x]]) }}{% endfor %}"),
-    ("a method of nothing", "{{ ''.__class__.__mro__() }}"),
-    ("Python", "{{ messages.__init__.__globals__['os'].system('true') }}"),
-    ("an object", "{{ namespace.__call__() }}{{ cycler() }}"),
-    ("division", "{{ 1 / 0 }}{{ 1 // 0 }}{{ raise_exception('done') }}"),
-    ("a long message", "{{ raise_exception('x\n' * 100000) }}"),
-    ("not a date", "{{ strftime_now('%d') }}"),
-];
-
-fn refused(name: &str, template: &str) {
-    let start = Instant::now();
-    let result = ChatTemplate::new(template).and_then(|template| template.render(&conversation()));
-    let took = start.elapsed();
-    let why = result.expect_err(name).to_string();
-    assert!(!why.contains('\n') && why.len() < 2000, "{name}: {why}");
-    // Debug builds of the engine are slower than released ones.
-    assert!(took < Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 100 }), "{name}: {took:?}");
+#[test]
+fn idioms_of_published_templates() {
+    let chat = conversation();
+    let counted = "{%- set ns = namespace(n=0, said='') -%}{%- for m in messages if m.role == 'user' -%}{%- set ns.n = ns.n + 1 -%}\
+        {%- set ns.said = ns.said ~ m['content'].strip() ~ ';' -%}{%- endfor -%}{{ ns.n }} {{ ns.said }}";
+    assert_eq!(filled(counted, &chat), "2 Hi;1 < 2?;");
+    let parts = json!([{ "type": "image" }, { "type": "text", "text": "What is it?" }]);
+    let seen = Chat { messages: vec![json!({ "role": "user", "content": parts })], ..Chat::default() };
+    let shown = "{% for part in messages[0]['content'] %}{% if part is string %}{{ part }}{% elif part['type'] == 'image' %}<image>\
+        {% elif 'text' in part %}{{ part.text | trim }}{% endif %}{% endfor %}";
+    assert_eq!(filled(shown, &seen), "<image>What is it?");
+    let calls = json!([{ "type": "function", "function": { "name": "add", "arguments": { "a": 1, "b": [2.5, "x"] } } }]);
+    let called = Chat { messages: vec![json!({ "role": "assistant", "content": null, "tool_calls": calls })], ..Chat::default() };
+    let written = "{% for m in messages %}{% if m.content is not none and m.content %}{{ m.content }}{% endif %}\
+        {% if m.tool_calls is defined and m.tool_calls %}{% for call in m.tool_calls %}{% if call.function is defined %}\
+        {% set call = call.function %}{% endif %}<{{ call.name }}>{% for name, value in call.arguments.items() %}{{ name }}=\
+        {{ value | tojson if value is not string else value }}{{ ', ' if not loop.last }}{% endfor %}{% endfor %}{% endif %}{% endfor %}";
+    assert_eq!(filled(written, &called), "<add>a=1, b=[2.5, \"x\"]");
+    let wrapped = "{%- macro turn(role) -%}<{{ role }}>{{ caller() }}</{{ role }}>{%- endmacro -%}{% for m in messages[1:3] %}\
+        {% call turn(m.role) %}{{ m.content | trim }}{% endcall %}{% endfor %}";
+    assert_eq!(filled(wrapped, &chat), "<user>Hi</user><assistant>Hello</assistant>");
+    let block = "{% set system %}{{ messages[0].content }} Now.{% endset %}{{ system | upper }}{% filter lower %}A{{ 'B' }}{% endfilter %}";
+    assert_eq!(filled(block, &chat), "BE BRIEF. NOW.ab");
 }
 
+/// What a template may do grows with the conversation: each turn costs as much as the one before.
 #[test]
-fn hostile_templates_are_refused() {
-    for (name, template) in HOSTILE {
-        refused(name, template);
-    }
-    refused("too long", &" ".repeat(300_000));
-    refused("nested brackets", &format!("{{{{ {}1{} }}}}", "(".repeat(50_000), ")".repeat(50_000)));
-    refused("nested lists", &format!("{{{{ {}1{} }}}}", "[".repeat(50_000), "]".repeat(50_000)));
-    refused("nested conditions", &format!("{}{}", "{% if true %}".repeat(9_000), "{% endif %}".repeat(9_000)));
-    refused("many nots", &format!("{{{{ {} 1 }}}}{{{{ raise_exception('done') }}}}", "not ".repeat(50_000)));
-    refused("many dots", &format!("{{{{ a{} }}}}{{{{ raise_exception('done') }}}}", ".b".repeat(20_000)));
-    refused("many sums", &format!("{{{{ 1{} }}}}{{{{ raise_exception('done') }}}}", " ~ 1".repeat(20_000)));
-}
-
-#[test]
-fn lists_in_lists_are_dropped_without_harm() {
-    let deep = "{% set ns = namespace(x=[1]) %}{% for a in range(20000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x|length }}";
-    assert_eq!(filled(deep, &Chat::default()), "1");
+fn a_long_conversation_is_written() {
+    let template = "{%- for message in messages %}{% if loop.first and message['role'] != 'system' %}{{ '<|system|>kind<|end|>\n' }}{% endif %}\
+        {%- set content = message.content | trim %}{%- if '</think>' in content %}{% set content = content.split('</think>')[-1] %}{% endif %}\
+        {{- '<|' + message['role'] + '|>' + content + '<|end|>' + '\n' }}{% if not loop.last and messages[loop.index].role == message.role %}\
+        {{- raise_exception('twice') }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
+    let turns = |count: usize, said: &str| {
+        let role = |turn| if turn % 2 == 0 { "user" } else { "assistant" };
+        filled(template, &Chat::of((0..count).map(|turn| (role(turn), said))))
+    };
+    assert_eq!(turns(2, "x"), "<|system|>kind<|end|>\n<|user|>x<|end|>\n<|assistant|>x<|end|>\n<|assistant|>");
+    assert_eq!(turns(4000, "x").matches("|>x<|end|>\n").count(), 4000);
+    let long = "word ".repeat(500);
+    assert!(turns(4000, &long).len() > 4000 * 2499);
 }

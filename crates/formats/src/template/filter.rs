@@ -1,146 +1,131 @@
-//! Filters and methods that make texts. The engine's own write a list out before they look at the fuel, and a list may hold the same
-//! long text a million times; these look first.
+//! Filters that make texts and numbers. Where the engine's own write a list out before they look at the fuel, these look first.
 
-use super::{DEPTH, LONGEST_OUTPUT, json, pay};
+use super::fuel::{SLOT, cannot, pay, text};
+use super::json;
 use minijinja::filters;
-use minijinja::value::{Kwargs, Rest, StringInput, Value, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, Output, State};
-use std::borrow::Cow;
+use minijinja::value::{Kwargs, Rest, StringInput, Value, ValueOrKwargs, from_args};
+use minijinja::{Environment, Error, Output, State};
 
-/// Filters and tests of the engine that write values out and that no published template needs.
-const REMOVED_FILTERS: [&str; 6] = ["escape", "e", "format", "lines", "pprint", "urlencode"];
-const REMOVED_TESTS: [&str; 4] = ["startingwith", "endingwith", "safe", "escaped"];
+/// What another case takes beside making a text, in bytes for each of it.
+pub(super) const CASED: usize = 6;
+/// What finding a part in a text costs beside its bytes, in bytes.
+const MATCH: usize = 16;
 
-/// The filter that [`super::concat`] puts behind what is joined to a text.
-pub(super) const JOINED: &str = "__joined";
-
-/// Puts the filters in.
 pub(super) fn register(environment: &mut Environment<'_>) {
-    REMOVED_FILTERS.iter().for_each(|name| environment.remove_filter(name));
-    REMOVED_TESTS.iter().for_each(|name| environment.remove_test(name));
-    environment.add_filter(JOINED, joined);
     environment.add_filter("tojson", json::filter);
-    environment.add_filter("string", |state: &State<'_, '_>, value: &Value| text(state, value).map(Value::from));
-    environment.add_filter("safe", |state: &State<'_, '_>, value: &Value| text(state, value).map(Value::from));
-    environment.add_filter("upper", |state: &State<'_, '_>, value: &Value| Ok::<_, Error>(text(state, value)?.to_uppercase()));
-    environment.add_filter("lower", |state: &State<'_, '_>, value: &Value| Ok::<_, Error>(text(state, value)?.to_lowercase()));
-    environment.add_filter("title", |state: &State<'_, '_>, value: &Value| text(state, value).map(filters::title));
-    environment.add_filter("capitalize", |state: &State<'_, '_>, value: &Value| capitalized(&text(state, value)?));
+    for name in ["string", "safe"] {
+        environment.add_filter(name, |state: &State<'_, '_>, value: &Value| text(state, value).map(Value::from));
+    }
+    type Case = fn(&str) -> String;
+    let cases: [(&str, Case); 4] = [
+        ("upper", str::to_uppercase),
+        ("lower", str::to_lowercase),
+        ("title", |text| filters::title(text.into())),
+        ("capitalize", capitalized),
+    ];
+    for (name, cased) in cases {
+        environment.add_filter(name, move |state: &State<'_, '_>, value: &Value| {
+            let text = text(state, value)?;
+            pay(state, CASED * text.len())?;
+            Ok::<_, Error>(cased(&text))
+        });
+    }
     environment.add_filter("trim", trim);
     environment.add_filter("replace", replace);
     environment.add_filter("split", split);
-    environment.add_filter("join", join);
+    environment.add_filter("join", joined);
     environment.add_filter("indent", indent);
-}
-
-/// Methods of Python's texts, lists and dictionaries.
-pub(super) fn method(state: &mut State<'_, '_>, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
-    match (value.as_str(), name, arguments) {
-        // It would take the width of what it makes from the text.
-        (Some(_), "format", _) => Err(Error::from(ErrorKind::UnknownMethod)),
-        (Some(separator), "join", [items]) => joined_items(state, items, separator, None).map(Value::from),
-        _ => {
-            arguments.iter().try_for_each(|argument| weigh(state, argument))?;
-            minijinja_contrib::pycompat::unknown_method_callback(state, value, name, arguments)
-        }
+    for name in ["default", "d"] {
+        environment.add_filter(name, filters::default);
     }
+    environment.add_filter("bool", filters::bool);
+    environment.add_filter("int", filters::int);
+    environment.add_filter("float", filters::float);
+    environment.add_filter(
+        "round",
+        |state: &State<'_, '_>, value: Value, digits: Option<i32>, method: Option<&str>, named: Kwargs| {
+            // It is written out with as many digits as are wanted, and read again.
+            pay(state, 1 << 14)?;
+            filters::round(value, digits, method, named)
+        },
+    );
+    environment.add_filter("abs", filters::abs);
 }
 
 /// What `{{ value }}` writes.
 pub(super) fn write(output: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
-    weigh(state, value)?;
-    minijinja::escape_formatter(output, state, value)
-}
-
-/// A value as text, if it is one that may be written out.
-fn text<'v>(state: &State<'_, '_>, value: &'v Value) -> Result<Cow<'v, str>, Error> {
-    match value.as_str() {
-        Some(text) => Ok(Cow::Borrowed(text)),
-        None => {
-            weigh(state, value)?;
-            Ok(Cow::Owned(value.to_string()))
-        }
+    match value.as_object() {
+        Some(_) => Ok(output.write_str(&text(state, value)?)?),
+        None => minijinja::escape_formatter(output, state, value),
     }
 }
 
-/// What is joined to a text: a list or a dictionary as text, anything else as it is.
-fn joined(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
-    match value.kind() {
-        ValueKind::Seq | ValueKind::Map | ValueKind::Iterable | ValueKind::Plain => text(state, value).map(Value::from),
-        _ => Ok(value.clone()),
-    }
-}
-
-/// Pays for writing out what a list or a dictionary holds, as far as it can be paid for.
-fn weigh(state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
-    fn weight(value: &Value, depth: usize, left: &mut usize) -> Option<()> {
-        let own = value.as_str().map_or(16, |text| 2 * text.len() + 2);
-        *left = left.checked_sub(own)?;
-        if !matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable) {
-            return Some(());
-        }
-        let depth = depth.checked_sub(1)?;
-        for item in value.try_iter().ok()? {
-            weight(&item, depth, left)?;
-            if value.kind() == ValueKind::Map {
-                weight(&value.get_item(&item).ok()?, depth, left)?;
-            }
-        }
-        Some(())
-    }
-    if value.as_object().is_none() {
-        return Ok(());
-    }
-    let mut left = LONGEST_OUTPUT;
-    match weight(value, DEPTH, &mut left) {
-        Some(()) => pay(state, LONGEST_OUTPUT - left),
-        None => Err(Error::new(ErrorKind::InvalidOperation, "the value is too large to be written out")),
-    }
-}
-
-fn capitalized(text: &str) -> Result<String, Error> {
+fn capitalized(text: &str) -> String {
     let mut rest = text.chars();
-    Ok(rest.next().map_or(String::new(), |first| first.to_uppercase().chain(rest.flat_map(char::to_lowercase)).collect()))
+    rest.next().map_or(String::new(), |first| first.to_uppercase().chain(rest.flat_map(char::to_lowercase)).collect())
 }
 
 fn trim(state: &State<'_, '_>, value: &Value, characters: Option<&str>) -> Result<String, Error> {
     let text = text(state, value)?;
     Ok(match characters {
-        Some(characters) => text.trim_matches(|character| characters.contains(character)).to_owned(),
+        Some(characters) => {
+            stripped(state, &text, characters)?;
+            text.trim_matches(|character| characters.contains(character)).to_owned()
+        }
         None => text.trim().to_owned(),
     })
 }
 
+/// Pays for looking for each character of a text among others.
+pub(super) fn stripped(state: &State<'_, '_>, text: &str, characters: &str) -> Result<(), Error> {
+    pay(state, text.len().saturating_mul(characters.len()))
+}
+
 fn replace(state: &State<'_, '_>, value: &Value, from: &str, to: &str, count: Option<usize>) -> Result<String, Error> {
-    let text = text(state, value)?;
-    let most = text.len() / from.len().max(1) + 1;
-    pay(state, most.min(count.unwrap_or(most)).saturating_mul(to.len()))?;
-    Ok(text.replacen(from, to, count.unwrap_or(usize::MAX)))
+    replaced(state, &text(state, value)?, from, to, count)
+}
+
+pub(super) fn replaced(state: &State<'_, '_>, text: &str, from: &str, to: &str, count: Option<usize>) -> Result<String, Error> {
+    if from.is_empty() {
+        return Err(cannot("replace: nothing is to be replaced"));
+    }
+    let count = count.unwrap_or(usize::MAX);
+    pay(state, text.len() + from.len())?;
+    pay(state, text.matches(from).take(count).count().saturating_mul(to.len() + MATCH))?;
+    Ok(text.replacen(from, to, count))
 }
 
 fn split(state: &State<'_, '_>, value: &Value, separator: Option<&str>, most: Option<i64>) -> Result<Value, Error> {
-    let text = Value::from(text(state, value)?);
-    filters::split(&text, separator.map(Into::into), most)
+    let text = text(state, value)?;
+    if separator == Some("") {
+        return Err(cannot("split: nothing separates"));
+    }
+    let parts = separator.map_or_else(|| text.split_whitespace().count(), |separator| text.matches(separator).count());
+    pay(state, (parts + 1).saturating_mul(2 * SLOT))?;
+    filters::split(&Value::from(text), separator.map(Into::into), most)
 }
 
-fn join(
+fn joined(
     state: &State<'_, '_>,
     items: &Value,
     separator: Option<&str>,
     attribute: Option<&str>,
-    arguments: Kwargs,
+    named: Kwargs,
 ) -> Result<String, Error> {
-    let separator = separator.or(arguments.get("d")?).unwrap_or("");
-    let attribute = attribute.or(arguments.get("attribute")?);
-    arguments.assert_all_used()?;
-    joined_items(state, items, separator, attribute)
+    let separator = separator.or(named.get("d")?).unwrap_or("");
+    let attribute = attribute.or(named.get("attribute")?);
+    named.assert_all_used()?;
+    join(state, items, separator, attribute)
 }
 
-fn joined_items(state: &State<'_, '_>, items: &Value, separator: &str, attribute: Option<&str>) -> Result<String, Error> {
+pub(super) fn join(state: &State<'_, '_>, items: &Value, separator: &str, attribute: Option<&str>) -> Result<String, Error> {
     let mut whole = String::new();
     for (row, item) in items.try_iter()?.enumerate() {
         let item = match attribute {
-            Some(name) => item.get_attr(name)?,
+            Some(name) => {
+                pay(state, name.len())?;
+                item.get_attr(name)?
+            }
             None => item,
         };
         let item = text(state, &item)?;
@@ -153,14 +138,11 @@ fn joined_items(state: &State<'_, '_>, items: &Value, separator: &str, attribute
     Ok(whole)
 }
 
-fn indent(state: &State<'_, '_>, value: &Value, arguments: Rest<Value>) -> Result<Value, Error> {
+fn indent(state: &State<'_, '_>, value: &Value, arguments: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let text = Value::from(text(state, value)?);
-    let (width, first, blank, named): (Option<usize>, Option<bool>, Option<bool>, Kwargs) =
-        minijinja::value::from_args(&arguments)?;
-    let width = match width {
-        Some(width) => width,
-        None => named.get::<Option<usize>>("width")?.unwrap_or(4),
-    };
+    let arguments = arguments.into_values();
+    let (width, first, blank, named): (Option<usize>, Option<bool>, Option<bool>, Kwargs) = from_args(&arguments)?;
+    let width = width.or(named.get("width")?).unwrap_or(4);
     let lines = text.as_str().map_or(0, |text| text.lines().count());
     pay(state, lines.saturating_mul(width))?;
     filters::indent(

@@ -1,6 +1,8 @@
 //! JSON as Python's `json.dumps` writes it, which models saw in training.
 
-use super::{DEPTH, LONGEST_OUTPUT, pay};
+use super::fuel::{cannot, pay};
+use super::sequence::compared;
+use super::{DEPTH, LONGEST_OUTPUT};
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
 
@@ -29,10 +31,6 @@ pub(super) fn filter(state: &State<'_, '_>, value: &Value, indent: Option<usize>
     Ok(Value::from(json.text))
 }
 
-fn cannot(why: &'static str) -> Error {
-    Error::new(ErrorKind::InvalidOperation, why)
-}
-
 struct Json<'s> {
     state: &'s State<'s, 's>,
     text: String,
@@ -46,7 +44,7 @@ struct Json<'s> {
 impl Json<'_> {
     fn write(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
         if depth > DEPTH || self.text.len() > LONGEST_OUTPUT {
-            return Err(cannot("tojson: the value is too large"));
+            return Err(Error::from(ErrorKind::OutOfFuel));
         }
         let before = self.text.len();
         match value.kind() {
@@ -57,6 +55,7 @@ impl Json<'_> {
             ValueKind::Map => {
                 let mut keys: Vec<Value> = value.try_iter()?.collect();
                 if self.sorted {
+                    compared(self.state, value, "")?;
                     keys.sort();
                 }
                 self.items('{', '}', depth, keys.into_iter(), |json, key| {

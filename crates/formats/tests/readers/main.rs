@@ -9,6 +9,7 @@ mod mutation;
 mod safetensors;
 mod shards;
 mod sound;
+mod template;
 mod valid;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

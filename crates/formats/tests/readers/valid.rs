@@ -121,3 +121,17 @@ const GENERATIONS: &[(&str, &str)] = &[
     ("one end", r#"{"bos_token_id":1,"eos_token_id":2,"transformers_version":"4.42.3"}"#),
     ("several ends", r#"{"do_sample":true,"temperature":0.6,"top_k":64,"top_p":0.95,"min_p":0.0,"eos_token_id":[1,106]}"#),
 ];
+
+/// Templates of the kinds that published models carry.
+pub(crate) const TEMPLATES: [&str; 4] = [
+    "{%- for message in messages %}{{- '<|' + message['role'] + '|>' + message.content | trim ~ '\\n' }}{% endfor %}\
+     {% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}",
+    "{%- macro part(x, y='-') %}{{ x ~ y }}{% endmacro %}{% set ns = namespace(n=0, all=[]) %}{% for m in messages[::-1] if m.role %}\
+     {% set ns.n = ns.n + loop.index0 * 2 - 1 %}{% set ns.all = ns.all + [m.content[1:], ns.n] %}{{ part(m.role, y=ns.n) }}\
+     {% else %}none{% endfor %}{{ ns.all | tojson(indent=2) }}{{ ns.n is odd and not ns.all | length >= 3 }}",
+    "{# note #}{% set all %}{% filter upper %}{{ messages | map(attribute='role') | join(', ') | replace('s', 'ss') }}{% endfilter %}\
+     {% endset %}{{ all.split('S', 1)[-1].strip('T') if 'SS' in all else {'a': (1, 2.5)}.items() | list }}{% raw %}{{ }}{% endraw %}",
+    "{% with a = messages | groupby('role') %}{% for role, of in a %}{{ role.title() }}:{{ of | selectattr('content', 'string') | list | length }}\
+     {% for i in range(3, 0, -1) %}{% if i == 1 %}{% break %}{% elif i > 2 %}{% continue %}{% endif %}{{ i ** 2 // 3 % 2 }}{{ loop.cycle('a', 'b') }}{% endfor %}\
+     {% endfor %}{% endwith %}{{ [3, 1] | sort | batch(1) | list }}{{ 'x' | indent(2, true) }}{{ none or 1.5 | round }}",
+];

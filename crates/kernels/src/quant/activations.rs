@@ -22,8 +22,10 @@ pub struct ActivationBlock {
     pub(super) scale: f32,
     /// The sum of the codes, times the scale.
     pub(super) sum: f32,
+    /// The sum of the codes.
+    pub(super) whole: i32,
     /// The sums of the codes of each half.
-    pub(super) halves: [i32; 2],
+    pub(super) halves: [i16; 2],
 }
 
 /// Rows `[m, width]`, as they are and quantised: the operand of any number of products.
@@ -109,8 +111,8 @@ fn quantise<S: Integers>(simd: S, values: &[f32], block: &mut ActivationBlock) {
         unsafe { simd.store_i8(block.codes.as_mut_ptr().add(i * S::LANES), codes) };
     }
     // Sums of small integers are exact in any order. Of NaN they become zeros, and only the scale tells.
-    let [first, second] = [f.reduce_add(halves[0]) as i32, f.reduce_add(halves[1]) as i32];
+    block.halves = [f.reduce_add(halves[0]) as i16, f.reduce_add(halves[1]) as i16];
+    block.whole = i32::from(block.halves[0]) + i32::from(block.halves[1]);
     block.scale = scale + f.reduce_add(not_finite);
-    block.sum = (first + second) as f32 * block.scale;
-    block.halves = [first, second];
+    block.sum = block.whole as f32 * block.scale;
 }

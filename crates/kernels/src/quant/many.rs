@@ -12,7 +12,7 @@ use super::piece::{FOURS, add_scaled, dots, take};
 use crate::Isa;
 use crate::product::{Accumulate, MatrixMut};
 use crate::simd::Simd;
-use crate::simd::integer::{Floats, IntegerKernel, Integers};
+use crate::simd::integer::{IntegerKernel, Integers};
 use crate::vector::{load, store};
 use std::ops::Range;
 
@@ -139,12 +139,11 @@ impl<const FORMAT: usize> Pass<'_, FORMAT> {
             x[t] = &self.x.row(self.first_row + row + t)[self.along.clone()];
         }
         if const { S::LANES == GROUP } {
-            self.multiply::<S, 1, T>(simd, x)
+            self.multiply::<S, 1, T>(simd, x);
+            self.scale::<S, 1, T>(simd, row, x);
         } else {
-            self.multiply::<S, 2, T>(simd, x)
-        }
-        for v in 0..self.y.cols().div_ceil(S::LANES) {
-            self.scale::<S, T>(simd, row, v, x);
+            self.multiply::<S, 2, T>(simd, x);
+            self.scale::<S, 2, T>(simd, row, x);
         }
         T
     }
@@ -178,35 +177,47 @@ impl<const FORMAT: usize> Pass<'_, FORMAT> {
         }
     }
 
-    /// Adds the scaled sums of vector `v` of the columns.
+    /// Adds the scaled sums to the rows. All vectors of a group at once: what is spread out of a block of activations serves them all.
     #[inline(always)]
-    fn scale<S: Integers, const T: usize>(&mut self, simd: S, row: usize, v: usize, x: [&[ActivationBlock]; T]) {
-        let (f, column) = (simd.floats(), v * S::LANES);
-        let mut sums = [f.splat(0.0); T];
+    fn scale<S: Integers, const V: usize, const T: usize>(&mut self, simd: S, row: usize, x: [&[ActivationBlock]; T]) {
+        let (f, pieces) = (simd.floats(), self.along.len());
+        assert!(V * S::LANES == GROUP && T <= TILE && self.panel.len() == CODES && self.sums.len() == SUMS && pieces <= DEPTH);
+        let (panel, from) = (self.panel.as_ptr(), self.sums.as_ptr());
+        let mut sums = [[f.splat(0.0); T]; V];
         if self.accumulate == Accumulate::Add {
-            for t in 0..T {
-                sums[t] = load(f, &self.y.row(row + t)[column..]);
+            for v in 0..V {
+                for t in 0..T {
+                    sums[v][t] = load(f, self.y.row(row + t).get(v * S::LANES..).unwrap_or(&[]));
+                }
             }
         }
-        for index in 0..self.along.len() {
+        for index in 0..pieces {
             let mut blocks = [&x[0][index]; T];
             for t in 0..T {
                 blocks[t] = &x[t][index];
             }
-            let field = |field: usize| load(f, &self.panel[(index * PIECE + field) * GROUP + column..]);
-            let scales: [Floats<S>; 2] = [field(SCALES), field(SCALES + 1)];
-            let mut products = [[simd.splat(0); T]; 2];
-            for half in 0..if const { Format::ALL[FORMAT].by_halves() } { 2 } else { 1 } {
-                let from = &self.sums[at(index, half, T) + v * T * S::LANES..][..T * S::LANES];
-                for t in 0..T {
-                    // SAFETY: `from` has `T` vectors.
-                    products[half][t] = unsafe { simd.load(from.as_ptr().add(t * S::LANES).cast()) };
+            let (mut scales, mut minima) = ([[f.splat(0.0); V]; 2], [f.splat(0.0); V]);
+            let mut products = [[[simd.splat(0); T]; V]; 2];
+            // SAFETY: the panel has `PIECE` groups for each of `DEPTH` pieces and `sums` two halves of each for `TILE` rows (both asserted).
+            unsafe {
+                let panel = panel.add(index * PIECE * GROUP);
+                for v in 0..V {
+                    scales[0][v] = f.load(panel.add(SCALES * GROUP + v * S::LANES));
+                    scales[1][v] = f.load(panel.add((SCALES + 1) * GROUP + v * S::LANES));
+                    minima[v] = f.load(panel.add(MINIMUM * GROUP + v * S::LANES));
+                    for half in 0..if const { Format::ALL[FORMAT].by_halves() } { 2 } else { 1 } {
+                        for t in 0..T {
+                            products[half][v][t] = simd.load(from.add(at(index, half, T) + (v * T + t) * S::LANES).cast());
+                        }
+                    }
                 }
             }
-            add_scaled::<S, FORMAT, T>(simd, &mut sums, products, scales, field(MINIMUM), blocks);
+            add_scaled::<S, FORMAT, V, T>(simd, &mut sums, products, scales, minima, blocks);
         }
-        for t in 0..T {
-            store(f, &mut self.y.row_mut(row + t)[column..], sums[t]);
+        for v in 0..V {
+            for t in 0..T {
+                store(f, self.y.row_mut(row + t).get_mut(v * S::LANES..).unwrap_or(&mut []), sums[v][t]);
+            }
         }
     }
 }

@@ -110,56 +110,61 @@ pub(super) fn multiply<S: Integers, const FORMAT: usize, const T: usize>(
         codes[t] = blocks[t].codes.as_ptr();
     }
     let zero = [simd.splat(0); T];
-    let mut products = [zero; 2];
+    let mut products = [[zero]; 2];
     // SAFETY: a block has 32 codes, 16 in each half.
     unsafe {
         if const { Format::ALL[FORMAT].by_halves() } {
             let [a, b, c, d, e, f, g, h] = piece.codes;
-            products[0] = dot::<S, FORMAT, 4, T>(simd, zero, [a, b, c, d], codes);
+            products[0][0] = dot::<S, FORMAT, 4, T>(simd, zero, [a, b, c, d], codes);
             for t in 0..T {
                 codes[t] = codes[t].add(16);
             }
-            products[1] = dot::<S, FORMAT, 4, T>(simd, zero, [e, f, g, h], codes);
+            products[1][0] = dot::<S, FORMAT, 4, T>(simd, zero, [e, f, g, h], codes);
         } else {
-            products[0] = dot::<S, FORMAT, FOURS, T>(simd, zero, piece.codes, codes);
+            products[0][0] = dot::<S, FORMAT, FOURS, T>(simd, zero, piece.codes, codes);
         }
     }
-    add_scaled::<S, FORMAT, T>(simd, sums, products, piece.scales, piece.minimum, blocks);
+    let scales = piece.scales.map(|scale| [scale]);
+    add_scaled::<S, FORMAT, 1, T>(simd, std::array::from_mut(sums), products, scales, [piece.minimum], blocks);
 }
 
-/// `sums[t] += ` products of codes, of the whole piece or of its halves, times their scales. The only place where scales of weights and of
+/// `sums[v][t] += ` products of codes, of the whole piece or of its halves, times their scales. The only place where scales of weights and of
 /// activations meet: whatever tile an entry of a product falls in, it is this chain of operations in ascending order of pieces.
 #[inline(always)]
-pub(super) fn add_scaled<S: Integers, const FORMAT: usize, const T: usize>(
+pub(super) fn add_scaled<S: Integers, const FORMAT: usize, const V: usize, const T: usize>(
     simd: S,
-    sums: &mut [Floats<S>; T],
-    products: [[S::I; T]; 2],
-    scales: [Floats<S>; 2],
-    minimum: Floats<S>,
+    sums: &mut [[Floats<S>; T]; V],
+    products: [[[S::I; T]; V]; 2],
+    scales: [[Floats<S>; V]; 2],
+    minima: [Floats<S>; V],
     blocks: [&ActivationBlock; T],
 ) {
     let (f, format) = (simd.floats(), const { Format::ALL[FORMAT] });
     for t in 0..T {
         let (block, of_activations) = (blocks[t], f.splat(blocks[t].scale));
-        let parts = if format.by_halves() { &block.halves[..] } else { &[block.halves[0] + block.halves[1]] };
+        let halves = block.halves.map(i32::from);
+        let parts = if format.by_halves() { &halves[..] } else { std::slice::from_ref(&block.whole) };
         for (part, sum_of_codes) in parts.iter().enumerate() {
-            let product = without_zero::<S, FORMAT>(simd, products[part][t], *sum_of_codes);
-            sums[t] = f.fma(simd.to_floats(product), f.mul(scales[part], of_activations), sums[t]);
+            let zero = simd.up(simd.splat(*sum_of_codes), format.zero());
+            for v in 0..V {
+                let product = products[part][v][t];
+                let product = if const { zero_counts::<S, FORMAT>() } { simd.sub(product, zero) } else { product };
+                sums[v][t] = f.fma(simd.to_floats(product), f.mul(scales[part][v], of_activations), sums[v][t]);
+            }
         }
         if format.has_minimum() {
-            sums[t] = f.fma(minimum, f.splat(block.sum), sums[t]);
+            let sum = f.splat(block.sum);
+            for v in 0..V {
+                sums[v][t] = f.fma(minima[v], sum, sums[v][t]);
+            }
         }
     }
 }
 
-/// A sum of products with codes as one with the integers that they stand for: the code of zero counts for nothing.
-#[inline(always)]
-fn without_zero<S: Integers, const FORMAT: usize>(simd: S, product: S::I, sum_of_codes: i32) -> S::I {
-    let format = const { Format::ALL[FORMAT] };
-    if format.has_minimum() || format.bits() == 8 && S::CENTRED {
-        return product;
-    }
-    simd.sub(product, simd.up(simd.splat(sum_of_codes), format.zero()))
+/// Whether the code of zero has to be taken from a sum of products with codes to make it one with the integers that they stand for.
+const fn zero_counts<S: Integers, const FORMAT: usize>() -> bool {
+    let format = Format::ALL[FORMAT];
+    !format.has_minimum() && (format.bits() < 8 || !S::CENTRED)
 }
 
 /// # Safety
