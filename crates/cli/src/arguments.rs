@@ -99,7 +99,7 @@ pub(crate) struct Train {
     /// Configuration of the run (see `attendant docs config`)
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     pub(crate) config: Option<PathBuf>,
-    /// Train this published model further instead of a new one: its folder or GGUF file, a run, or a checkpoint
+    /// Train this published model further instead of a new one: its folder or GGUF file, its name on the hub (owner/name), a run, or a checkpoint
     #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     pub(crate) from: Option<PathBuf>,
     /// Train on this UTF-8 file; its last tenth validates

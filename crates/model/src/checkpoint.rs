@@ -1,12 +1,11 @@
 //! Checkpoints: model.safetensors and config.json in the published layouts.
 
 use crate::decoder::Decoder;
-use crate::family::{self, Published, configuration};
-use crate::gguf;
+use crate::description::Description;
+use crate::family::{Published, configuration};
 use crate::source::{Names, Source};
 use crate::weights::Weights;
 use attendant_core::{Error, Tensor};
-use attendant_formats::Config;
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -63,15 +62,11 @@ pub fn save(decoder: &Decoder, folder: &Path) -> Result<()> {
 /// If a file is missing or damaged, the configuration asks for what is not there, or a tensor is missing, unknown or of
 /// another shape than the configuration says.
 pub fn load(path: &Path) -> Result<Decoder> {
-    if path.is_dir() {
-        let config = path.join("config.json");
-        let published = family::read(&Config::open(&config)?.into_value()).map_err(|why| content(&config, why))?;
-        return Ok(assemble(published, &config, &Weights::open(path)?, PACKED)?.0);
-    }
+    let config = path.join("config.json");
+    let config = path.is_dir().then_some(config.as_path());
     let weights = Weights::open(path)?;
-    let metadata = weights.gguf().ok_or_else(|| content(path, "got weights without a configuration, wanted their folder"))?;
-    let mapped = gguf::configuration(metadata, weights.files()).map_err(|why| content(path, why))?;
-    Ok(assemble(mapped.published().map_err(|why| content(path, why))?, path, &weights, PACKED)?.0)
+    let published = Description::read(path, config, Some(weights.files()))?.published;
+    Ok(assemble(published, config.unwrap_or(path), &weights, PACKED)?.0)
 }
 
 /// Makes a parameter of this shape of what is stored.

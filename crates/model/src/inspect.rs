@@ -19,19 +19,18 @@ pub mod known;
 pub mod layer;
 pub mod weight;
 
-use crate::checkpoint::{CheckpointError, content};
-use crate::family::{self, Published};
-use crate::gguf::{self, Mapped};
+use crate::checkpoint::CheckpointError;
+use crate::description::Description;
+use crate::family::Published;
 use crate::plan::Plan;
 use crate::source::Names;
 use alternative::Alternative;
-use attendant_formats::{Access, Config, Metadata, Weights};
+use attendant_formats::{Access, Weights};
 use attendant_state::{Dtype, SequenceState, Storage};
 use cache::{Cache, Decode};
 use engine::Allocation;
 use layer::Layers;
 use serde::Serialize;
-use serde_json::Value;
 use std::path::{Path, PathBuf};
 use weight::WeightReport;
 
@@ -105,29 +104,11 @@ impl Subject {
     /// If a file cannot be read, or its family is not known or not supported.
     pub fn open(path: &Path) -> Result<Subject, CheckpointError> {
         let (config, weights) = files(path)?;
-        let refuse = |why: String| content(path, why);
-        let mut warnings = Vec::new();
-        let (config, Published { plan, names }) = match (&config, weights.as_ref().map(Weights::metadata)) {
-            (Some(path), _) => {
-                let config = Config::open(path)?.into_value();
-                let config = language(config, &mut warnings);
-                let published = family::read(&config).map_err(|why| refuse(why.to_string()))?;
-                (config, published)
-            }
-            (None, Some(Metadata::Gguf(metadata))) => {
-                let files = weights.as_ref().ok_or_else(|| refuse("wanted weights, got none".into()))?;
-                let mapped = gguf::configuration(metadata, files).map_err(|why| refuse(why.to_string()))?;
-                let published = mapped.published().map_err(|why| refuse(why.to_string()))?;
-                let Mapped { config, assumed, .. } = mapped;
-                warnings.extend(assumed);
-                (config, published)
-            }
-            _ => return Err(refuse("wanted a config.json beside the weights, got none".into())),
-        };
+        let description = Description::read(path, config.as_deref(), weights.as_ref())?;
+        let Description { family, published: Published { plan, names }, mut warnings, .. } = description;
         if weights.is_none() {
             warnings.push("no weights here: sizes follow from the configuration, at two bytes a parameter".into());
         }
-        let family = config.get("model_type").and_then(Value::as_str).unwrap_or("attendant").to_owned();
         Ok(Subject { path: path.into(), family, plan, names, weights, warnings })
     }
 
@@ -218,22 +199,6 @@ fn files(path: &Path) -> Result<(Option<PathBuf>, Option<Weights>), CheckpointEr
     let beside = path.with_file_name("config.json");
     let config = (!is("gguf") && beside.exists()).then_some(beside);
     Ok((config, Some(open(path)?)))
-}
-
-/// The part of a configuration that describes the language model.
-fn language(config: Value, warnings: &mut Vec<String>) -> Value {
-    let known = family::known(&config);
-    match config.get("text_config").filter(|_| !known) {
-        Some(text) => {
-            warnings.push("only the language model is counted, and not what reads images or sound".into());
-            let mut text = text.clone();
-            if let (Some(tied), Value::Object(text)) = (config.get("tie_word_embeddings"), &mut text) {
-                text.entry("tie_word_embeddings").or_insert(tied.clone());
-            }
-            text
-        }
-        None => config,
-    }
 }
 
 /// A sentence about contexts that the model was not made for.

@@ -68,7 +68,9 @@ impl Language {
             false => BTreeSet::new(),
         };
         if ends.is_empty() {
-            let eos = &optional("config.json")?.unwrap_or_default()["eos_token_id"];
+            let config = optional("config.json")?.unwrap_or_default();
+            let eos =
+                if config["eos_token_id"].is_null() { &config["text_config"]["eos_token_id"] } else { &config["eos_token_id"] };
             let listed = eos.as_array().into_iter().flatten().chain([eos]).filter_map(Value::as_u64);
             ends.extend(listed.filter_map(|id| u32::try_from(id).ok()));
         }

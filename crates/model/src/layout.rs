@@ -6,12 +6,13 @@
 use crate::assembly::NamedTensor;
 use crate::checkpoint::{self, CheckpointError, Read, content, write};
 use crate::decoder::Decoder;
+use crate::description::Description;
 use crate::family::{self, Published};
 use crate::gguf;
 use crate::language::Language;
 use crate::source::{Names, Source};
 use crate::weights::Weights;
-use attendant_formats::{Config, mapping};
+use attendant_formats::mapping;
 use attendant_mech::Order;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
@@ -87,9 +88,8 @@ impl Layout {
 
     fn of_folder(folder: &Path) -> Result<(Decoder, Layout)> {
         let place = folder.join("config.json");
-        let config = Config::open(&place)?.into_value();
-        let published = family::read(&config).map_err(|why| content(&place, why))?;
         let weights = Weights::open(folder)?;
+        let Description { config, published, .. } = Description::read(folder, Some(&place), Some(weights.files()))?;
         let (decoder, names) = checkpoint::assemble(published, &place, &weights, WIDENED)?;
         let tensors = stored(&weights, &names, decoder.parameters())?;
         let there = BESIDE.into_iter().filter(|name| folder.join(name).exists());

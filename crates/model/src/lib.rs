@@ -16,6 +16,7 @@
 //! | [`layout`] | a published model to be trained further, and its files written again |
 //! | `weights`, `source` | its tensors, and which of them a parameter comes from |
 //! | `family` | which plan a published configuration is, and back |
+//! | `description` | the same of the files of a model, whatever their format |
 //! | [`gguf`] | which published configuration the metadata of a GGUF file is |
 //! | [`inspect`] | what a model keeps and reads, from headers alone |
 
@@ -24,6 +25,7 @@
 mod assembly;
 pub mod checkpoint;
 pub mod decoder;
+mod description;
 pub mod embed;
 pub mod evaluate;
 pub mod exchange;

@@ -47,7 +47,12 @@ pub(crate) struct Names {
     rules: Vec<Rule>,
     ignored: Vec<String>,
     repeated: Vec<String>,
+    /// Where they stand in a larger model.
+    place: Option<Place>,
 }
+
+/// What names begin with alone and in a larger model, and how all that belong to this one begin there.
+pub(crate) type Place = (&'static str, &'static str, &'static [&'static str]);
 
 /// A parameter's tensor and what to do with it.
 #[derive(Debug)]
@@ -87,9 +92,20 @@ impl Names {
         self
     }
 
+    /// All names as they are in a larger model.
+    pub(crate) fn within(mut self, place: Place) -> Names {
+        self.place = Some(place);
+        self
+    }
+
+    /// Whether a tensor belongs to another part of a larger model.
+    pub(crate) fn outside(&self, tensor: &str) -> bool {
+        self.place.is_some_and(|(_, _, own)| !own.iter().any(|start| tensor.starts_with(start)))
+    }
+
     /// Whether a tensor that no parameter needs may be there.
     pub(crate) fn ignores(&self, tensor: &str) -> bool {
-        named(&self.ignored, tensor) || self.repeats(tensor)
+        named(&self.ignored, tensor) || self.repeats(tensor) || self.outside(tensor)
     }
 
     /// Whether a tensor repeats what another holds.
@@ -113,6 +129,8 @@ impl Names {
             other => other,
         });
         let tensor = components.collect::<Vec<_>>().join(".");
+        let moved = self.place.and_then(|(alone, there, _)| Some(format!("{there}{}", tensor.strip_prefix(alone)?)));
+        let tensor = moved.unwrap_or(tensor);
         Source { tensor, steps, expert: numbers.last().and_then(|number| number.parse().ok()).unwrap_or(0) }
     }
 }
@@ -331,6 +349,19 @@ mod tests {
         let second = |row: [f32; 3], more| row.map(|x| x + more);
         let rows = [keys[0], keys[1], values, second(keys[0], 6.0), second(keys[1], 6.0), second(values, 3.0)].concat();
         assert_eq!(after(&[Step::KeysAndValues { heads: 2, keys: 2, values: 1 }], &[18], &[]), Ok((vec![6, 3], rows)));
+    }
+
+    #[test]
+    fn names_within_a_larger_model_begin_otherwise() {
+        let within = |place: Place| Names::default().rename("self_attn", "attn").within(place);
+        let (inner, whole) = ("model.layers.3.self_attn.q_proj", "lm_head.weight");
+        let before = within(("", "language_model.", &["language_model."]));
+        assert_eq!(before.source(inner).tensor, "language_model.model.layers.3.attn.q_proj");
+        assert_eq!(before.source(whole).tensor, "language_model.lm_head.weight");
+        let amid = within(("model.", "model.language_model.", &["model.language_model.", "lm_head."]));
+        assert_eq!(amid.source(inner).tensor, "model.language_model.layers.3.attn.q_proj");
+        assert_eq!(amid.source(whole).tensor, "lm_head.weight");
+        assert!(amid.ignores("model.vision_tower.embed") && !amid.ignores("model.language_model.norm.weight"));
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 use attendant_core::{Processor, Tape};
 use attendant_mech::Batch;
+use attendant_model::inspect::{Question, Subject};
 use attendant_model::{Decoder, LogitRows, Sampler, Session, checkpoint, exchange};
 use attendant_state::Storage;
 use safetensors::{Dtype, SafeTensors};
+use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -198,5 +200,37 @@ fn loss_and_every_gradient() {
             }
             assert!(apart < 1e-5, "{model}, {}: off by {apart:.1e}", parameter.name);
         }
+    }
+}
+
+/// The tensors of a language model lie under one of these names where another part reads images: older and newer files, and Qwen's.
+#[test]
+fn a_language_model_within_a_larger_one_is_the_same() {
+    let alone = checkpoint::load(&folder("llama_gqa")).unwrap();
+    let bytes = fs::read(folder("llama_gqa").join("model.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let inner: Value = serde_json::from_slice(&fs::read(folder("llama_gqa").join("config.json")).unwrap()).unwrap();
+    // The other part's configuration may disagree about the head, which the files settle.
+    let config = json!({"model_type": "seeing", "text_config": inner, "vision_config": {}, "tie_word_embeddings": true});
+    let names: [fn(&str) -> String; 3] = [
+        |name| format!("language_model.{name}"),
+        |name| name.strip_prefix("model.").map_or(name.into(), |rest| format!("model.language_model.{rest}")),
+        |name| name.into(),
+    ];
+    for (there, seeing) in
+        names.into_iter().zip(["vision_tower.patch.weight", "model.visual.patch.weight", "visual.patch.weight"])
+    {
+        let larger = tempfile::tempdir().unwrap();
+        fs::write(larger.path().join("config.json"), config.to_string()).unwrap();
+        let another = tensors.tensor("model.norm.weight").unwrap();
+        let own = tensors.iter().map(|(name, view)| (there(name), view)).chain([(seeing.to_owned(), another)]);
+        fs::write(larger.path().join("model.safetensors"), safetensors::serialize(own, None).unwrap()).unwrap();
+        let within = checkpoint::load(larger.path()).unwrap_or_else(|why| panic!("{seeing}: {why}"));
+        for (one, other) in alone.parameters().iter().zip(within.parameters()) {
+            assert_eq!((&one.name, one.tensor.data()), (&other.name, other.tensor.data()), "{seeing}");
+        }
+        let report = Subject::open(larger.path()).unwrap().report(Question::default()).unwrap();
+        let said = report.warnings.iter().any(|warning| warning.contains("(tensors left out: 1)"));
+        assert!(said, "{seeing}: {:?}", report.warnings);
     }
 }

@@ -77,7 +77,8 @@ impl<'a> Rotation<'a> {
     fn scaling(&self) -> Result<Scaling> {
         let keys = &self.keys;
         Ok(match keys.text("rope_type|type", "default")? {
-            "default" => Scaling::None,
+            // Sections of a head turn by row, column and time of an image; in a text all three are the position.
+            "default" | "mrope" => Scaling::None,
             "linear" => Scaling::Linear { factor: keys.number("factor")? },
             "dynamic" => Scaling::Dynamic { factor: keys.number("factor")?, original: self.original()? },
             "yarn" => self.yarn()?,
