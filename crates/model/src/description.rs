@@ -8,7 +8,7 @@ use crate::family::{self, Published};
 use crate::gguf;
 use crate::source::Place;
 use attendant_formats::{Config, Metadata, Weights};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::path::Path;
 
 /// A model as its files describe it.
@@ -77,17 +77,16 @@ fn family_of(config: &Value) -> String {
 /// The part of a configuration that describes the language model, if it is not the whole.
 fn language(config: &Value) -> Option<Value> {
     let text = config.get("text_config").filter(|_| !family::known(config))?.as_object()?;
-    let usual = |(family, usual): (&str, fn() -> Value)| (text.get("model_type")? == family).then(usual);
-    let usual = USUAL.into_iter().find_map(usual).and_then(|usual| usual.as_object().cloned()).unwrap_or_default();
+    let usual = if text.get("model_type")? == "gemma3_text" { usual_gemma3() } else { Value::Null };
     let tied = config.get("tie_word_embeddings").map(|tied| ("tie_word_embeddings".to_owned(), tied.clone()));
-    let mut inner: Map<String, Value> = usual;
+    let mut inner = usual.as_object().cloned().unwrap_or_default();
     inner.extend(tied);
     inner.extend(text.clone());
     Some(Value::Object(inner))
 }
 
-/// Numbers that a nested configuration leaves out, because transformers has them in its code.
-const USUAL: [(&str, fn() -> Value); 1] = [("gemma3_text", || {
+/// Numbers that the nested configuration of a Gemma 3 leaves out, because transformers has them in its code.
+fn usual_gemma3() -> Value {
     json!({
         "vocab_size": 262_208,
         "hidden_size": 2304,
@@ -101,4 +100,4 @@ const USUAL: [(&str, fn() -> Value); 1] = [("gemma3_text", || {
         "rope_theta": 1e6,
         "rope_local_base_freq": 1e4,
     })
-})];
+}
