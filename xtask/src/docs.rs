@@ -22,6 +22,7 @@ const PARTS: &[Part] = &[
     Part { name: "cli", file: "docs/cli.md", program: "attendant", words: &["docs", "cli"] },
     Part { name: "config", file: "docs/config.md", program: "attendant", words: &["docs", "config"] },
     Part { name: "families", file: "docs/families.md", program: "families", words: &[] },
+    Part { name: "gguf", file: "docs/families.md", program: "families", words: &["gguf"] },
 ];
 
 const OPEN: &str = "<!-- generated: ";

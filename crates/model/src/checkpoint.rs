@@ -70,7 +70,7 @@ pub fn load(path: &Path) -> Result<Decoder> {
     }
     let weights = Weights::open(path)?;
     let metadata = weights.gguf().ok_or_else(|| content(path, "got weights without a configuration, wanted their folder"))?;
-    let mapped = gguf::configuration(metadata, |name| weights.name(name).is_some()).map_err(|why| content(path, why))?;
+    let mapped = gguf::configuration(metadata, weights.files()).map_err(|why| content(path, why))?;
     Ok(assemble(mapped.published().map_err(|why| content(path, why))?, path, &weights, PACKED)?.0)
 }
 

@@ -4,12 +4,20 @@
 //! code whatever file it came in. What the writer of the file left out, because the engine it was written for has it in its code, is
 //! filled in here and said.
 
+mod architectures;
+mod keys;
+mod latent;
+mod scaling;
+mod tensors;
+
 use crate::family::{self, Published};
 use crate::plan::{Part, Plan};
-use crate::source::{Names, Step};
+use crate::source::Step;
+use architectures::{ARCHITECTURES, Architecture, Pairs, Windows};
 use attendant_formats::gguf::{Array, Value as Stored};
 use attendant_formats::{Refusal, quoted};
-use serde_json::{Map, Value, json};
+use keys::{Keys, Layers};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// The metadata of a file.
@@ -17,82 +25,85 @@ pub type Metadata = BTreeMap<String, Stored>;
 
 type Result<T> = std::result::Result<T, Refusal>;
 
+/// The tensors of a file, of which some say what its metadata does not.
+pub(crate) trait Tensors {
+    /// The shape of a tensor, if it is there.
+    fn shape(&self, name: &str) -> Option<Vec<usize>>;
+
+    /// The values of a tensor, if it is there and they are numbers of at most 32 bits.
+    fn values(&self, name: &str) -> Option<Vec<f32>>;
+
+    /// Whether a tensor is there.
+    fn has(&self, name: &str) -> bool {
+        self.shape(name).is_some()
+    }
+}
+
+impl Tensors for attendant_formats::Weights {
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        Some(self.get(name)?.shape.to_vec())
+    }
+
+    fn values(&self, name: &str) -> Option<Vec<f32>> {
+        self.get(name)?.to_f32().ok()
+    }
+}
+
+/// The names of the architectures that are read.
+pub fn architectures() -> impl Iterator<Item = &'static str> {
+    ARCHITECTURES.iter().map(|architecture| architecture.name)
+}
+
 /// A file's model.
-pub(crate) struct Mapped {
+pub(crate) struct Mapped<'a> {
     /// The configuration that its metadata amounts to.
     pub(crate) config: Value,
     /// What the metadata does not say and was taken as usual.
     pub(crate) assumed: Vec<String>,
-    pairs: Pairs,
+    architecture: &'static Architecture,
+    tensors: &'a dyn Tensors,
 }
 
-/// How the rows of queries and keys lie in a file.
-#[derive(Clone, Copy, PartialEq)]
-enum Pairs {
-    /// As published.
-    Published,
-    /// Moved, so that values that are rotated together are neighbours.
-    Neighbours,
-}
-
-/// Adds keys to a configuration, and sentences about what was taken as usual.
-type More = fn(&Keys<'_>, &mut Map<String, Value>, &mut Vec<String>) -> Result<()>;
-
-/// An architecture of the format.
-struct Architecture {
-    name: &'static str,
-    /// The family that it is.
-    family: &'static str,
-    pairs: Pairs,
-    /// What it has beside the keys of all.
-    more: More,
-}
-
-const ARCHITECTURES: &[Architecture] = &[
-    Architecture { name: "gemma", family: "gemma", pairs: Pairs::Published, more: nothing },
-    Architecture { name: "gemma2", family: "gemma2", pairs: Pairs::Published, more: gemma2 },
-    Architecture { name: "gemma3", family: "gemma3_text", pairs: Pairs::Published, more: gemma3 },
-    Architecture { name: "llama", family: "llama", pairs: Pairs::Neighbours, more: llama },
-    Architecture { name: "qwen2", family: "qwen2", pairs: Pairs::Published, more: nothing },
-    Architecture { name: "qwen3", family: "qwen3", pairs: Pairs::Published, more: nothing },
-    Architecture { name: "qwen3moe", family: "qwen3_moe", pairs: Pairs::Published, more: qwen3moe },
-];
-
-/// The published configuration that metadata amounts to; `has` tells whether the file has a tensor.
+/// The published configuration that metadata amounts to.
 ///
 /// # Errors
-/// If the architecture is not known, or a key is missing or of another type.
-pub(crate) fn configuration(metadata: &Metadata, has: impl Fn(&str) -> bool) -> Result<Mapped> {
+/// If the architecture is not known, a key is missing or of another type, or one is there that nothing here stands for.
+pub(crate) fn configuration<'a>(metadata: &Metadata, tensors: &'a dyn Tensors) -> Result<Mapped<'a>> {
     let name = match metadata.get("general.architecture") {
         Some(Stored::String(name)) => name.as_str(),
         _ => return Err(Refusal::new("general.architecture", "wanted a name, got none")),
     };
-    let known = || ARCHITECTURES.iter().map(|known| known.name).collect::<Vec<_>>().join(", ");
+    let known = || architectures().collect::<Vec<_>>().join(", ");
     let refuse = || Refusal::new("general.architecture", format_args!("wanted one of {}, got {}", known(), quoted(name)));
     let architecture = ARCHITECTURES.iter().find(|known| known.name == name).ok_or_else(refuse)?;
-    let keys = Keys { metadata, architecture: name };
-    let (mut config, mut assumed) = (Map::new(), Vec::new());
-    config.insert("model_type".into(), architecture.family.into());
-    common(&keys, &mut config)?;
-    config.insert("tie_word_embeddings".into(), (!has("output.weight")).into());
-    if has("rope_freqs.weight") {
-        assumed.push("rope_freqs.weight stretches the rotation; its factors are not in the metadata".into());
+    let keys = Keys::new(metadata, tensors, name);
+    let mut config = Map::from_iter([("model_type".to_owned(), Value::from(architecture.family))]);
+    let mut assumed: Vec<String> = architecture.assumed.iter().map(|&sentence| sentence.to_owned()).collect();
+    for (published, usual) in architecture.usual {
+        let usual = serde_json::from_str(usual).map_err(|why| keys.refuse(published, why))?;
+        config.insert((*published).into(), usual);
     }
+    common(&keys, &mut config)?;
+    own(architecture, &keys, &mut config)?;
+    windows(architecture, &keys, &mut config, &mut assumed)?;
+    scaling::read(&keys, &mut config)?;
     (architecture.more)(&keys, &mut config, &mut assumed)?;
-    Ok(Mapped { config: Value::Object(config), assumed, pairs: architecture.pairs })
+    keys.all_read()?;
+    Ok(Mapped { config: Value::Object(config), assumed, architecture, tensors })
 }
 
-impl Mapped {
+impl Mapped<'_> {
     /// Its plan, and the names of the file's tensors.
     ///
     /// # Errors
     /// As [`family::read`].
     pub(crate) fn published(&self) -> attendant_core::Result<Published> {
         let mut plan = family::read(&self.config)?.plan;
-        if self.pairs == Pairs::Neighbours {
+        if self.architecture.pairs == Pairs::Neighbours {
             rotate_neighbours(&mut plan);
         }
-        Ok(Published { plan, names: names() })
+        let names = tensors::names(self.architecture, &plan, self.tensors);
+        Ok(Published { plan, names })
     }
 
     /// Its plan as published, with the file's queries and keys moved back to where they are there.
@@ -101,9 +112,9 @@ impl Mapped {
     /// As [`family::read`].
     pub(crate) fn unpaired(&self) -> attendant_core::Result<Published> {
         let plan = family::read(&self.config)?.plan;
-        let mut names = names();
+        let mut names = tensors::names(self.architecture, &plan, self.tensors);
         let d_head = plan.layers.first().and_then(|layer| layer.mixers().next()?["d_head"].as_u64());
-        if let (Pairs::Neighbours, Some(d_head)) = (self.pairs, d_head) {
+        if let (Pairs::Neighbours, Some(d_head)) = (self.architecture.pairs, d_head) {
             let step = [Step::Unpaired(d_head as usize)];
             names = names.with("attn_q", step).with("attn_k", step);
         }
@@ -122,113 +133,55 @@ fn rotate_neighbours(plan: &mut Plan) {
     }
 }
 
-/// The names of a file's tensors. Norms are stored as they are used, with the one that Gemma's weights lack.
-fn names() -> Names {
-    Names::default()
-        .rename("model.embed_tokens", "token_embd")
-        .rename("model.norm", "output_norm")
-        .rename("lm_head", "output")
-        .rename("model.layers", "blk")
-        .rename("post_self_attn_layernorm", "post_attention_norm")
-        .rename("post_mlp_layernorm", "post_ffw_norm")
-        .rename("input_layernorm", "attn_norm")
-        .rename("post_attention_layernorm", "ffn_norm")
-        .rename("self_attn.q_proj", "attn_q")
-        .rename("self_attn.k_proj", "attn_k")
-        .rename("self_attn.v_proj", "attn_v")
-        .rename("self_attn.o_proj", "attn_output")
-        .rename("self_attn.q_norm", "attn_q_norm")
-        .rename("self_attn.k_norm", "attn_k_norm")
-        .take("mlp.experts.#.gate_proj", "ffn_gate_exps", [Step::Expert])
-        .take("mlp.experts.#.up_proj", "ffn_up_exps", [Step::Expert])
-        .take("mlp.experts.#.down_proj", "ffn_down_exps", [Step::Expert])
-        .rename("mlp.gate", "ffn_gate_inp")
-        .rename("mlp.gate_proj", "ffn_gate")
-        .rename("mlp.up_proj", "ffn_up")
-        .rename("mlp.down_proj", "ffn_down")
-        .ignore("rope_freqs")
-}
-
-/// The keys of one architecture.
-struct Keys<'a> {
-    metadata: &'a Metadata,
-    architecture: &'a str,
-}
-
-impl Keys<'_> {
-    fn get(&self, name: &str) -> (String, Option<&Stored>) {
-        let key = format!("{}.{name}", self.architecture);
-        let value = self.metadata.get(&key);
-        (key, value)
-    }
-
-    fn size_if(&self, name: &str) -> Result<Option<u64>> {
-        match self.get(name) {
-            (_, None) => Ok(None),
-            (_, Some(Stored::Unsigned(size))) => Ok(Some(*size)),
-            (_, Some(Stored::Signed(size))) if *size >= 0 => Ok(Some(size.unsigned_abs())),
-            // Some writers list a number for every layer; where all are equal it is one number.
-            (key, Some(Stored::Array(Array::Unsigned(sizes)))) => one(&key, sizes),
-            (key, Some(Stored::Array(Array::Signed(sizes)))) => {
-                one(&key, sizes).map(|size| size.and_then(|size| size.try_into().ok()))
-            }
-            (key, Some(other)) => Err(Refusal::new(key, format_args!("wanted a whole number, got {}", other.summary()))),
-        }
-    }
-
-    fn size(&self, name: &str) -> Result<u64> {
-        self.size_if(name)?.ok_or_else(|| Refusal::new(self.get(name).0, "wanted a whole number, got none"))
-    }
-
-    fn number_if(&self, name: &str) -> Result<Option<f64>> {
-        match self.get(name) {
-            (_, None) => Ok(None),
-            (_, Some(Stored::Float(number))) => Ok(Some(shortest(*number))),
-            (key, Some(other)) => Err(Refusal::new(key, format_args!("wanted a number, got {}", other.summary()))),
-        }
-    }
-
-    fn text(&self, name: &str) -> Option<&str> {
-        match self.get(name).1 {
-            Some(Stored::String(text)) => Some(text),
-            _ => None,
-        }
-    }
-}
-
-/// The number that all layers share.
-fn one<N: Copy + PartialEq>(key: &str, sizes: &[N]) -> Result<Option<N>> {
-    let first = sizes.first().copied();
-    let equal = sizes.iter().all(|size| Some(*size) == first);
-    if equal { Ok(first) } else { Err(Refusal::new(key, "wanted the same number for every layer, got several")) }
-}
-
-/// The number that was meant by one that went through f32: 1e-6 and not 9.999999974752427e-7.
-fn shortest(number: f64) -> f64 {
-    let narrow = number as f32;
-    if f64::from(narrow) == number { narrow.to_string().parse().unwrap_or(number) } else { number }
-}
-
+/// What every architecture says.
 fn common(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<()> {
     for (published, stored) in [
         ("hidden_size", "embedding_length"),
-        ("num_hidden_layers", "block_count"),
         ("num_attention_heads", "attention.head_count"),
         ("intermediate_size", "feed_forward_length"),
         ("max_position_embeddings", "context_length"),
     ] {
         config.insert(published.into(), keys.size(stored)?.into());
     }
+    // Layers that predict further tokens while training follow the others.
+    let further = keys.size_if("nextn_predict_layers")?.unwrap_or(0);
+    config.insert("num_hidden_layers".into(), keys.size("block_count")?.saturating_sub(further).into());
     config.insert("vocab_size".into(), vocabulary(keys)?.into());
     for (published, stored) in [("num_key_value_heads", "attention.head_count_kv"), ("head_dim", "attention.key_length")] {
         config.extend(keys.size_if(stored)?.map(|size| (published.to_owned(), size.into())));
     }
+    if keys.size_if("attention.kv_lora_rank")?.is_none()
+        && let Some(width) = keys.size_if("attention.value_length")?
+        && let Some(other) = keys.size_if("attention.key_length")?.filter(|key| *key != width)
+    {
+        return Err(keys.refuse("attention.value_length", format_args!("wanted {other}, as keys have, got {width}")));
+    }
     let eps = keys.number_if("attention.layer_norm_rms_epsilon")?;
     config.extend(eps.map(|eps| ("rms_norm_eps".to_owned(), eps.into())));
-    let base = keys.number_if("rope.freq_base")?;
-    config.extend(base.map(|base| ("rope_theta".to_owned(), base.into())));
-    config.extend(scaling(keys)?.map(|scaling| ("rope_scaling".to_owned(), scaling)));
-    config.extend(share(keys, config)?.map(|share| ("partial_rotary_factor".to_owned(), share.into())));
+    if let Some(eps) = keys.number_if("attention.layer_norm_epsilon")? {
+        // Families have their own name for it, and read no other's.
+        let names = ["layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps"];
+        config.extend(names.map(|name| (name.to_owned(), eps.into())));
+    }
+    let has = |name: &str| keys.tensors.has(name);
+    let bias = has("blk.0.attn_q.bias") || has("blk.0.attn_qkv.bias");
+    let tied = !has("output.weight");
+    for (published, flag) in [("attention_bias", bias), ("mlp_bias", has("blk.0.ffn_down.bias")), ("tie_word_embeddings", tied)] {
+        config.insert(published.into(), flag.into());
+    }
+    Ok(())
+}
+
+/// What an architecture's tables say.
+fn own(architecture: &Architecture, keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<()> {
+    for (published, stored) in architecture.sizes {
+        config.extend(keys.size_if(stored)?.map(|size| ((*published).to_owned(), size.into())));
+    }
+    for (published, stored) in architecture.numbers {
+        config.extend(keys.number_if(stored)?.map(|number| ((*published).to_owned(), number.into())));
+    }
+    config
+        .extend(architecture.flags.iter().map(|(published, tensor)| ((*published).to_owned(), keys.tensors.has(tensor).into())));
     Ok(())
 }
 
@@ -239,83 +192,53 @@ fn vocabulary(keys: &Keys<'_>) -> Result<u64> {
     keys.size("vocab_size")
 }
 
-/// The share of a head that is rotated, where it is not all.
-fn share(keys: &Keys<'_>, config: &Map<String, Value>) -> Result<Option<f64>> {
-    let size = |name: &str| config.get(name).and_then(Value::as_u64);
-    let even = size("hidden_size").zip(size("num_attention_heads")).and_then(|(width, heads)| width.checked_div(heads));
-    let (rotated, head) = (keys.size_if("rope.dimension_count")?, size("head_dim").or(even));
-    Ok(rotated.zip(head).filter(|(rotated, head)| rotated != head).map(|(rotated, head)| rotated as f64 / head as f64))
-}
-
-fn scaling(keys: &Keys<'_>) -> Result<Option<Value>> {
-    let Some(kind) = keys.text("rope.scaling.type").filter(|kind| *kind != "none") else { return Ok(None) };
-    let mut scaling = Map::from_iter([("rope_type".to_owned(), Value::from(kind))]);
-    scaling.extend(keys.number_if("rope.scaling.factor")?.map(|factor| ("factor".to_owned(), factor.into())));
-    let original = keys.size_if("rope.scaling.original_context_length")?;
-    scaling.extend(original.map(|original| ("original_max_position_embeddings".to_owned(), original.into())));
-    Ok(Some(Value::Object(scaling)))
-}
-
-fn nothing(_: &Keys<'_>, _: &mut Map<String, Value>, _: &mut Vec<String>) -> Result<()> {
-    Ok(())
-}
-
-/// Mixtral has Llama's name here.
-fn llama(keys: &Keys<'_>, config: &mut Map<String, Value>, _: &mut Vec<String>) -> Result<()> {
-    if let Some(count) = keys.size_if("expert_count")?.filter(|count| *count > 0) {
-        config.insert("model_type".into(), "mixtral".into());
-        config.insert("num_local_experts".into(), count.into());
-        config.insert("num_experts_per_tok".into(), keys.size("expert_used_count")?.into());
+/// The window, and which layers have it.
+fn windows(
+    architecture: &Architecture,
+    keys: &Keys<'_>,
+    config: &mut Map<String, Value>,
+    assumed: &mut Vec<String>,
+) -> Result<()> {
+    if architecture.windows == Windows::None {
+        return Ok(());
     }
-    Ok(())
-}
-
-fn qwen3moe(keys: &Keys<'_>, config: &mut Map<String, Value>, assumed: &mut Vec<String>) -> Result<()> {
-    config.insert("num_experts".into(), keys.size("expert_count")?.into());
-    config.insert("num_experts_per_tok".into(), keys.size("expert_used_count")?.into());
-    config.insert("moe_intermediate_size".into(), keys.size("expert_feed_forward_length")?.into());
-    config.insert("norm_topk_prob".into(), true.into());
-    assumed.push("weights of chosen experts are divided by their sum, which the file does not say".into());
-    Ok(())
-}
-
-fn gemma2(keys: &Keys<'_>, config: &mut Map<String, Value>, assumed: &mut Vec<String>) -> Result<()> {
-    config.insert("sliding_window".into(), keys.size_if("attention.sliding_window")?.unwrap_or(4096).into());
-    for (published, stored) in
-        [("attn_logit_softcapping", "attn_logit_softcapping"), ("final_logit_softcapping", "final_logit_softcapping")]
-    {
-        config.extend(keys.number_if(stored)?.map(|cap| (published.to_owned(), cap.into())));
+    match keys.size_if("attention.sliding_window")? {
+        Some(0) => drop(config.remove("sliding_window")),
+        Some(window) => drop(config.insert("sliding_window".into(), window.into())),
+        None => (),
     }
-    scale(config);
-    assumed.push("every other layer has a window, which the file does not say".into());
-    Ok(())
-}
-
-/// Layers of the published model with 27 billion parameters, whose queries are scaled by another width than a head's.
-const LARGEST_GEMMA3: u64 = 62;
-
-fn gemma3(keys: &Keys<'_>, config: &mut Map<String, Value>, assumed: &mut Vec<String>) -> Result<()> {
-    config.insert("sliding_window".into(), keys.size("attention.sliding_window")?.into());
-    config.insert("sliding_window_pattern".into(), json!(6));
-    config.insert("rope_local_base_freq".into(), json!(10_000.0));
-    scale(config);
-    assumed.push("five of six layers have a window and rotate with base 10,000, which the file does not say".into());
-    Ok(())
-}
-
-/// What queries are divided by the root of: a head's width, but for the largest model.
-fn scale(config: &mut Map<String, Value>) {
-    let size = |name: &str| config.get(name).and_then(Value::as_u64).unwrap_or(1).max(1);
-    let scalar = match size("num_hidden_layers") {
-        LARGEST_GEMMA3 => size("hidden_size") / size("num_attention_heads"),
-        _ => size("head_dim"),
+    let there = config.contains_key("sliding_window");
+    let layers = config.get("num_hidden_layers").and_then(Value::as_u64).unwrap_or(0).min(MOST_LAYERS);
+    let said = keys.layers_if("attention.sliding_window_pattern", layers)?;
+    let (period, first) = match architecture.windows {
+        Windows::None | Windows::All => return Ok(()),
+        Windows::Period(period) => (period, false),
+        Windows::PeriodAfter(period) => (period, true),
     };
-    config.insert("query_pre_attn_scalar".into(), scalar.into());
+    if there && said.is_none() {
+        let one = if first { "first" } else { "last" };
+        assumed.push(format!("of {period} layers all but the {one} have a window, which the file does not say"));
+    }
+    let sliding = match said {
+        _ if !there => vec![false; layers as usize],
+        Some(Layers::Each(sliding)) => sliding,
+        said => {
+            let period = if let Some(Layers::Period(period)) = said { period.max(1) } else { period };
+            (0..layers).map(|layer| layer % period != if first { 0 } else { period - 1 }).collect()
+        }
+    };
+    let kind = |sliding: bool| Value::from(if sliding { "sliding_attention" } else { "full_attention" });
+    config.insert("layer_types".into(), sliding.into_iter().map(kind).collect());
+    Ok(())
 }
+
+/// A number in a file alone must not exhaust memory.
+const MOST_LAYERS: u64 = 10_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn metadata(architecture: &str, more: &[(&str, Stored)]) -> Metadata {
         let mut metadata = Metadata::from([("general.architecture".to_owned(), Stored::String(architecture.into()))]);
@@ -332,8 +255,23 @@ mod tests {
         metadata
     }
 
+    /// Tensors by name, each with its values.
+    type Few<'a> = &'a [(&'a str, &'a [f32])];
+
+    impl Tensors for Few<'_> {
+        fn shape(&self, name: &str) -> Option<Vec<usize>> {
+            Some(vec![self.values(name)?.len()])
+        }
+
+        fn values(&self, name: &str) -> Option<Vec<f32>> {
+            Some(self.iter().find(|(known, _)| *known == name)?.1.to_vec())
+        }
+    }
+
+    const NONE: Few<'static> = &[];
+
     fn why(metadata: &Metadata) -> String {
-        configuration(metadata, |_| false).err().expect("it is refused").to_string()
+        configuration(metadata, &NONE).err().expect("it is refused").to_string()
     }
 
     /// The keys of the published file of Gemma 3 270M, which lacks the pattern of its windows and its second base.
@@ -347,9 +285,9 @@ mod tests {
             ("attention.sliding_window", Stored::Unsigned(512)),
             ("rope.freq_base", Stored::Float(1e6)),
         ];
-        let mapped = configuration(&metadata("gemma3", &more), |_| false).unwrap();
+        let mapped = configuration(&metadata("gemma3", &more), &NONE).unwrap();
         let want = json!({"model_type": "gemma3_text", "rms_norm_eps": 1e-6, "rope_theta": 1e6, "rope_local_base_freq": 1e4,
-            "sliding_window": 512, "sliding_window_pattern": 6, "query_pre_attn_scalar": 256, "head_dim": 256,
+            "sliding_window": 512, "query_pre_attn_scalar": 256, "head_dim": 256,
             "num_key_value_heads": 1, "tie_word_embeddings": true});
         for (key, value) in want.as_object().unwrap() {
             assert_eq!(mapped.config.get(key), Some(value), "{key}");
@@ -367,13 +305,14 @@ mod tests {
 
     #[test]
     fn llama_rotates_neighbours_and_has_experts_as_mixtral() {
-        let mapped = configuration(&metadata("llama", &[]), |name| name == "output.weight").unwrap();
+        let head: Few<'_> = &[("output.weight", &[0.0])];
+        let mapped = configuration(&metadata("llama", &[]), &head).unwrap();
         assert_eq!(mapped.config["tie_word_embeddings"], json!(false));
         let plan = mapped.published().unwrap().plan;
         let rotary = plan.layers[0].mixers().next().unwrap()["rotary"].clone();
         assert_eq!(rotary["pairs"], "adjacent");
         let experts = [("expert_count", Stored::Unsigned(8)), ("expert_used_count", Stored::Unsigned(2))];
-        let mapped = configuration(&metadata("llama", &experts), |_| false).unwrap();
+        let mapped = configuration(&metadata("llama", &experts), &NONE).unwrap();
         assert_eq!(mapped.config["model_type"], "mixtral");
         let source = mapped.published().unwrap().names;
         assert_eq!(source.source("model.layers.2.mlp.experts.5.up_proj.weight").tensor, "blk.2.ffn_up_exps.weight");
@@ -384,14 +323,59 @@ mod tests {
     fn numbers_of_layers_are_one_number_or_refused() {
         let heads =
             |sizes: &[u64]| metadata("qwen3", &[("attention.head_count_kv", Stored::Array(Array::Unsigned(sizes.into())))]);
-        let mapped = configuration(&heads(&[2; 18]), |_| false).unwrap();
+        let mapped = configuration(&heads(&[2; 18]), &NONE).unwrap();
         assert_eq!(mapped.config["num_key_value_heads"], json!(2));
         assert_eq!(why(&heads(&[2, 1])), "qwen3.attention.head_count_kv: wanted the same number for every layer, got several");
     }
 
     #[test]
+    fn windows_are_as_the_file_says_or_as_usual() {
+        let window = ("attention.sliding_window", Stored::Unsigned(512));
+        let kinds = |more: &[(&str, Stored)]| {
+            let metadata = metadata("cohere2", more);
+            let mapped = configuration(&metadata, &NONE).unwrap();
+            let kinds = mapped.config["layer_types"].as_array().unwrap().iter().map(|kind| *kind == "sliding_attention");
+            (kinds.collect::<Vec<_>>(), mapped.assumed.len())
+        };
+        let usual: Vec<bool> = (0..18).map(|layer| layer % 4 != 3).collect();
+        let halves: Vec<bool> = (0..18).map(|layer| layer < 9).collect();
+        assert_eq!(kinds(std::slice::from_ref(&window)), (usual, 1));
+        let said = |pattern| ("attention.sliding_window_pattern", pattern);
+        assert_eq!(kinds(&[window.clone(), said(Stored::Array(Array::Bool(halves.clone())))]), (halves, 0));
+        assert_eq!(kinds(&[window.clone(), said(Stored::Unsigned(2))]), ((0..18).map(|layer| layer % 2 == 0).collect(), 0));
+        assert_eq!(kinds(&[]), (vec![false; 18], 0));
+        let short = said(Stored::Array(Array::Bool(vec![true; 3])));
+        assert_eq!(
+            why(&metadata("cohere2", &[window, short])),
+            "cohere2.attention.sliding_window_pattern: wanted a number, or true or false for each of 18 layers, got an array of 3"
+        );
+    }
+
+    #[test]
+    fn rotations_are_stretched_by_the_tensors_of_a_file() {
+        let few: Few<'_> = &[("rope_freqs.weight", &[1.0, 8.0])];
+        let mapped = configuration(&metadata("llama", &[]), &few).unwrap();
+        let scaling = &mapped.config["rope_scaling"];
+        assert_eq!((&scaling["rope_type"], &scaling["attention_factor"]), (&json!("longrope"), &json!(1.0)));
+        assert_eq!((&scaling["short_factor"], &scaling["long_factor"]), (&json!([1.0, 8.0]), &json!([1.0, 8.0])));
+    }
+
+    #[test]
+    fn what_a_key_asks_for_is_there_or_refused() {
+        let clamped = [("attention.clamp_kqv", Stored::Float(8.0))];
+        let wanted = "wanted none, which is all that llama can have here, got 8, a float";
+        assert_eq!(why(&metadata("llama", &clamped)), format!("llama.attention.clamp_kqv: {wanted}"));
+        let nothing = [("attention.clamp_kqv", Stored::Float(0.0)), ("residual_scale", Stored::Float(1.0))];
+        assert!(configuration(&metadata("llama", &nothing), &NONE).is_ok());
+        let both = [("attention.causal", Stored::Bool(false))];
+        assert!(why(&metadata("llama", &both)).starts_with("llama.attention.causal: wanted none"));
+        let values = [("attention.key_length", Stored::Unsigned(64)), ("attention.value_length", Stored::Unsigned(32))];
+        assert_eq!(why(&metadata("llama", &values)), "llama.attention.value_length: wanted 64, as keys have, got 32");
+    }
+
+    #[test]
     fn what_is_missing_or_unknown_is_refused_by_its_key() {
-        assert!(why(&metadata("mamba", &[])).starts_with("general.architecture: wanted one of gemma, "));
+        assert!(why(&metadata("mamba", &[])).starts_with("general.architecture: wanted one of bert, bloom, "));
         let mut short = metadata("llama", &[]);
         short.remove("llama.block_count");
         assert_eq!(why(&short), "llama.block_count: wanted a whole number, got none");

@@ -115,8 +115,8 @@ impl Subject {
                 (config, published)
             }
             (None, Some(Metadata::Gguf(metadata))) => {
-                let has = |name: &str| weights.as_ref().is_some_and(|weights| weights.get(name).is_some());
-                let mapped = gguf::configuration(metadata, has).map_err(|why| refuse(why.to_string()))?;
+                let files = weights.as_ref().ok_or_else(|| refuse("wanted weights, got none".into()))?;
+                let mapped = gguf::configuration(metadata, files).map_err(|why| refuse(why.to_string()))?;
                 let published = mapped.published().map_err(|why| refuse(why.to_string()))?;
                 let Mapped { config, assumed, .. } = mapped;
                 warnings.extend(assumed);

@@ -102,7 +102,7 @@ impl Layout {
     fn of_gguf(path: &Path) -> Result<(Decoder, Layout)> {
         let weights = Weights::open(path)?;
         let metadata = weights.gguf().ok_or_else(|| content(path, "got weights without a configuration, wanted their folder"))?;
-        let mapped = gguf::configuration(metadata, |name| weights.name(name).is_some()).map_err(|why| content(path, why))?;
+        let mapped = gguf::configuration(metadata, weights.files()).map_err(|why| content(path, why))?;
         let unpaired = mapped.unpaired().map_err(|why| content(path, why))?;
         let (decoder, _) = checkpoint::assemble(unpaired, path, &weights, WIDENED)?;
         let Published { names, .. } = family::read(&mapped.config).map_err(|why| content(path, why))?;

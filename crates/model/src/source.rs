@@ -21,6 +21,9 @@ pub(crate) enum Step {
     Reshaped,
     /// Tensors that end in `.0`, `.1` and so on instead, one after the other; so many.
     Joined(usize),
+    /// Two tensors, `k` and `v` for `{}`: of each of so many heads a matrix for keys, which is stored `[out, in]` for the other way
+    /// round, and one for values. What they give is a head's rows for keys, then its rows for values, then those of the next head.
+    KeysAndValues { heads: usize, keys: usize, values: usize },
     /// Of every so many rows, those of a head, the even ones and then the odd ones: halves that lie there as neighbours.
     Unpaired(usize),
 }
@@ -210,28 +213,32 @@ impl Source<'_> {
     }
 
     fn values(&self, weights: &Weights, shape: &[usize]) -> Result<Values<f32>, String> {
-        let Some(Step::Joined(count)) = self.steps.iter().find(|step| matches!(step, Step::Joined(_))) else {
-            let got = weights.shape(&self.tensor)?;
+        let tensors = self.tensors();
+        if let [only] = &tensors[..] {
+            let got = weights.shape(only)?;
             if self.steps.is_empty() && got != shape {
                 // Before memory is taken: a configuration alone cannot ask for more than the file holds.
                 return Err(format!("wanted shape {shape:?}, got {got:?}"));
             }
-            let data = weights.values(&self.tensor)?;
+            let data = weights.values(only)?;
             return Ok(Values { shape: got, data });
-        };
+        }
         let mut data = Vec::new();
-        for i in 0..*count {
-            data.extend(weights.values(&self.tensor.replace("{}", &i.to_string()))?);
+        for tensor in &tensors {
+            data.extend(weights.values(tensor)?);
         }
         Ok(Values { shape: vec![data.len()], data })
     }
 
     /// The tensors that are read.
     pub(crate) fn tensors(&self) -> Vec<String> {
-        match self.steps.iter().find_map(|step| if let Step::Joined(count) = step { Some(*count) } else { None }) {
-            Some(count) => (0..count).map(|i| self.tensor.replace("{}", &i.to_string())).collect(),
-            None => vec![self.tensor.clone()],
-        }
+        let with = |part: &str| self.tensor.replace("{}", part);
+        let several = self.steps.iter().find_map(|step| match step {
+            Step::Joined(count) => Some((0..*count).map(|i| with(&i.to_string())).collect()),
+            Step::KeysAndValues { .. } => Some(["k", "v"].map(with).to_vec()),
+            _ => None,
+        });
+        several.unwrap_or_else(|| vec![self.tensor.clone()])
     }
 }
 
@@ -244,6 +251,21 @@ impl<T: Copy> Values<T> {
             Step::Transposed if shape.len() == 2 => {
                 let data = (0..data.len()).map(|i| data[i % first * width + i / first]).collect();
                 Ok(Values { shape: vec![width, first], data })
+            }
+            Step::KeysAndValues { heads, keys, values } => {
+                let rows = heads.saturating_mul(keys.saturating_add(values));
+                if rows == 0 || !data.len().is_multiple_of(rows) {
+                    return Err(format!("wanted {heads} heads of {keys} and {values} rows, got {} values", data.len()));
+                }
+                let rank = data.len() / rows;
+                let (stored_keys, stored_values) = data.split_at(heads * keys * rank);
+                let mut joined = Vec::with_capacity(data.len());
+                for head in 0..heads {
+                    let key = &stored_keys[head * keys * rank..][..keys * rank];
+                    joined.extend((0..keys * rank).map(|at| key[at % rank * keys + at / rank]));
+                    joined.extend(&stored_values[head * values * rank..][..values * rank]);
+                }
+                Ok(Values { shape: vec![rows, rank], data: joined })
             }
             Step::Transposed | Step::Joined(_) | Step::PlusOne => Ok(Values { shape, data }),
             Step::Expert if expert < first && shape.len() > 1 => {
@@ -304,6 +326,11 @@ mod tests {
         assert_eq!(after(&[Step::Reshaped], &[2, 1], &[2]), Ok((vec![2], vec![0.0, 1.0])));
         let unpaired = Ok((vec![8], vec![0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]));
         assert_eq!(after(&[Step::Unpaired(4)], &[8], &[]), unpaired);
+        // Two heads of two rows for keys and one for values, over a latent of three: keys 0 to 11, values 12 to 17.
+        let (keys, values) = ([[0.0, 2.0, 4.0], [1.0, 3.0, 5.0]], [12.0, 13.0, 14.0]);
+        let second = |row: [f32; 3], more| row.map(|x| x + more);
+        let rows = [keys[0], keys[1], values, second(keys[0], 6.0), second(keys[1], 6.0), second(values, 3.0)].concat();
+        assert_eq!(after(&[Step::KeysAndValues { heads: 2, keys: 2, values: 1 }], &[18], &[]), Ok((vec![6, 3], rows)));
     }
 
     #[test]
@@ -324,6 +351,7 @@ mod tests {
         assert!(after(&[Step::Expert], &[1, 3], &[]).is_err());
         assert!(after(&[Step::Reshaped], &[2], &[3]).is_err());
         assert!(after(&[Step::Unpaired(4)], &[6], &[]).is_err());
+        assert!(after(&[Step::KeysAndValues { heads: 2, keys: 2, values: 1 }], &[17], &[]).is_err());
         assert!(after(&[Step::Rows { groups: usize::MAX, stride: usize::MAX, first: 1, count: 1 }], &[2, 3], &[]).is_err());
     }
 }

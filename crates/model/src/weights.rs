@@ -33,6 +33,11 @@ impl Weights {
         Ok(Weights { path, files })
     }
 
+    /// The files.
+    pub(crate) fn files(&self) -> &formats::Weights {
+        &self.files
+    }
+
     /// Names of all tensors.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.files.iter().map(|tensor| tensor.name)

@@ -1,8 +1,9 @@
 //! Checkpoints of published families with random weights, and what transformers computes with them in float64: what comes out here
 //! is compared case by case.
 
-use attendant_core::Processor;
-use attendant_model::{Decoder, checkpoint, exchange};
+use attendant_core::{Processor, Tape};
+use attendant_mech::Batch;
+use attendant_model::{Decoder, Inputs, checkpoint, exchange};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::Value;
 use std::fmt;
@@ -46,9 +47,18 @@ pub(crate) struct Family {
     expected: Vec<u8>,
 }
 
-/// All folders there are, by name.
+/// All folders of published models that there are, by name.
 pub(crate) fn families() -> Vec<Family> {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    under("tests/data")
+}
+
+/// The same of files in GGUF.
+pub(crate) fn converted() -> Vec<Family> {
+    under("tests/gguf")
+}
+
+fn under(folder: &str) -> Vec<Family> {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut folders: Vec<PathBuf> = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path()).collect();
     folders.retain(|folder| folder.is_dir());
     folders.sort();
@@ -76,6 +86,25 @@ impl Family {
             Dtype::I64 => eight.iter().map(|&bytes| i64::from_le_bytes(bytes) as f64).collect(),
             other => panic!("{name} is {other:?}"),
         })
+    }
+
+    /// Whether its file in GGUF gives the logits, or of an encoder, whose head these files lack, the rows.
+    pub(crate) fn judge_file(&self) -> Verdict {
+        let decoder = checkpoint::load(&self.folder.join("model.gguf")).unwrap_or_else(|why| panic!("{why}"));
+        match self.logits(&decoder, "plain") {
+            Verdict::Absent => self.rows(&decoder),
+            verdict => verdict,
+        }
+    }
+
+    fn rows(&self, decoder: &Decoder) -> Verdict {
+        let ids = |name: &str| self.values(&format!("plain.{name}")).unwrap_or_default().iter().map(|id| *id as u32).collect();
+        let (ids, types): (Vec<u32>, Vec<u32>) = (ids("input_ids"), ids("token_type_ids"));
+        let mut tape = Tape::inference(Processor::new(2));
+        let bound = decoder.bind(&mut tape);
+        let inputs = Inputs { ids: &ids, types: &types, ..Inputs::default() };
+        let rows = decoder.rows(&mut tape, &bound, &Batch::even(2, ids.len() / 2), inputs).unwrap();
+        self.verdict(apart(tape.value(rows), &self.values("plain.rows").unwrap(), 0.0))
     }
 
     /// The verdict of every one of [`CASES`].
@@ -131,10 +160,14 @@ impl Family {
             for place in places {
                 let at = i * row + place * vocab;
                 let (got, want) = (&all.values[at..at + vocab], &want[at - first * row..]);
-                let apart = got.iter().zip(want).map(|(&got, want)| (f64::from(got) - want).abs());
-                worst = apart.fold(worst, |worst, apart| if apart <= worst { worst } else { apart });
+                worst = apart(got, want, worst);
             }
         }
+        self.verdict(worst)
+    }
+
+    /// What the largest difference means.
+    fn verdict(&self, worst: f64) -> Verdict {
         let deviation = self.meta["logits_std"].as_f64().unwrap().max(0.1);
         let own = self.meta["float32_vs_float64"].as_f64().unwrap();
         let bound = (1e-4 * deviation).max((30.0 * own).min(3e-3 * deviation));
@@ -153,4 +186,10 @@ impl Family {
         let same = got.iter().flatten().zip(&want).filter(|(got, want)| f64::from(**got) == **want).count();
         if same == want.len() { Verdict::Pass } else { Verdict::Fail((want.len() - same) as f64) }
     }
+}
+
+/// The largest difference, or the largest so far.
+fn apart(got: &[f32], want: &[f64], worst: f64) -> f64 {
+    let apart = got.iter().zip(want).map(|(&got, want)| (f64::from(got) - want).abs());
+    apart.fold(worst, |worst, apart| if apart <= worst { worst } else { apart })
 }
