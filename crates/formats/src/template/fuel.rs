@@ -109,7 +109,7 @@ fn key(state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
 fn item(state: &State<'_, '_>, value: &Value, name: &Value) -> Result<Value, Error> {
     key(state, name)?;
     if value.kind() == ValueKind::Iterable {
-        look_through(state, value)?;
+        pay(state, value.len().unwrap_or(0).saturating_mul(SLOT))?;
     }
     value.get_item(name)
 }

@@ -175,6 +175,8 @@ fn working() -> Vec<(&'static str, String, &'static str)> {
             "{% set x = [] %}{% for i in range(99999) %}{% if x %}{% elif x %}{% elif x %}{% endif %}{% endfor %}".into(),
             MORE,
         ),
+        ("many lines indented", looked("t | indent").replace("'x' * 2000000 + 'y'", "'x\\n' * 500000"), MORE),
+        ("a place in a range", "{% for i in range(99999) %}{% set y = range(99999)[99998] %}{% endfor %}".into(), MORE),
         (
             "a long text begun",
             looked("[1 for]").replace("{% set y = [1 for] %}", "{% for c in s %}{% break %}{% endfor %}"),
