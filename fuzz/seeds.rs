@@ -23,20 +23,6 @@ const TOKENIZERS: [(&str, &[u8]); 3] = [
     ),
 ];
 
-/// Templates of the kinds that published models carry.
-const TEMPLATES: [&str; 4] = [
-    "{%- for message in messages %}{{- '<|' + message['role'] + '|>' + message.content | trim ~ '\\n' }}{% endfor %}\
-     {% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}",
-    "{%- macro part(x, y='-') %}{{ x ~ y }}{% endmacro %}{% set ns = namespace(n=0, all=[]) %}{% for m in messages[::-1] if m.role %}\
-     {% set ns.n = ns.n + loop.index0 * 2 - 1 %}{% set ns.all = ns.all + [m.content[1:], ns.n] %}{{ part(m.role, y=ns.n) }}\
-     {% else %}none{% endfor %}{{ ns.all | tojson(indent=2) }}{{ ns.n is odd and not ns.all | length >= 3 }}",
-    "{# note #}{% set all %}{% filter upper %}{{ messages | map(attribute='role') | join(', ') | replace('s', 'ss') }}{% endfilter %}\
-     {% endset %}{{ all.split('S', 1)[-1].strip('T') if 'SS' in all else {'a': (1, 2.5)}.items() | list }}{% raw %}{{ }}{% endraw %}",
-    "{% with a = messages | groupby('role') %}{% for role, of in a %}{{ role.title() }}:{{ of | selectattr('content', 'string') | list | length }}\
-     {% for i in range(3, 0, -1) %}{% if i == 1 %}{% break %}{% elif i > 2 %}{% continue %}{% endif %}{{ i ** 2 // 3 % 2 }}{{ loop.cycle('a', 'b') }}{% endfor %}\
-     {% endfor %}{% endwith %}{{ [3, 1] | sort | batch(1) | list }}{{ 'x' | indent(2, true) | center(9) }}{{ none or 1.5 | round }}",
-];
-
 /// Vocabularies as the target reads them.
 const VOCABULARIES: [(&str, &str); 4] = [
     ("gpt2", "gpt2\ngpt-2\n0\n0\n\n\na b|ab a\n3<s>\n1a\n1b\n1ab\n1aba"),
@@ -57,7 +43,7 @@ fn main() -> io::Result<()> {
         });
         write(&target, &file.name.replace(' ', "_"), &file.bytes)?;
     }
-    for (at, template) in TEMPLATES.iter().enumerate() {
+    for (at, template) in valid::TEMPLATES.iter().enumerate() {
         write(&folder.join("template"), &at.to_string(), template.as_bytes())?;
     }
     for (name, file) in TOKENIZERS {

@@ -11,6 +11,9 @@ pub(super) const CASED: usize = 6;
 /// What finding a part in a text costs beside its bytes, in bytes.
 const MATCH: usize = 16;
 
+/// What indenting a line costs beside its bytes, in bytes.
+const LINE: usize = 64;
+
 pub(super) fn register(environment: &mut Environment<'_>) {
     environment.add_filter("tojson", json::filter);
     for name in ["string", "safe"] {
@@ -144,7 +147,7 @@ fn indent(state: &State<'_, '_>, value: &Value, arguments: Rest<ValueOrKwargs>) 
     let (width, first, blank, named): (Option<usize>, Option<bool>, Option<bool>, Kwargs) = from_args(&arguments)?;
     let width = width.or(named.get("width")?).unwrap_or(4);
     let lines = text.as_str().map_or(0, |text| text.lines().count());
-    pay(state, lines.saturating_mul(width))?;
+    pay(state, lines.saturating_mul(width.saturating_add(LINE)))?;
     filters::indent(
         StringInput::new(state, &text)?,
         Some(width),

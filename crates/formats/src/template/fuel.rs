@@ -20,8 +20,6 @@ pub(super) const LOOKED_THROUGH: &str = "__looked_through";
 pub(super) const KEY: &str = "__key";
 pub(super) const HELD: &str = "__held";
 
-const NOT_HELD: &str = "a macro, a loop or a namespace cannot be held";
-
 pub(super) fn register(environment: &mut Environment<'_>) {
     environment.add_filter(WEIGHED, |state: &State<'_, '_>, value: Value| weigh(state, &value).map(|_| value));
     environment.add_filter(TEXT, joined);
@@ -54,7 +52,6 @@ pub(super) fn weigh(state: &State<'_, '_>, value: &Value) -> Result<usize, Error
 /// Pays for a walk over a value that another is to hold: it must not nest too deep, nor hold what can change.
 pub(super) fn hold(state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
     match value.as_object() {
-        Some(object) if !is_data(object) => Err(cannot(NOT_HELD)),
         Some(_) => pay(state, walk(value, |_| 0)?),
         None => Ok(()),
     }
@@ -73,7 +70,7 @@ fn walk(value: &Value, text: fn(&str) -> usize) -> Result<usize, Error> {
         *left = left.checked_sub(own).ok_or(ErrorKind::OutOfFuel)?;
         let Some(object) = value.as_object() else { return Ok(()) };
         if !is_data(object) {
-            return if depth == DEPTH { Ok(()) } else { Err(cannot(NOT_HELD)) };
+            return Err(cannot("a macro, a loop or a namespace cannot be held, compared or written"));
         }
         let depth = depth
             .checked_sub(1)
@@ -112,7 +109,7 @@ fn key(state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
 fn item(state: &State<'_, '_>, value: &Value, name: &Value) -> Result<Value, Error> {
     key(state, name)?;
     if value.kind() == ValueKind::Iterable {
-        look_through(state, value)?;
+        pay(state, value.len().unwrap_or(0).saturating_mul(SLOT))?;
     }
     value.get_item(name)
 }

@@ -42,8 +42,11 @@ fn of_text(state: &mut State<'_, '_>, value: &Value, text: &str, name: &str, arg
             stripped(state, text, characters.as_str().unwrap_or_default())?;
             python(state, value, name, arguments)
         }
-        ("replace", [from, to]) => match (from.as_str(), to.as_str()) {
-            (Some(from), Some(to)) => replaced(state, text, from, to, None).map(Value::from),
+        ("replace", [from, to, count @ ..]) => match (from.as_str(), to.as_str()) {
+            (Some(from), Some(to)) => {
+                let count = count.first().and_then(Value::as_usize);
+                replaced(state, text, from, to, count).map(Value::from)
+            }
             _ => Err(cannot("replace: wanted two texts")),
         },
         ("split" | "splitlines", _) => {
@@ -56,10 +59,9 @@ fn of_text(state: &mut State<'_, '_>, value: &Value, text: &str, name: &str, arg
             pay(state, (parts + 1).saturating_mul(2 * SLOT))?;
             python(state, value, name, arguments)
         }
-        ("startswith" | "endswith", [Value { .. }]) => python(state, value, name, arguments),
         (
-            "upper" | "lower" | "title" | "capitalize" | "strip" | "lstrip" | "rstrip" | "replace" | "find" | "rfind" | "count"
-            | "isupper" | "islower" | "isspace" | "isdigit" | "isnumeric" | "isalnum" | "isalpha" | "isascii",
+            "upper" | "lower" | "title" | "capitalize" | "strip" | "lstrip" | "rstrip" | "startswith" | "endswith" | "find"
+            | "rfind" | "count" | "isupper" | "islower" | "isspace" | "isdigit" | "isnumeric" | "isalnum" | "isalpha" | "isascii",
             _,
         ) => python(state, value, name, arguments),
         _ => Err(Error::from(ErrorKind::UnknownMethod)),

@@ -7,6 +7,8 @@ use crate::error::quoted;
 
 /// How often a template may say `elif`: each nests in the one before.
 const MOST_BRANCHES: usize = 1000;
+/// How many parameters a macro may have: the engine copies their names whenever it comes to the macro.
+const MOST_PARAMETERS: usize = 50;
 /// How deep loops, macros and `with` may nest: a name is sought in each.
 const MOST_SCOPES: usize = 20;
 
@@ -246,7 +248,12 @@ impl<'s> Tag<'s, '_> {
     /// `(a, b=1)` of a macro.
     fn parameters(&mut self) -> Outcome<()> {
         self.expect("(")?;
+        let mut count = 0;
         self.bracketed(")", |tag| {
+            count += 1;
+            if count > MOST_PARAMETERS {
+                return tag.fault(format!("a macro has more than {MOST_PARAMETERS} parameters"));
+            }
             tag.name()?;
             if tag.take("=") { tag.expression().map(drop) } else { Ok(()) }
         })

@@ -48,6 +48,9 @@ pub(super) fn register(environment: &mut Environment<'_>) {
         nested(state, filters::groupby(value, attribute, named)?)
     });
     environment.add_filter("batch", |state: &State<'_, '_>, value: Value, count: usize, fill: Option<Value>| {
+        // Each is made with room for all of its items, but for no more than 1024 of them.
+        let batches = value.len().unwrap_or(0) / count.max(1) + 1;
+        pay(state, batches.saturating_mul(count.min(1024)).saturating_mul(SLOT))?;
         nested(state, filters::batch(state, value, count, fill)?)
     });
     environment.add_filter("map", |state: &mut State<'_, '_>, value: Value, arguments: Rest<ValueOrKwargs>| {

@@ -65,6 +65,8 @@ fn growing() -> Vec<(&'static str, String, &'static str)> {
         ("dicts that nest", again("{}", "{'a': n.x}", "").replace("range(99)", "range(999)"), DEEP),
         ("dicts of names that nest", again("{}", "dict(a=n.x)", "").replace("range(99)", "range(999)"), DEEP),
         ("batches that nest", again("[1]", "n.x | batch(1)", "").replace("range(99)", "range(999)"), DEEP),
+        ("batches that are kept", again("[]", "n.x + [[1] | batch(1000)]", "").replace("range(99)", "range(99999)"), MORE),
+        ("replies of a count", again("'x'", "n.x.replace('x', 'xxx', 99999999)", ""), MORE),
         ("a long range", "{{ range(1000000000) | list | length }}".into(), "too many elements"),
         ("the longest range", "{{ range(9223372036854775807) }}".into(), "more elements than it may"),
         ("a range backwards", "{{ range(0, -9223372036854775807, -1) }}".into(), "more elements than it may"),
@@ -173,6 +175,8 @@ fn working() -> Vec<(&'static str, String, &'static str)> {
             "{% set x = [] %}{% for i in range(99999) %}{% if x %}{% elif x %}{% elif x %}{% endif %}{% endfor %}".into(),
             MORE,
         ),
+        ("many lines indented", looked("t | indent").replace("'x' * 2000000 + 'y'", "'x\\n' * 500000"), MORE),
+        ("a place in a range", "{% for i in range(99999) %}{% set y = range(99999)[99998] %}{% endfor %}".into(), MORE),
         (
             "a long text begun",
             looked("[1 for]").replace("{% set y = [1 for] %}", "{% for c in s %}{% break %}{% endfor %}"),
@@ -204,7 +208,17 @@ fn working() -> Vec<(&'static str, String, &'static str)> {
                 "{{% macro m({}) %}}{{% endmacro %}}{{% for i in range(9999) %}}{{{{ m() }}}}{{% endfor %}}",
                 "a,".repeat(20_000)
             ),
+            "more than 50 parameters",
+        ),
+        (
+            "macros told again",
+            format!("{{% for i in range(99999) %}}{{% macro m({}) %}}{{% endmacro %}}{{% endfor %}}", "a,".repeat(50)),
             MORE,
+        ),
+        (
+            "loops compared",
+            shared("{% set outer = loop %}{% for j in [x4, a] %}{{ outer == loop }}{% endfor %}"),
+            "cannot be held, compared or written",
         ),
         ("macros called", "{% macro m(x) %}{% endmacro %}{% for i in range(99999) %}{{ m(1) }}{% endfor %}".into(), MORE),
         (
@@ -297,7 +311,7 @@ fn nesting() -> Vec<(&'static str, String, &'static str)> {
         (
             "many parameters",
             format!("{{% macro m({}) %}}{{% endmacro %}}{{{{ m() }}}}{{{{ m(y=1) }}}}", "a,".repeat(32_000)),
-            "unknown keyword argument",
+            "more than 50 parameters",
         ),
         ("a namespace in itself", "{% set n = namespace() %}{% set n.x = n %}".into(), "cannot be held"),
         ("a namespace in a list in itself", "{% set n = namespace() %}{% set n.x = [n] %}".into(), "cannot be held"),
