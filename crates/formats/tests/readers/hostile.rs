@@ -1,15 +1,16 @@
 //! Each file of the tables is refused in time, in bounds of memory, and by one line that says what is wrong and where.
 
+use crate::clock::Clock;
 use crate::{MEMORY, alone, config, gguf, safetensors, shards, valid};
 use attendant_formats::{Access, Config, Error, GenerationConfig, Weights, shards as index};
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a refusal may take to compute. A build that checks its own arithmetic is given three times as long.
-const TIME: Duration = Duration::from_millis(if cfg!(debug_assertions) { 300 } else { 100 });
+pub(crate) const TIME: Duration = Duration::from_millis(if cfg!(debug_assertions) { 300 } else { 100 });
 /// How much memory a refusal may take, in bytes.
-const ROOM: usize = 64 << 20;
+pub(crate) const ROOM: usize = 64 << 20;
 
 /// Files in a folder, which one is opened, and words that the refusal says.
 pub(crate) struct Case {
@@ -23,28 +24,6 @@ impl Case {
     /// One file.
     pub(crate) fn file(open: &'static str, name: &'static str, bytes: Vec<u8>, says: &'static [&'static str]) -> Case {
         Case { name, files: vec![(open, bytes)], open, says }
-    }
-}
-
-/// The time that this thread computes, where the system says it, and what passes elsewhere: reading waits for nothing but the disk.
-struct Clock {
-    wall: Instant,
-    computed: Option<Duration>,
-}
-
-impl Clock {
-    fn start() -> Clock {
-        Clock { computed: Clock::computed(), wall: Instant::now() }
-    }
-
-    fn elapsed(&self) -> Duration {
-        let computed = self.computed.and_then(|before| Clock::computed()?.checked_sub(before));
-        computed.unwrap_or_else(|| self.wall.elapsed())
-    }
-
-    fn computed() -> Option<Duration> {
-        let nanoseconds = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-        nanoseconds.split(' ').next()?.parse().map(Duration::from_nanos).ok()
     }
 }
 
@@ -75,7 +54,7 @@ fn refuse(case: &Case, folder: &Path) -> Result<Cost, String> {
     for access in [Access::Mapped, Access::Copied, Access::Mapped] {
         MEMORY.reset_peak_usage();
         let before = MEMORY.current_usage();
-        let start = Clock::start();
+        let start = Clock::of_thread();
         let result = open(&path, access);
         least = least.min(start.elapsed());
         let mut memory = MEMORY.peak_usage().saturating_sub(before);

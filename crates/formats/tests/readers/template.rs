@@ -1,16 +1,12 @@
 //! Templates that loop, grow, nest or ask for what they may not have are refused in time, in bounds of memory, and by one line.
 
+use crate::clock::Clock;
+use crate::hostile::{ROOM, TIME};
 use crate::mutation::Draw;
 use crate::valid::TEMPLATES;
 use crate::{MEMORY, alone};
 use attendant_formats::{Chat, ChatTemplate};
-use std::fs;
-use std::time::{Duration, Instant};
-
-/// How long a refusal may take to compute. A build that checks its own arithmetic is given ten times as long.
-const TIME: Duration = Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 100 });
-/// How much memory a refusal may take, in bytes.
-const ROOM: usize = 64 << 20;
+use std::time::Duration;
 
 /// What is said of a template that does or makes too much.
 const MORE: &str = "more than it may";
@@ -371,31 +367,6 @@ fn forbidden() -> Vec<(&'static str, String, &'static str)> {
     table.into_iter().map(|(name, template, says)| (name, template.to_owned(), says)).collect()
 }
 
-/// The time that this process computes, where the system says it, and what passes elsewhere.
-struct Clock {
-    wall: Instant,
-    computed: Option<Duration>,
-}
-
-impl Clock {
-    fn start() -> Clock {
-        Clock { computed: Clock::computed(), wall: Instant::now() }
-    }
-
-    fn elapsed(&self) -> Duration {
-        let computed = self.computed.and_then(|before| Clock::computed()?.checked_sub(before));
-        computed.unwrap_or_else(|| self.wall.elapsed())
-    }
-
-    /// A template runs on a thread of its own, whose time the system adds to that of the process, in hundredths of a second.
-    fn computed() -> Option<Duration> {
-        let line = fs::read_to_string("/proc/self/stat").ok()?;
-        let fields: Vec<&str> = line.rsplit_once(')')?.1.split(' ').collect();
-        let hundredths = fields.get(12)?.parse::<u64>().ok()? + fields.get(13)?.parse::<u64>().ok()?;
-        Some(Duration::from_millis(10 * hundredths))
-    }
-}
-
 #[test]
 fn hostile_templates_are_refused() {
     let _alone = alone();
@@ -413,7 +384,7 @@ fn hostile_templates_are_refused() {
         for _ in 0..3 {
             MEMORY.reset_peak_usage();
             let before = MEMORY.current_usage();
-            let clock = Clock::start();
+            let clock = Clock::of_process();
             let result = ChatTemplate::new(template).and_then(|template| template.render(&chat));
             least = least.min(clock.elapsed());
             most = most.max(MEMORY.peak_usage().saturating_sub(before));
