@@ -23,7 +23,7 @@ enum Level {
 }
 
 impl Isa {
-    /// Portable code, eight lanes wide; runs on every processor.
+    /// Portable code in vectors of four (SSE2, NEON), two as one; runs on every processor.
     pub const SCALAR: Isa = Isa(Level::Scalar);
     /// Portable code in the register shape of AVX-512, so that its tiling is tested on processors without it. Only builds with
     /// debug assertions have it: nobody would choose it for speed, and it is long to compile.
@@ -105,9 +105,9 @@ impl Isa {
     #[inline]
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
-            Level::Scalar => kernel.run(Portable::<8>),
+            Level::Scalar => kernel.run(Portable::<2>),
             #[cfg(debug_assertions)]
-            Level::Scalar16 => kernel.run(Portable::<16>),
+            Level::Scalar16 => kernel.run(Portable::<4>),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::available` makes this level only after detecting avx2, fma and f16c.
             Level::Avx2 => unsafe { crate::simd::run_avx2(kernel) },
@@ -133,9 +133,9 @@ impl Isa {
     #[inline]
     pub(crate) fn run_integer<K: IntegerKernel>(self, kernel: K) -> K::Output {
         match self.0 {
-            Level::Scalar => kernel.run(Portable::<8>),
+            Level::Scalar => kernel.run(Portable::<2>),
             #[cfg(debug_assertions)]
-            Level::Scalar16 => kernel.run(Portable::<16>),
+            Level::Scalar16 => kernel.run(Portable::<4>),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::available` makes this level only after detecting the others, and vnni is detected here.
             Level::Avx512 | Level::Avx512Bf16 if is_x86_feature_detected!("avx512vnni") => unsafe {

@@ -78,9 +78,9 @@ pub(crate) trait Integers: Copy + Send + Sync + 'static {
     ) -> [[Self::I; T]; V];
 }
 
-impl<const LANES: usize> Integers for Portable<LANES> {
+impl<const FOURS: usize> Integers for Portable<FOURS> {
     type Floats = Self;
-    type I = [u32; LANES];
+    type I = [[u32; 4]; FOURS];
     const CENTRED: bool = false;
 
     #[inline(always)]
@@ -88,61 +88,69 @@ impl<const LANES: usize> Integers for Portable<LANES> {
         self
     }
     #[inline(always)]
-    unsafe fn load(self, p: *const u8) -> [u32; LANES] {
+    unsafe fn load(self, p: *const u8) -> Self::I {
         // SAFETY: the caller promises `4 * LANES` readable bytes; an unaligned read needs no more.
-        unsafe { p.cast::<[u32; LANES]>().read_unaligned() }.map(u32::from_le)
+        unsafe { p.cast::<Self::I>().read_unaligned() }.map(|four| four.map(u32::from_le))
     }
     #[inline(always)]
-    unsafe fn store(self, p: *mut u8, v: [u32; LANES]) {
+    unsafe fn store(self, p: *mut u8, v: Self::I) {
         // SAFETY: the caller promises `4 * LANES` writable bytes; an unaligned write needs no more.
-        unsafe { p.cast::<[u32; LANES]>().write_unaligned(v.map(u32::to_le)) }
+        unsafe { p.cast::<Self::I>().write_unaligned(v.map(|four| four.map(u32::to_le))) }
     }
     #[inline(always)]
-    fn splat(self, x: i32) -> [u32; LANES] {
-        [x.cast_unsigned(); LANES]
+    fn splat(self, x: i32) -> Self::I {
+        [[x.cast_unsigned(); 4]; FOURS]
     }
     #[inline(always)]
-    fn and(self, a: [u32; LANES], b: [u32; LANES]) -> [u32; LANES] {
-        std::array::from_fn(|i| a[i] & b[i])
+    fn and(self, a: Self::I, b: Self::I) -> Self::I {
+        each(a, b, |a, b| a & b)
     }
     #[inline(always)]
-    fn or(self, a: [u32; LANES], b: [u32; LANES]) -> [u32; LANES] {
-        std::array::from_fn(|i| a[i] | b[i])
+    fn or(self, a: Self::I, b: Self::I) -> Self::I {
+        each(a, b, |a, b| a | b)
     }
     #[inline(always)]
-    fn up(self, a: [u32; LANES], n: u32) -> [u32; LANES] {
-        a.map(|a| a << n)
+    fn up(self, a: Self::I, n: u32) -> Self::I {
+        a.map(|four| four.map(|a| a << n))
     }
     #[inline(always)]
-    fn down(self, a: [u32; LANES], n: u32) -> [u32; LANES] {
-        a.map(|a| a >> n)
+    fn down(self, a: Self::I, n: u32) -> Self::I {
+        a.map(|four| four.map(|a| a >> n))
     }
     #[inline(always)]
-    fn sub(self, a: [u32; LANES], b: [u32; LANES]) -> [u32; LANES] {
-        std::array::from_fn(|i| a[i].wrapping_sub(b[i]))
+    fn sub(self, a: Self::I, b: Self::I) -> Self::I {
+        each(a, b, u32::wrapping_sub)
     }
     #[inline(always)]
-    fn to_floats(self, a: [u32; LANES]) -> [f32; LANES] {
-        a.map(|a| a.cast_signed() as f32)
+    fn to_floats(self, a: Self::I) -> Floats<Self> {
+        let floats = a.map(|four| four.map(|a| a.cast_signed() as f32));
+        // SAFETY: the array has `LANES` values.
+        unsafe { Simd::load(self, floats.as_ptr().cast()) }
     }
     #[inline(always)]
-    unsafe fn load_u8(self, p: *const u8) -> [f32; LANES] {
+    unsafe fn load_u8(self, p: *const u8) -> Floats<Self> {
         // SAFETY: the caller promises `LANES` readable bytes.
-        unsafe { p.cast::<[u8; LANES]>().read() }.map(f32::from)
+        let floats = unsafe { p.cast::<[[u8; 4]; FOURS]>().read() }.map(|four| four.map(f32::from));
+        // SAFETY: the array has `LANES` values.
+        unsafe { Simd::load(self, floats.as_ptr().cast()) }
     }
     #[inline(always)]
-    unsafe fn store_i8(self, p: *mut i8, v: [f32; LANES]) {
-        // SAFETY: the caller promises `LANES` writable values.
-        unsafe { p.cast::<[i8; LANES]>().write(v.map(|v| v as i8)) }
+    unsafe fn store_i8(self, p: *mut i8, v: Floats<Self>) {
+        let mut floats = [[0.0; 4]; FOURS];
+        // SAFETY: the array has `LANES` values; the caller promises as many writable ones.
+        unsafe {
+            Simd::store(self, floats.as_mut_ptr().cast(), v);
+            p.cast::<[[i8; 4]; FOURS]>().write(floats.map(|four: [f32; 4]| four.map(|v| v as i8)));
+        }
     }
 
     #[inline(always)]
     unsafe fn dot<const BITS: usize, const N: usize, const T: usize>(
         self,
-        mut sums: [[u32; LANES]; T],
-        weights: [[u32; LANES]; N],
+        mut sums: [Self::I; T],
+        weights: [Self::I; N],
         activations: [*const i8; T],
-    ) -> [[u32; LANES]; T] {
+    ) -> [Self::I; T] {
         for t in 0..T {
             // SAFETY: the caller promises `4 * N` readable values.
             let activations = unsafe { activations[t].cast::<[[i8; 4]; N]>().read() };
@@ -156,13 +164,13 @@ impl<const LANES: usize> Integers for Portable<LANES> {
         self,
         weights: *const u8,
         activations: [*const i8; T],
-    ) -> [[[u32; LANES]; T]; V] {
-        let mut sums = [[[0; LANES]; T]; V];
+    ) -> [[Self::I; T]; V] {
+        let mut sums = [[[[0; 4]; FOURS]; T]; V];
         for v in 0..V {
-            let mut along = [[0; LANES]; N];
+            let mut along = [[[0; 4]; FOURS]; N];
             for j in 0..N {
                 // SAFETY: the caller promises `N * V` vectors.
-                along[j] = unsafe { Integers::load(self, weights.add((j * V + v) * 4 * LANES)) };
+                along[j] = unsafe { Integers::load(self, weights.add((j * V + v) * 16 * FOURS)) };
             }
             // SAFETY: the caller promises `4 * N` values.
             sums[v] = unsafe { Integers::dot::<BITS, N, T>(self, sums[v], along, activations) };
@@ -171,17 +179,18 @@ impl<const LANES: usize> Integers for Portable<LANES> {
     }
 }
 
+#[inline(always)]
+fn each<const FOURS: usize>(a: [[u32; 4]; FOURS], b: [[u32; 4]; FOURS], f: impl Fn(u32, u32) -> u32) -> [[u32; 4]; FOURS] {
+    std::array::from_fn(|i| std::array::from_fn(|lane| f(a[i][lane], b[i][lane])))
+}
+
 // Not inlined: unrolled in every kernel it would be most of what there is to compile.
 #[inline(never)]
-fn add_products<const LANES: usize>(sums: &mut [u32; LANES], weights: &[[u32; LANES]], activations: &[[i8; 4]]) {
+fn add_products<const FOURS: usize>(sums: &mut [[u32; 4]; FOURS], weights: &[[[u32; 4]; FOURS]], activations: &[[i8; 4]]) {
     for (weights, a) in weights.iter().zip(activations) {
-        for i in 0..LANES {
-            let w = weights[i].to_le_bytes();
-            let mut sum = sums[i].cast_signed();
-            for k in 0..4 {
-                sum += i32::from(w[k]) * i32::from(a[k]);
-            }
-            sums[i] = sum.cast_unsigned();
+        for (sum, weights) in sums.as_flattened_mut().iter_mut().zip(weights.as_flattened()) {
+            let products = weights.to_le_bytes().into_iter().zip(a).map(|(w, a)| i32::from(w) * i32::from(*a));
+            *sum = (sum.cast_signed() + products.sum::<i32>()).cast_unsigned();
         }
     }
 }
