@@ -42,9 +42,9 @@ pub(crate) trait Operand: Copy + Sync {
         k.div_ceil(Self::VALUES)
     }
 
-    /// The cells that hold some of the values.
+    /// The cells that hold any of the values.
     fn cells_of(values: Range<usize>) -> Range<usize> {
-        values.start / Self::VALUES..Self::cells(values.end)
+        if values.is_empty() { 0..0 } else { values.start / Self::VALUES..Self::cells(values.end) }
     }
 }
 
