@@ -369,7 +369,7 @@ pub(crate) struct Bench {
     /// Measured steps of `train`, and measurements of `model`
     #[arg(long, default_value_t = 7, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
     pub(crate) steps: usize,
-    /// What products with weights multiply in `train`
+    /// What products multiply: those with weights in `train`, all of `attention`
     #[arg(long, value_enum, default_value = "f32", value_name = "TYPE")]
     pub(crate) precision: PrecisionType,
     /// Key heads under 32 query heads, of `attention` and `decode`

@@ -1,13 +1,42 @@
 use crate::attention::{Attention, Run, Sequence, Span, Statistics};
+use half::bf16;
+use std::f32::consts::LOG2_E;
 
 /// q `[N, H * d_qk]` -> out `[N, H * d_v]`, lse `[N, H]`.
-pub fn attention_forward(
+pub fn attention_forward(spec: &Attention<'_>, sequences: &[Sequence<'_>], q: &[f32], out: &mut [f32], lse: Option<&mut [f32]>) {
+    forward(spec, sequences, q, out, lse, |x| x);
+}
+
+/// The same of operands rounded to bf16: scaled queries, keys and values. Weights are not rounded.
+pub fn attention_forward_bf16(
+    spec: &Attention<'_>,
+    sequences: &[Sequence<'_>],
+    q: &[f32],
+    out: &mut [f32],
+    lse: Option<&mut [f32]>,
+) {
+    forward(spec, sequences, &rounded_queries(spec, q), out, lse, rounded);
+}
+
+fn rounded(x: f32) -> f32 {
+    bf16::from_f32(x).to_f32()
+}
+
+/// Queries whose scores, in base 2 or ready for the cap, are those of rounded queries.
+fn rounded_queries(spec: &Attention<'_>, q: &[f32]) -> Vec<f32> {
+    let factor = spec.softcap.map_or(spec.scale * LOG2_E, |cap| spec.scale / cap);
+    q.iter().map(|q| rounded(q * factor) / factor).collect()
+}
+
+fn forward(
     spec: &Attention<'_>,
     sequences: &[Sequence<'_>],
     q: &[f32],
     out: &mut [f32],
     mut lse: Option<&mut [f32]>,
+    rounded: fn(f32) -> f32,
 ) {
+    let row_at = |runs, k_pos, head, width| -> Vec<f32> { row_at(runs, k_pos, head, width).into_iter().map(rounded).collect() };
     let Attention { heads, d_qk, d_v, .. } = *spec;
     for sequence in sequences {
         for (i, row) in sequence.rows.clone().enumerate() {
@@ -154,6 +183,26 @@ pub fn attention_backward(
     if let Some(d_sink) = d_sink {
         add(d_sink, &sink_sum);
     }
+}
+
+/// The same of operands rounded to bf16: scaled queries, keys, values and gradients of outputs. Probabilities and gradients of scores
+/// are not rounded.
+pub fn attention_backward_bf16(
+    spec: &Attention<'_>,
+    spans: &[Span],
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    d_out: &[f32],
+    d_q: &mut [f32],
+    d_k: &mut [f32],
+    d_v: &mut [f32],
+    d_bias: Option<&mut [f32]>,
+    d_sink: Option<&mut [f32]>,
+) {
+    let q = rounded_queries(spec, q);
+    let [k, v, d_out] = [k, v, d_out].map(|x| x.iter().copied().map(rounded).collect::<Vec<_>>());
+    attention_backward(spec, spans, &q, &k, &v, &d_out, d_q, d_k, d_v, d_bias, d_sink);
 }
 
 /// One score and its derivative by the dot product of query and key.

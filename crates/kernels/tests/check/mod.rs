@@ -68,6 +68,10 @@ pub mod bound {
     pub const ATTENTION: f64 = 4e-6;
     /// Gradients: five products, and differences of sums that partly cancel.
     pub const ATTENTION_GRADIENT: f64 = 1e-5;
+    /// As [`ATTENTION`], with weights rounded to bf16, each off by up to 2^-9 of itself and by 2^-10 in the mean of squares.
+    pub const ATTENTION_BF16: f64 = 2e-3;
+    /// As [`ATTENTION_GRADIENT`], with probabilities and gradients of scores rounded, and outputs that are off as above.
+    pub const ATTENTION_GRADIENT_BF16: f64 = 1e-2;
 }
 
 /// # Panics
