@@ -8,6 +8,7 @@ mod rows;
 mod softmax;
 
 pub use backward::{backward, backward_bf16, backward_bf16_scratch, backward_scratch};
+pub(crate) use forward::KEYS;
 pub use forward::{Statistics, forward, forward_bf16, forward_bf16_scratch, forward_scratch, statistics, statistics_scratch};
 
 use crate::int4::Int4;

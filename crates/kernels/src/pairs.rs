@@ -23,6 +23,11 @@ impl Operand for Pair {
     fn multiply_add<S: Simd>(simd: S, a: S::V, b: S::V, sum: S::V) -> S::V {
         simd.dot(a, b, sum)
     }
+    /// The upper half of a pair with zero.
+    #[inline(always)]
+    fn nearest<S: Simd>(simd: S, x: S::V) -> S::V {
+        simd.pair(simd.splat(0.0), x)
+    }
     #[inline(always)]
     fn pack<S: Simd>(simd: S, b: MatrixRef<'_>, panels: &mut [f32], depth: usize, at: usize) {
         simd.call(PackPairs { b, panels, depth, at });

@@ -21,6 +21,9 @@ pub(crate) trait Operand: Copy + Sync {
     /// `sum` and the product of two vectors of cells.
     fn multiply_add<S: Simd>(simd: S, a: S::V, b: S::V, sum: S::V) -> S::V;
 
+    /// Values as cells hold them.
+    fn nearest<S: Simd>(simd: S, x: S::V) -> S::V;
+
     /// Packs B `[k, cols]` into panels, each `[depth][panel_width]` cells, one after the other, row `at` the first. Vectors that hold
     /// columns are filled with zeros beyond them; vectors that hold none are left alone.
     ///
@@ -62,6 +65,10 @@ impl Operand for Single {
     #[inline(always)]
     fn multiply_add<S: Simd>(simd: S, a: S::V, b: S::V, sum: S::V) -> S::V {
         simd.fma(a, b, sum)
+    }
+    #[inline(always)]
+    fn nearest<S: Simd>(_: S, x: S::V) -> S::V {
+        x
     }
     #[inline(always)]
     fn pack<S: Simd>(simd: S, b: MatrixRef<'_>, panels: &mut [f32], depth: usize, at: usize) {

@@ -27,7 +27,7 @@ use std::marker::PhantomData;
 use tile::Tile;
 
 /// Keys of a tile.
-const KEYS: usize = 128;
+pub(crate) const KEYS: usize = 128;
 
 /// Where results go.
 #[derive(Clone, Copy)]

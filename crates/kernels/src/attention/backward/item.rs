@@ -8,7 +8,7 @@ use crate::attention::{Attention, Span};
 use crate::product::MatrixRef;
 use crate::simd::{Kernel, Simd};
 use crate::tile::{MAX_PANEL, Operand};
-use crate::vector::{Dot, sum};
+use crate::vector::{Term, sum};
 use std::f32::consts::LOG2_E;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -83,7 +83,9 @@ impl<O: Operand> Item<'_, O> {
                 *to = from * factor;
             }
             let lse = self.inputs.lse[(rows.start + i) * heads + head];
-            let delta = sum(simd, Dot, [d_out.row(i), out.row(i)]);
+            // Of rounded gradients, as those of the probabilities are, lest their difference be one of roundings where one key has
+            // all of the weight.
+            let delta = sum(simd, RoundedDot(PhantomData::<O>), [d_out.row(i), out.row(i)]);
             // A row that saw nothing has no probabilities, whatever stands here.
             operands.lse[i] = if lse == f32::NEG_INFINITY { 0.0 } else { lse * LOG2_E };
             operands.delta[i] = delta;
@@ -167,5 +169,16 @@ impl<O: Operand> Item<'_, O> {
             self.gradients.bias_sums.slice(place * bias..(place + 1) * bias).fill(0.0);
             self.gradients.sink_sums.slice(place * sink..(place + 1) * sink).fill(0.0);
         }
+    }
+}
+
+/// `sum += a b`, of an `a` that is rounded as operands are.
+#[derive(Clone, Copy)]
+struct RoundedDot<O>(PhantomData<O>);
+
+impl<O: Operand> Term<2> for RoundedDot<O> {
+    #[inline(always)]
+    fn add<S: Simd>(self, simd: S, sum: S::V, [a, b]: [S::V; 2]) -> S::V {
+        simd.fma(O::nearest(simd, a), b, sum)
     }
 }
