@@ -1,8 +1,8 @@
-use crate::check::{Random, assert_close, assert_same_bits, for_random_cases, poison};
+use crate::check::{Random, assert_close, assert_same_bits, for_random_cases, instruction_sets, poison, shapes};
 use crate::support::{DIFFERENCE, any, differences, dot, hold, present, sequences, signed, within};
 use attendant_kernels::delta::{self, gated_delta, gated_delta_backward};
 use attendant_kernels::scan::Scan;
-use attendant_kernels::{Isa, Machine, naive};
+use attendant_kernels::{Machine, naive};
 use std::ops::Range;
 
 /// Inputs of one call, and gradients that arrive from outside.
@@ -147,7 +147,7 @@ type Backward = fn(
 );
 
 fn cases(random: &mut Random) -> Vec<Case> {
-    let shapes = [
+    let all = [
         (5, 1, 1, &[1, 7][..]),
         (2, 3, 17, &[1, 16, 17]),
         (1, 17, 3, &[3, 0, 63]),
@@ -157,7 +157,7 @@ fn cases(random: &mut Random) -> Vec<Case> {
     ];
     // A decay of 1 is the plain delta rule.
     let decays = [0.5..1.0, 1.0..1.0];
-    let all = shapes.into_iter().flat_map(|shape| decays.clone().map(|decay| (shape, decay)));
+    let all = shapes(all).flat_map(|shape| decays.clone().map(|decay| (shape, decay)));
     all.map(|((heads, d_k, d_v, lengths), decay)| Case::new(random, Scan { heads, d_k, d_v }, lengths, decay)).collect()
 }
 
@@ -208,7 +208,7 @@ fn any_chunking_and_any_neighbours() {
     for_random_cases(2, |random| {
         let case = Case::new(random, Scan { heads: 2, d_k: 17, d_v: 40 }, &[50, 3], 0.5..1.0);
         let (state_len, width) = (2 * 17 * 40, 2 * 40);
-        for isa in Isa::available() {
+        for isa in instruction_sets() {
             let machine = Machine { isa, ..any() };
             let [whole, end] = case.forward(gated_delta, machine);
             let (mut out, mut state) = (poison(case.v.len()), case.initial[..state_len].to_vec());
@@ -234,7 +234,7 @@ fn a_full_correction_recalls_the_value() {
         case.beta.fill(1.0);
         case.q.clone_from(&case.k);
         let rows = case.sequences[0].start * 66..case.sequences[0].end * 66;
-        for isa in Isa::available() {
+        for isa in instruction_sets() {
             let [out, _] = case.forward(gated_delta, Machine { isa, ..any() });
             assert_close(&format!("recalled on {isa:?}"), &out[rows.clone()], &case.v[rows.clone()], 1e-6);
         }

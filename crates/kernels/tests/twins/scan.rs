@@ -1,7 +1,7 @@
-use crate::check::{Random, assert_close, assert_same_bits, for_random_cases, poison};
+use crate::check::{Random, assert_close, assert_same_bits, for_random_cases, instruction_sets, poison, shapes};
 use crate::support::{DIFFERENCE, any, differences, dot, hold, present, sequences, signed, within};
 use attendant_kernels::scan::{self, Gate, Scan, gated_scan, gated_scan_backward};
-use attendant_kernels::{Isa, Machine, naive};
+use attendant_kernels::{Machine, naive};
 use std::ops::Range;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -158,14 +158,14 @@ type Backward = fn(
 fn cases(random: &mut Random) -> Vec<Case> {
     let mut cases = Vec::new();
     for kind in [Kind::None, Kind::Head, Kind::Channel] {
-        for (heads, d_k, d_v, lengths) in [
+        for (heads, d_k, d_v, lengths) in shapes([
             (5, 1, 1, &[1, 7][..]),
             (2, 3, 17, &[1, 16, 17]),
             (1, 17, 3, &[3, 0, 63]),
             (3, 16, 63, &[65, 1]),
             (2, 63, 65, &[33]),
             (1, 8, 100, &[5, 100, 2]),
-        ] {
+        ]) {
             cases.push(Case::new(random, Scan { heads, d_k, d_v }, lengths, kind));
         }
     }
@@ -222,7 +222,7 @@ fn any_chunking_and_any_neighbours() {
     for_random_cases(2, |random| {
         let case = Case::new(random, Scan { heads: 2, d_k: 17, d_v: 40 }, &[50, 3], Kind::Channel);
         let (state_len, width) = (2 * 17 * 40, 2 * 40);
-        for isa in Isa::available() {
+        for isa in instruction_sets() {
             let machine = Machine { isa, ..any() };
             let [whole, end] = case.forward(gated_scan, machine);
             let mut state = case.initial[..state_len].to_vec();
