@@ -81,6 +81,13 @@ pub mod bound {
     pub const ATTENTION: f64 = 4e-6;
     /// Gradients: five products, and differences of sums that partly cancel.
     pub const ATTENTION_GRADIENT: f64 = 1e-5;
+    /// As [`ATTENTION`] with operands of bf16, which the twin rounds as well: of 10,000 weights a few fall on another side of the middle
+    /// between two bf16, which are up to 2^-7 of themselves apart.
+    pub const ATTENTION_BF16: f64 = 3e-4;
+    /// As [`ATTENTION_GRADIENT`], likewise; outputs that are off as above make some more fall on another side.
+    pub const ATTENTION_GRADIENT_BF16: f64 = 1e-3;
+    /// Attention of bf16 against that of f32, with five roundings of up to 2^-8 on the way.
+    pub const BF16_FOR_F32: f64 = 1e-2;
 }
 
 /// # Panics
