@@ -1,8 +1,8 @@
-use crate::check::{Random, assert_close, assert_same_bits, for_random_cases, instruction_sets, poison, shapes};
+use crate::check::{Random, assert_close, assert_same_bits, for_random_cases, poison};
 use crate::support::{DIFFERENCE, any, differences, dot, hold, present, sequences, signed, within};
 use attendant_kernels::delta::{self, gated_delta, gated_delta_backward};
 use attendant_kernels::scan::Scan;
-use attendant_kernels::{Machine, naive};
+use attendant_kernels::{Isa, Machine, naive};
 use std::ops::Range;
 
 /// Inputs of one call, and gradients that arrive from outside.
@@ -147,7 +147,7 @@ type Backward = fn(
 );
 
 fn cases(random: &mut Random) -> Vec<Case> {
-    let all = [
+    let shapes = [
         (5, 1, 1, &[1, 7][..]),
         (2, 3, 17, &[1, 16, 17]),
         (1, 17, 3, &[3, 0, 63]),
@@ -157,7 +157,7 @@ fn cases(random: &mut Random) -> Vec<Case> {
     ];
     // A decay of 1 is the plain delta rule.
     let decays = [0.5..1.0, 1.0..1.0];
-    let all = shapes(all).flat_map(|shape| decays.clone().map(|decay| (shape, decay)));
+    let all = shapes.into_iter().flat_map(|shape| decays.clone().map(|decay| (shape, decay)));
     all.map(|((heads, d_k, d_v, lengths), decay)| Case::new(random, Scan { heads, d_k, d_v }, lengths, decay)).collect()
 }
 
@@ -202,13 +202,25 @@ fn gradients_are_differences() {
     });
 }
 
+/// What came before a decay of zero is gone, and yet the decay has a gradient.
+#[test]
+fn decays_of_zero_have_gradients() {
+    for_random_cases(2, |random| {
+        let mut case = Case::new(random, Scan { heads: 2, d_k: 5, d_v: 17 }, &[50], 0.5..1.0);
+        case.decay.iter_mut().step_by(7).for_each(|decay| *decay = 0.0);
+        hold("zeros", 2e-6, case.backward(naive::delta::gated_delta_backward, any(), &case.initial), |machine| {
+            case.backward(gated_delta_backward, machine, &case.checkpoints(machine))
+        });
+    });
+}
+
 /// A chunk of a prefill and a decode step are the same call with the state that came before.
 #[test]
 fn any_chunking_and_any_neighbours() {
     for_random_cases(2, |random| {
         let case = Case::new(random, Scan { heads: 2, d_k: 17, d_v: 40 }, &[50, 3], 0.5..1.0);
         let (state_len, width) = (2 * 17 * 40, 2 * 40);
-        for isa in instruction_sets() {
+        for isa in Isa::available() {
             let machine = Machine { isa, ..any() };
             let [whole, end] = case.forward(gated_delta, machine);
             let (mut out, mut state) = (poison(case.v.len()), case.initial[..state_len].to_vec());
@@ -234,7 +246,7 @@ fn a_full_correction_recalls_the_value() {
         case.beta.fill(1.0);
         case.q.clone_from(&case.k);
         let rows = case.sequences[0].start * 66..case.sequences[0].end * 66;
-        for isa in instruction_sets() {
+        for isa in Isa::available() {
             let [out, _] = case.forward(gated_delta, Machine { isa, ..any() });
             assert_close(&format!("recalled on {isa:?}"), &out[rows.clone()], &case.v[rows.clone()], 1e-6);
         }

@@ -3,12 +3,12 @@
 use super::{KEYS, QUERIES};
 use crate::attention::check::hull;
 use crate::attention::reach::Reach;
-use crate::attention::softmax::{each_vector, hide, soft_cap};
+use crate::attention::softmax::{SoftCap, hide};
 use crate::attention::{Attention, DistanceBias};
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::Simd;
 use crate::tile::{MAX_PANEL, Operand, multiply_panel, multiply_strips, panel_width};
-use crate::vector::{load, store};
+use crate::vector::{apply, load, store};
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
 
@@ -174,7 +174,7 @@ impl Block<'_> {
         let grads = &mut operands.d_scores[i * STRIDE..][..QUERIES];
         let cap = self.spec.softcap.map(|cap| cap * LOG2_E);
         if let Some(cap) = cap {
-            each_vector(simd, &mut scores[columns.clone()], |score| soft_cap(simd, simd.splat(cap), score));
+            apply(simd, SoftCap(cap), [&mut scores[columns.clone()]], []);
         }
         let visible = [0..0, self.queries_of(i)];
         hide(scores, columns.clone(), &visible, f32::NEG_INFINITY);

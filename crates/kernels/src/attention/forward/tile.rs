@@ -7,12 +7,12 @@ use super::{KEYS, Target};
 use crate::attention::check::{hull, union};
 use crate::attention::reach::{MAX_ROWS, Reach};
 use crate::attention::rows::{Piece, Rows, with_view};
-use crate::attention::softmax::{States, each_vector, finish, hide, query_factor, soft_cap};
+use crate::attention::softmax::{Scale, SoftCap, States, finish, hide, query_factor};
 use crate::attention::{Attention, DistanceBias};
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::{Kernel, MAX_LANES, Simd};
 use crate::tile::{MAX_PANEL, Operand, TILE_ROWS, multiply_panel, multiply_strips, panel_width};
-use crate::vector::load;
+use crate::vector::{apply, load};
 use std::f32::consts::LOG2_E;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -258,8 +258,7 @@ impl<'a, O: Operand> Work<'a, O> {
             let (q_pos, head) = (self.position(row), self.place(row).0);
             let scores = &mut self.scores[i * KEYS..][..KEYS];
             if let Some(cap) = self.spec.softcap {
-                let cap = simd.splat(cap * LOG2_E);
-                each_vector(simd, &mut scores[columns.clone()], |score| soft_cap(simd, cap, score));
+                apply(simd, SoftCap(cap * LOG2_E), [&mut scores[columns.clone()]], []);
             }
             if let Some(bias) = self.spec.bias {
                 for range in self.seen[i].clone() {
@@ -368,12 +367,7 @@ impl<'a, O: Operand> Work<'a, O> {
         for i in 0..self.rows {
             let (head, place) = self.place(self.item.rows.start + i);
             let out = &mut self.out[i * self.out_stride..][..self.out_stride];
-            let mut sum = simd.splat(0.0);
-            each_vector(simd, &mut self.sums[i * MAX_LANES..][..S::LANES], |lanes| {
-                sum = lanes;
-                lanes
-            });
-            let sum = simd.reduce_add(sum);
+            let sum = simd.reduce_add(load(simd, &self.sums[i * MAX_LANES..][..S::LANES]));
             if let Some((first, step)) = self.item.part {
                 let at = first + i * step;
                 // SAFETY: the state of this row after this part, which no other item writes.
@@ -383,7 +377,7 @@ impl<'a, O: Operand> Work<'a, O> {
                 continue;
             }
             let finished = finish(self.max[i], sum, self.spec.sink.map(|sink| sink[head]));
-            each_vector(simd, out, |out| simd.mul(out, simd.splat(finished.factor)));
+            apply(simd, Scale(finished.factor), [&mut *out], []);
             target.write(place, &out[..d_v], finished.lse);
         }
     }
@@ -427,5 +421,9 @@ fn all_finite<O: Operand, S: Simd>(simd: S, panels: &[f32], cells: usize, column
             }
         }
     }
-    sums.into_iter().all(|sum| simd.reduce_add(sum) == 0.0)
+    let mut sum = zero;
+    for some in sums {
+        sum = simd.add(sum, some);
+    }
+    simd.reduce_add(sum) == 0.0
 }
