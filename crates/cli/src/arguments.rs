@@ -77,7 +77,7 @@ pub(crate) struct Compare {
     /// What is held equal between the models
     #[arg(long, value_enum, default_value = "none")]
     pub(crate) hold: Held,
-    /// What products with weights multiply in training
+    /// What products with weights and those of attention multiply in training
     #[arg(long, value_enum, default_value = "auto", value_name = "TYPE")]
     pub(crate) precision: PrecisionType,
     /// Train on this UTF-8 file instead of the built-in novels; its last tenth validates
@@ -108,7 +108,7 @@ pub(crate) struct Train {
     /// Change one value of the configuration
     #[arg(long, value_name = "KEY.PATH=VALUE", conflicts_with = "resume")]
     pub(crate) set: Vec<String>,
-    /// What products with weights multiply, whatever the configuration says
+    /// What products with weights and those of attention multiply, whatever the configuration says
     #[arg(long, value_enum, value_name = "TYPE", conflicts_with = "resume")]
     pub(crate) precision: Option<PrecisionType>,
     /// Folder of the new run
@@ -372,7 +372,7 @@ pub(crate) struct Bench {
     /// Measured steps of `train`, and measurements of `model`
     #[arg(long, default_value_t = 7, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
     pub(crate) steps: usize,
-    /// What products with weights multiply in `train`
+    /// What products multiply, those with weights and those of attention, in `train` and `attention`
     #[arg(long, value_enum, default_value = "f32", value_name = "TYPE")]
     pub(crate) precision: PrecisionType,
     /// Key heads under 32 query heads, of `attention` and `decode`

@@ -1,9 +1,9 @@
-//! What products with parameters multiply.
+//! What products with parameters and those of attention multiply.
 
 use attendant_kernels::Machine;
 use attendant_kernels::product::{self, Accumulate, MatrixMut, MatrixRef, bf16};
 
-/// What rows and weights are rounded to where a tape multiplies them, forward and backward. Sums are f32, and so is everything else.
+/// What rows and weights, and all operands of attention, are rounded to where a tape multiplies them, forward and backward. Sums are f32, and so is everything else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// Nothing is rounded.
@@ -42,6 +42,7 @@ impl Precision {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::{Keys, Softmax, Span, Visible};
     use crate::{Processor, Random, Tape};
 
     const ROWS: usize = 37;
@@ -70,5 +71,33 @@ mod tests {
         assert_eq!(linear(Precision::Bf16, exact), want);
         assert_eq!(linear(Precision::Bf16, near), want);
         assert_ne!(linear(Precision::F32, near), want);
+    }
+    /// What attention over one sequence gives, and gradients of its queries, keys and values.
+    fn attention(precision: Precision) -> [Vec<f32>; 4] {
+        const WIDTH: usize = 12;
+        let mut random = Random::new(5, "attention");
+        let mut tape = Tape::new(Processor::new(2)).poisoned().with_precision(precision);
+        let mut rows = || (0..ROWS * WIDTH).map(|_| random.normal() as f32).collect::<Vec<_>>();
+        let [q, k, v, d_y] = [(); 4].map(|()| rows());
+        let [q, k, v] = [q, k, v].map(|rows| tape.leaf(ROWS, WIDTH, &rows));
+        let (heads, d) = (2, WIDTH / 2);
+        let (visible, scale) = (Visible::Causal, 0.4);
+        let spec = Softmax { heads, kv_heads: heads, d_qk: d, d_v: d, scale, visible, softcap: None, bias: None, sink: None };
+        let [keys, values] = [k, v].map(|new| Keys { past: &[], new });
+        let y = tape.attention(q, keys, values, &spec, &[Span { rows: 0..ROWS, q_first: 0, k_rows: 0..ROWS, k_first: 0 }]);
+        let out = tape.value(y).to_vec();
+        tape.backward_with(y, &d_y);
+        let [d_q, d_k, d_v] = [q, k, v].map(|var| tape.gradient(var).unwrap().to_vec());
+        [out, d_q, d_k, d_v]
+    }
+
+    #[test]
+    fn attention_in_bf16_is_off_by_roundings_forward_and_backward() {
+        let norm = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>().sqrt();
+        for (got, want) in attention(Precision::Bf16).iter().zip(&attention(Precision::F32)) {
+            let error: Vec<f32> = got.iter().zip(want).map(|(got, want)| got - want).collect();
+            let error = norm(&error) / norm(want);
+            assert!((1e-4..1e-2).contains(&error), "{error}");
+        }
     }
 }

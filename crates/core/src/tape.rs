@@ -85,12 +85,12 @@ impl Tape {
         Tape { activations, ..self }
     }
 
-    /// The same, with products of parameters in this precision.
+    /// The same, with products of parameters, and those of attention, in this precision.
     pub fn with_precision(self, precision: Precision) -> Tape {
         Tape { precision, ..self }
     }
 
-    /// What products with parameters multiply.
+    /// What products with parameters and those of attention multiply.
     pub fn precision(&self) -> Precision {
         self.precision
     }
@@ -395,7 +395,7 @@ impl Backward<'_> {
         self.tape.processor.machine()
     }
 
-    /// What products with parameters multiply.
+    /// What products with parameters and those of attention multiply.
     pub fn precision(&self) -> Precision {
         self.tape.precision
     }

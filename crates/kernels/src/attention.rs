@@ -7,8 +7,9 @@ mod reach;
 mod rows;
 mod softmax;
 
-pub use backward::{backward, backward_scratch};
-pub use forward::{Statistics, forward, forward_scratch, statistics, statistics_scratch};
+pub use backward::{backward, backward_bf16, backward_bf16_scratch, backward_scratch};
+pub(crate) use forward::KEYS;
+pub use forward::{Statistics, forward, forward_bf16, forward_bf16_scratch, forward_scratch, statistics, statistics_scratch};
 
 use crate::int4::Int4;
 use half::{bf16, f16};

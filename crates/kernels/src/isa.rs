@@ -12,6 +12,7 @@ pub struct Isa(Level);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Level {
     Scalar,
+    #[cfg(debug_assertions)]
     Scalar16,
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -24,13 +25,17 @@ enum Level {
 impl Isa {
     /// Portable code, eight lanes wide; runs on every processor.
     pub const SCALAR: Isa = Isa(Level::Scalar);
-    /// Portable code in the register shape of AVX-512, so that its tiling is tested on processors without it.
+    /// Portable code in the register shape of AVX-512, so that its tiling is tested on processors without it. Only builds with
+    /// debug assertions have it: nobody would choose it for speed, and it is long to compile.
+    #[cfg(debug_assertions)]
     pub const SCALAR_16: Isa = Isa(Level::Scalar16);
 
     /// Every instruction set this processor has, the plainest first.
     pub fn available() -> Vec<Isa> {
         #[allow(unused_mut)]
-        let mut all = vec![Isa::SCALAR, Isa::SCALAR_16];
+        let mut all = vec![Isa::SCALAR];
+        #[cfg(debug_assertions)]
+        all.push(Isa::SCALAR_16);
         #[cfg(target_arch = "x86_64")]
         {
             let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
@@ -85,6 +90,7 @@ impl Isa {
     pub fn name(self) -> &'static str {
         match self.0 {
             Level::Scalar => "scalar",
+            #[cfg(debug_assertions)]
             Level::Scalar16 => "scalar16",
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => "avx2",
@@ -100,6 +106,7 @@ impl Isa {
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
             Level::Scalar => kernel.run(Portable::<8>),
+            #[cfg(debug_assertions)]
             Level::Scalar16 => kernel.run(Portable::<16>),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::available` makes this level only after detecting avx2, fma and f16c.
@@ -127,6 +134,7 @@ impl Isa {
     pub(crate) fn run_integer<K: IntegerKernel>(self, kernel: K) -> K::Output {
         match self.0 {
             Level::Scalar => kernel.run(Portable::<8>),
+            #[cfg(debug_assertions)]
             Level::Scalar16 => kernel.run(Portable::<16>),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::available` makes this level only after detecting the others, and vnni is detected here.

@@ -1,29 +1,64 @@
 //! Operands of bf16 products: rounded, and two that follow each other along `k` side by side. A pair is as wide as an f32 and is
 //! moved as one. The last pair of an odd `k` holds a zero on both sides.
 
+use crate::isa::Isa;
 use crate::product::MatrixRef;
 use crate::simd::{Kernel, Simd};
-use crate::tile::{LINE, panel_width};
+use crate::tile::{LINE, Operand, panel_width};
 use bytemuck::cast_slice_mut;
 use half::bf16;
 
+/// Two bf16 that follow each other along `k`.
+#[derive(Clone, Copy)]
+pub(crate) struct Pair;
+
+impl Operand for Pair {
+    const VALUES: usize = 2;
+
+    #[inline]
+    fn run<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+        isa.run_pairs(kernel)
+    }
+    #[inline(always)]
+    fn multiply_add<S: Simd>(simd: S, a: S::V, b: S::V, sum: S::V) -> S::V {
+        simd.dot(a, b, sum)
+    }
+    /// The upper half of a pair with zero.
+    #[inline(always)]
+    fn nearest<S: Simd>(simd: S, x: S::V) -> S::V {
+        simd.pair(simd.splat(0.0), x)
+    }
+    #[inline(always)]
+    fn pack<S: Simd>(simd: S, b: MatrixRef<'_>, panels: &mut [f32], depth: usize, at: usize) {
+        simd.call(PackPairs { b, panels, depth, at });
+    }
+    fn left_scratch(m: usize, k: usize) -> usize {
+        (m * row_stride(pairs(k))).max(pairs(k) * row_stride(m))
+    }
+    #[inline(always)]
+    fn round<S: Simd>(simd: S, a: MatrixRef<'_>, scratch: &mut [f32]) {
+        simd.call(RoundRows { a, scratch });
+    }
+    /// Rows of pairs where A has contiguous rows; where it has contiguous columns, a row of pairs for each two of them, so that
+    /// nothing is transposed.
+    #[inline(always)]
+    fn left<'a>(a: MatrixRef<'a>, scratch: &'a [f32]) -> MatrixRef<'a> {
+        let (m, k) = (a.rows(), pairs(a.cols()));
+        if a.col_stride() == 1 {
+            MatrixRef::strided(scratch, m, k, row_stride(k), 1)
+        } else {
+            MatrixRef::strided(scratch, k, m, row_stride(m), 1).transposed()
+        }
+    }
+}
+
 /// Pairs that `k` values make.
-pub(crate) const fn pairs(k: usize) -> usize {
-    k.div_ceil(2)
+fn pairs(k: usize) -> usize {
+    Pair::cells(k)
 }
 
 /// How many rows ahead of reading are asked for.
 const AHEAD: usize = 8;
-
-/// Packs B `[k, cols]` into panels, each `[depth][panel_width]` pairs, one after the other; row `at` is the first that is
-/// written. Vectors that hold columns are filled with zeros beyond them; vectors that hold none are left alone.
-///
-/// # Panics
-/// If `panels` is too short, or `depth` too small.
-#[inline(always)]
-pub(crate) fn pack_pairs<S: Simd>(simd: S, b: MatrixRef<'_>, panels: &mut [f32], depth: usize, at: usize) {
-    simd.call(PackPairs { b, panels, depth, at });
-}
 
 struct PackPairs<'a> {
     b: MatrixRef<'a>,
@@ -122,23 +157,10 @@ fn entry(b: MatrixRef<'_>, pair: usize, j: usize) -> f32 {
     bytemuck::cast([value(2 * pair), value(2 * pair + 1)])
 }
 
-/// Distance between rows of [`round_rows`]: an odd number of cache lines, so that a column of rows does not crowd into few sets of the
-/// first-level cache.
-pub(crate) fn row_stride(values: usize) -> usize {
-    (values.div_ceil(LINE) | 1) * LINE
-}
-
-/// Pairs of A `[m, k]` along its rows, as a left operand `[m, pairs(k)]` in `scratch`, which has room for `m` rows of
-/// [`row_stride`] of `pairs(k)`, and for `pairs(k)` rows of that of `m`.
-#[inline(always)]
-pub(crate) fn round_rows<'a, S: Simd>(simd: S, a: MatrixRef<'_>, scratch: &'a mut [f32]) -> MatrixRef<'a> {
-    simd.call(RoundRows { a, scratch: &mut *scratch });
-    let (m, k) = (a.rows(), pairs(a.cols()));
-    if a.col_stride() == 1 {
-        MatrixRef::strided(scratch, m, k, row_stride(k), 1)
-    } else {
-        MatrixRef::strided(scratch, k, m, row_stride(m), 1).transposed()
-    }
+/// Distance between rows of a left operand: an odd number of cache lines, so that a column of rows does not crowd into few sets of
+/// the first-level cache.
+fn row_stride(cells: usize) -> usize {
+    (cells.div_ceil(LINE) | 1) * LINE
 }
 
 struct RoundRows<'a> {
@@ -166,7 +188,7 @@ impl Kernel for RoundRows<'_> {
 /// # Panics
 /// If `to` is shorter.
 #[inline(always)]
-pub(crate) fn round<S: Simd>(simd: S, from: &[f32], to: &mut [bf16]) {
+fn round<S: Simd>(simd: S, from: &[f32], to: &mut [bf16]) {
     let whole = from.len() / S::LANES * S::LANES;
     let (to, rest) = to.split_at_mut(from.len());
     for j in (0..whole).step_by(S::LANES) {

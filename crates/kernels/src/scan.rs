@@ -3,6 +3,7 @@
 //! Each head keeps a state `S [d_k, d_v]`; at every row `S = diag(g) S + k v^T` and `out = S^T q`.
 
 mod backward;
+pub(crate) mod chunk;
 mod strips;
 
 pub use backward::{gated_scan_backward, gated_scan_backward_scratch};

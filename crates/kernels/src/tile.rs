@@ -4,36 +4,84 @@
 //! Every entry is one chain of multiply-adds in ascending `k`, whatever tile it falls in: its bits depend on nothing else.
 //! Operands are f32, or pairs of bf16 of the same size.
 
+use crate::isa::Isa;
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::{Kernel, Simd};
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// What a lane of A and B holds.
-pub(crate) trait Operand: Copy {
-    /// `sum` and the product of two lanes.
+/// What a cell of A and B holds, of the size of an f32, and how it is made of values.
+pub(crate) trait Operand: Copy + Sync {
+    /// Values along `k` that a cell holds.
+    const VALUES: usize;
+
+    /// Runs `kernel`, which multiplies these, compiled for an instruction set.
+    fn run<K: Kernel>(isa: Isa, kernel: K) -> K::Output;
+
+    /// `sum` and the product of two vectors of cells.
     fn multiply_add<S: Simd>(simd: S, a: S::V, b: S::V, sum: S::V) -> S::V;
+
+    /// Values as cells hold them.
+    fn nearest<S: Simd>(simd: S, x: S::V) -> S::V;
+
+    /// Packs B `[k, cols]` into panels, each `[depth][panel_width]` cells, one after the other, row `at` the first. Vectors that hold
+    /// columns are filled with zeros beyond them; vectors that hold none are left alone.
+    ///
+    /// # Panics
+    /// If `panels` is too short, or `depth` too small.
+    fn pack<S: Simd>(simd: S, b: MatrixRef<'_>, panels: &mut [f32], depth: usize, at: usize);
+
+    /// Values of scratch for a left operand of up to `m` rows of `k` values.
+    fn left_scratch(m: usize, k: usize) -> usize;
+
+    /// Fills `scratch` with what [`Operand::left`] needs of A.
+    fn round<S: Simd>(simd: S, a: MatrixRef<'_>, scratch: &mut [f32]);
+
+    /// A `[m, k]` as `[m, cells(k)]`, with the scratch that [`Operand::round`] has filled from it.
+    fn left<'a>(a: MatrixRef<'a>, scratch: &'a [f32]) -> MatrixRef<'a>;
+
+    /// Cells that `k` values take.
+    fn cells(k: usize) -> usize {
+        k.div_ceil(Self::VALUES)
+    }
+
+    /// The cells that hold any of the values.
+    fn cells_of(values: Range<usize>) -> Range<usize> {
+        if values.is_empty() { 0..0 } else { values.start / Self::VALUES..Self::cells(values.end) }
+    }
 }
 
-/// One f32.
+/// One f32, where it lies.
 #[derive(Clone, Copy)]
 pub(crate) struct Single;
 
-/// Two bf16 that follow each other along `k`: rows of A and B count pairs, which are moved as one f32 is.
-#[derive(Clone, Copy)]
-pub(crate) struct Pair;
-
 impl Operand for Single {
+    const VALUES: usize = 1;
+
+    #[inline]
+    fn run<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+        isa.run(kernel)
+    }
     #[inline(always)]
     fn multiply_add<S: Simd>(simd: S, a: S::V, b: S::V, sum: S::V) -> S::V {
         simd.fma(a, b, sum)
     }
-}
-
-impl Operand for Pair {
     #[inline(always)]
-    fn multiply_add<S: Simd>(simd: S, a: S::V, b: S::V, sum: S::V) -> S::V {
-        simd.dot(a, b, sum)
+    fn nearest<S: Simd>(_: S, x: S::V) -> S::V {
+        x
+    }
+    #[inline(always)]
+    fn pack<S: Simd>(simd: S, b: MatrixRef<'_>, panels: &mut [f32], depth: usize, at: usize) {
+        pack_panels(simd, b, panels, depth, at);
+    }
+    fn left_scratch(_: usize, _: usize) -> usize {
+        0
+    }
+    #[inline(always)]
+    fn round<S: Simd>(_: S, _: MatrixRef<'_>, _: &mut [f32]) {}
+    #[inline(always)]
+    fn left<'a>(a: MatrixRef<'a>, _: &'a [f32]) -> MatrixRef<'a> {
+        a
     }
 }
 

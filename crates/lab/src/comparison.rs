@@ -20,7 +20,7 @@ pub struct Comparison {
     pub text: String,
     /// What was made equal between the mechanisms.
     pub held: Hold,
-    /// What products with weights multiplied in training.
+    /// What products with weights, and those of attention, multiplied in training.
     #[serde(default = "before_there_was_a_choice")]
     pub precision: PrecisionKind,
     /// Number of tokens in the vocabulary.

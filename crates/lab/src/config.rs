@@ -122,7 +122,7 @@ pub struct TrainingConfig {
     pub weight_decay: f64,
     /// Norm to which gradients are clipped.
     pub clip: f64,
-    /// What products with weights multiply: `f32`, `bf16`, or `auto`, bf16 where the processor has instructions for it.
+    /// What products with weights, and those of attention, multiply: `f32`, `bf16`, or `auto`, bf16 where the processor has instructions for it.
     pub precision: PrecisionKind,
     /// Steps between validations.
     pub validate_every: u64,
@@ -132,7 +132,7 @@ pub struct TrainingConfig {
     pub checkpoint_every: u64,
 }
 
-/// What products with weights multiply while training. Weights, gradients and moments are f32 in any case.
+/// What products with weights, and those of attention, multiply while training. Weights, gradients and moments are f32 in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrecisionKind {

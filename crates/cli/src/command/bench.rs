@@ -29,7 +29,10 @@ pub(crate) fn run(options: &Bench) -> Done {
         Benched::Train => return train(&processor, options),
         Benched::Model => run_model(&processor, options, &mut each)?,
         Benched::Limits => limits::figures(&processor, &mut each),
-        Benched::Attention => attention::figures(&processor, &shapes(options, &[64, 128], &[512, 2048]), budget, &mut each),
+        Benched::Attention => {
+            let precision = PrecisionKind::from(options.precision).of_tape(processor.isa());
+            attention::figures(&processor, &shapes(options, &[64, 128], &[512, 2048]), precision, budget, &mut each);
+        }
         Benched::Decode => {
             let shapes = shapes(options, &[128], &[8192]);
             decode::figures(&processor, &shapes, &dtypes(options), &options.batches, budget, &mut each);

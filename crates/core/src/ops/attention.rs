@@ -1,5 +1,6 @@
 //! Softmax attention over rows on the tape and, when nothing records, over rows of the past in place.
 
+use crate::precision::Precision;
 use crate::tape::{Backward, Op, Tape, Var};
 use attendant_kernels::attention::{self, Attention, Cells, DistanceBias, Run, Sequence, Span, Visible};
 use attendant_kernels::naive;
@@ -58,7 +59,8 @@ impl Softmax {
 
 impl Tape {
     /// q `[N, H * d_qk]`, keys and values of every sequence -> `[N, H * d_v]`. `spans` says which rows belong to which sequence,
-    /// and at which position the new keys begin.
+    /// and at which position the new keys begin. What its products multiply, forward and backward, is rounded as
+    /// [`Tape::precision`] says.
     ///
     /// # Panics
     /// If shapes do not agree, or if the tape records and there is a past: make it rows on the tape first.
@@ -75,8 +77,11 @@ impl Tape {
             let machine = tape.processor().machine();
             let lse = tape.recording().then_some(lse);
             tape.with_sequences(spec.kv_heads, keys, values, spans, |sequences| {
-                let mut scratch = buffers.take(attention::forward_scratch(&attention, sequences, machine.executor.workers()));
-                attention::forward(machine, &attention, sequences, tape.value(q), y, lse, &mut scratch);
+                let half = tape.precision() == Precision::Bf16;
+                let forward = if half { attention::forward_bf16 } else { attention::forward };
+                let scratch = if half { attention::forward_bf16_scratch } else { attention::forward_scratch };
+                let mut scratch = buffers.take(scratch(&attention, sequences, machine.executor.workers()));
+                forward(machine, &attention, sequences, tape.value(q), y, lse, &mut scratch);
                 buffers.give(scratch);
             });
         });
@@ -153,13 +158,15 @@ impl Op for Attend {
             spare
         });
         let workers = pass.machine().executor.workers();
-        let len = attention::backward_scratch(&self.spec.with_values(|var| pass.value(var)), &self.spans, workers);
-        let mut scratch = pass.scratch(len);
+        let half = pass.precision() == Precision::Bf16;
+        let backward = if half { attention::backward_bf16 } else { attention::backward };
+        let scratch = if half { attention::backward_bf16_scratch } else { attention::backward_scratch };
+        let mut scratch = pass.scratch(scratch(&self.spec.with_values(|var| pass.value(var)), &self.spans, workers));
         {
             let spec = self.spec.with_values(|var| pass.value(var));
             let [d_q, d_k, d_v, d_bias, d_sink] = &mut gradients;
             let [spare_q, spare_k, spare_v] = &mut spares;
-            attention::backward(
+            backward(
                 pass.machine(),
                 &spec,
                 &self.spans,

@@ -11,8 +11,11 @@ mod item;
 use super::{Attention, Span, check};
 use crate::Machine;
 use crate::disjoint::{Disjoint, run};
+use crate::pairs::Pair;
 use crate::product::MatrixMut;
+use crate::tile::{Operand, Single};
 use item::Item;
+use std::marker::PhantomData;
 
 /// Queries of a block.
 const QUERIES: usize = 128;
@@ -68,15 +71,64 @@ pub fn backward(
     d_sink: Option<&mut [f32]>,
     scratch: &mut [f32],
 ) {
-    let inputs = Inputs { q, k, v, out, lse, d_out };
+    let (inputs, gradients) = (Inputs { q, k, v, out, lse, d_out }, [d_q, d_k, d_v]);
+    call::<Single>(machine, spec, spans, inputs, gradients, [d_bias, d_sink], scratch);
+}
+
+/// Values of scratch that [`backward`] needs.
+pub fn backward_scratch(spec: &Attention<'_>, spans: &[Span], workers: usize) -> usize {
+    scratch_of::<Single>(spec, spans, workers)
+}
+
+/// As [`backward`], of what [`forward_bf16`](super::forward_bf16) gave, with operands of all five products rounded to bf16 on their
+/// way: queries, as they are and scaled, keys, values, gradients of outputs, probabilities, gradients of scores. Sums, the softmax and
+/// the gradients that come out are f32.
+///
+/// # Panics
+/// As [`backward`], with [`backward_bf16_scratch`].
+pub fn backward_bf16(
+    machine: Machine<'_>,
+    spec: &Attention<'_>,
+    spans: &[Span],
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    out: &[f32],
+    lse: &[f32],
+    d_out: &[f32],
+    d_q: &mut [f32],
+    d_k: &mut [f32],
+    d_v: &mut [f32],
+    d_bias: Option<&mut [f32]>,
+    d_sink: Option<&mut [f32]>,
+    scratch: &mut [f32],
+) {
+    let (inputs, gradients) = (Inputs { q, k, v, out, lse, d_out }, [d_q, d_k, d_v]);
+    call::<Pair>(machine, spec, spans, inputs, gradients, [d_bias, d_sink], scratch);
+}
+
+/// Values of scratch that [`backward_bf16`] needs.
+pub fn backward_bf16_scratch(spec: &Attention<'_>, spans: &[Span], workers: usize) -> usize {
+    scratch_of::<Pair>(spec, spans, workers)
+}
+
+fn call<O: Operand>(
+    machine: Machine<'_>,
+    spec: &Attention<'_>,
+    spans: &[Span],
+    inputs: Inputs<'_>,
+    [d_q, d_k, d_v]: [&mut [f32]; 3],
+    [d_bias, d_sink]: [Option<&mut [f32]>; 2],
+    scratch: &mut [f32],
+) {
     let [rows, key_rows] = check_inputs(spec, spans, &inputs);
-    check::length("d_q", d_q.len(), q.len());
-    check::length("d_k", d_k.len(), k.len());
-    check::length("d_v", d_v.len(), v.len());
+    check::length("d_q", d_q.len(), inputs.q.len());
+    check::length("d_k", d_k.len(), inputs.k.len());
+    check::length("d_v", d_v.len(), inputs.v.len());
     check::length("d_bias", d_bias.as_ref().map_or(bias_values(spec), |d_bias| d_bias.len()), bias_values(spec));
     let sinks = spec.sink.map_or(0, <[f32]>::len);
     check::length("d_sink", d_sink.as_ref().map_or(sinks, |d_sink| d_sink.len()), sinks);
-    let want = backward_scratch(spec, spans, machine.executor.workers());
+    let want = scratch_of::<O>(spec, spans, machine.executor.workers());
     assert!(scratch.len() >= want, "scratch of attention backward: want {want}, got {}", scratch.len());
 
     let (bias_sums, scratch) = scratch.split_at_mut(spans.len() * bias_values(spec));
@@ -89,26 +141,26 @@ pub fn backward(
         sink_sums: Disjoint::new(sink_sums),
     };
     let scratch = Disjoint::new(scratch);
-    let size = item_scratch(spec, spans);
+    let size = item_scratch::<O>(spec, spans);
     run(machine, spans.len() * spec.kv_heads, &|index, worker| {
         // SAFETY: this is the worker's own part, and a worker runs one item at a time.
         let scratch = unsafe { scratch.slice(worker * size..(worker + 1) * size) };
         let (span, head) = (index / spec.kv_heads, index % spec.kv_heads);
-        machine.isa.run(Item { spec, span: &spans[span], index: span, head, inputs, gradients: &gradients, scratch });
+        let (operand, span, index, gradients) = (PhantomData::<O>, &spans[span], span, &gradients);
+        O::run(machine.isa, Item { operand, spec, span, index, head, inputs, gradients, scratch });
     });
     add_in_order(d_bias, bias_sums);
     add_in_order(d_sink, sink_sums);
 }
 
-/// Values of scratch that [`backward`] needs.
-pub fn backward_scratch(spec: &Attention<'_>, spans: &[Span], workers: usize) -> usize {
+fn scratch_of<O: Operand>(spec: &Attention<'_>, spans: &[Span], workers: usize) -> usize {
     let sums = bias_values(spec) + spec.sink.map_or(0, <[f32]>::len);
-    item_scratch(spec, spans) * workers + spans.len() * sums
+    item_scratch::<O>(spec, spans) * workers + spans.len() * sums
 }
 
 /// Values of scratch for one worker.
-fn item_scratch(spec: &Attention<'_>, spans: &[Span]) -> usize {
-    block::scratch(spec, spans.iter().map(|span| span.k_rows.len()).max().unwrap_or(0))
+fn item_scratch<O: Operand>(spec: &Attention<'_>, spans: &[Span]) -> usize {
+    block::scratch::<O>(spec, spans.iter().map(|span| span.k_rows.len()).max().unwrap_or(0))
 }
 
 fn bias_values(spec: &Attention<'_>) -> usize {

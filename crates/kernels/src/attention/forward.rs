@@ -19,12 +19,15 @@ pub use statistics::{Statistics, statistics, statistics_scratch};
 use super::{Attention, Sequence, check};
 use crate::Machine;
 use crate::disjoint::{Disjoint, run};
+use crate::pairs::Pair;
+use crate::tile::{Operand, Single};
 use join::Join;
 use plan::Plan;
+use std::marker::PhantomData;
 use tile::Tile;
 
 /// Keys of a tile.
-const KEYS: usize = 128;
+pub(crate) const KEYS: usize = 128;
 
 /// Where results go.
 #[derive(Clone, Copy)]
@@ -68,27 +71,67 @@ pub fn forward(
     lse: Option<&mut [f32]>,
     scratch: &mut [f32],
 ) {
+    call::<Single>(machine, Plan::new, spec, sequences, q, out, lse, scratch);
+}
+
+/// Values of scratch that [`forward`] needs.
+pub fn forward_scratch(spec: &Attention<'_>, sequences: &[Sequence<'_>], workers: usize) -> usize {
+    scratch_of::<Single>(&Plan::new(spec, sequences), workers)
+}
+
+/// As [`forward`], with operands of both products rounded to bf16 on their way: queries once they are scaled, keys, values (those
+/// stored as bf16 as they are), and weights relative to the largest so far. Sums and the softmax are f32.
+///
+/// What is exact and what is bounded of such products is said in [`crate::product::bf16`]. Keys and values are packed however
+/// few the rows: for decoding, which memory bounds, [`forward`] is faster.
+///
+/// # Panics
+/// As [`forward`], with [`forward_bf16_scratch`].
+pub fn forward_bf16(
+    machine: Machine<'_>,
+    spec: &Attention<'_>,
+    sequences: &[Sequence<'_>],
+    q: &[f32],
+    out: &mut [f32],
+    lse: Option<&mut [f32]>,
+    scratch: &mut [f32],
+) {
+    call::<Pair>(machine, Plan::packed, spec, sequences, q, out, lse, scratch);
+}
+
+/// Values of scratch that [`forward_bf16`] needs.
+pub fn forward_bf16_scratch(spec: &Attention<'_>, sequences: &[Sequence<'_>], workers: usize) -> usize {
+    scratch_of::<Pair>(&Plan::packed(spec, sequences), workers)
+}
+
+fn scratch_of<O: Operand>(plan: &Plan<'_>, workers: usize) -> usize {
+    plan.tile_scratch::<O>() * workers + plan.parts_scratch()
+}
+
+fn call<'a, O: Operand>(
+    machine: Machine<'_>,
+    plan: fn(&'a Attention<'a>, &'a [Sequence<'a>]) -> Plan<'a>,
+    spec: &'a Attention<'a>,
+    sequences: &'a [Sequence<'a>],
+    q: &[f32],
+    out: &mut [f32],
+    lse: Option<&mut [f32]>,
+    scratch: &mut [f32],
+) {
     check_call(spec, sequences, q, Some(out), lse.as_deref());
-    let workers = machine.executor.workers();
-    let want = forward_scratch(spec, sequences, workers);
+    let plan = plan(spec, sequences);
+    let want = scratch_of::<O>(&plan, machine.executor.workers());
     assert!(scratch.len() >= want, "scratch of attention: want {want}, got {}", scratch.len());
-    let plan = Plan::new(spec, sequences);
-    let size = plan.tile_scratch();
-    let (tiles, parts) = scratch.split_at_mut(size * workers);
+    let size = plan.tile_scratch::<O>();
+    let (tiles, parts) = scratch.split_at_mut(size * machine.executor.workers());
     let (tiles, parts, out, lse) = (Disjoint::new(tiles), Disjoint::new(parts), Disjoint::new(out), lse.map(Disjoint::new));
     let target = Target { out: &out, lse: lse.as_ref(), parts: &parts };
     run(machine, plan.items(), &|index, worker| {
         // SAFETY: this is the worker's own part, and a worker runs one item at a time.
         let scratch = unsafe { tiles.slice(worker * size..(worker + 1) * size) };
-        machine.isa.run(Tile { spec, item: plan.item(index), q, target, scratch });
+        O::run(machine.isa, Tile::<O> { operand: PhantomData, spec, item: plan.item(index), q, target, scratch });
     });
     run(machine, plan.joins(), &|index, _| machine.isa.run(Join { spec, join: plan.join(index), target }));
-}
-
-/// Values of scratch that [`forward`] needs.
-pub fn forward_scratch(spec: &Attention<'_>, sequences: &[Sequence<'_>], workers: usize) -> usize {
-    let plan = Plan::new(spec, sequences);
-    plan.tile_scratch() * workers + plan.parts_scratch()
 }
 
 fn check_call(spec: &Attention<'_>, sequences: &[Sequence<'_>], q: &[f32], out: Option<&[f32]>, lse: Option<&[f32]>) {

@@ -5,7 +5,7 @@ use crate::element::Element;
 use crate::int4::Int4;
 use crate::product::MatrixRef;
 use crate::simd::{Kernel, Simd};
-use crate::tile::{MAX_PANEL, pack_panels, panel_width};
+use crate::tile::{MAX_PANEL, Operand, pack_panels, panel_width};
 use half::{bf16, f16};
 use std::ops::Range;
 
@@ -114,6 +114,20 @@ impl<'a> Piece<'a> {
         }
     }
 
+    /// The rows as cells of an operand, if that is how they lie.
+    fn cells_in_place<O: Operand>(self) -> Option<MatrixRef<'a>> {
+        match self {
+            Piece::Bf16(View { data, rows, width, stride })
+                if O::VALUES == 2 && width.is_multiple_of(2) && stride.is_multiple_of(2) =>
+            {
+                let whole = data.len() / 2 * 2;
+                let pairs = bytemuck::try_cast_slice(&data[..whole]).ok()?;
+                Some(MatrixRef::strided(pairs, rows, width / 2, stride / 2, 1))
+            }
+            _ => None,
+        }
+    }
+
     /// Writes some of the rows to `to`, one after the other, as f32.
     #[inline(always)]
     fn widen<S: Simd>(self, simd: S, rows: Range<usize>, to: &mut [f32]) {
@@ -178,24 +192,70 @@ impl<'a> Rows<'a> {
     /// Packs the keys at `positions` as the columns of B `[width, keys]`, the first of them at column 0 of the first panel.
     /// Columns of positions that no run holds are left with any values. `rows` holds a panel's rows for a while.
     #[inline(always)]
-    pub(super) fn pack_as_columns<S: Simd>(self, simd: S, positions: Range<usize>, panels: &mut [f32], rows: &mut [f32]) {
-        let columns = panel_width::<S>();
-        let panels = panels.chunks_mut(columns * self.width);
+    pub(super) fn pack_as_columns<O: Operand, S: Simd>(
+        self,
+        simd: S,
+        positions: Range<usize>,
+        panels: &mut [f32],
+        rows: &mut [f32],
+    ) {
+        let (columns, depth) = (panel_width::<S>(), O::cells(self.width));
+        let panels = panels.chunks_mut(columns * depth);
         for (start, panel) in positions.clone().step_by(columns).zip(panels) {
             let end = (start + columns).min(positions.end);
             if let Some((first, piece)) = self.pieces(start..end).next()
                 && (first, piece.rows()) == (start, end - start)
-                && let Some(keys) = piece.in_place()
             {
-                pack_panels(simd, keys.transposed(), panel, self.width, 0);
-                continue;
+                if let Some(keys) = piece.in_place() {
+                    O::pack(simd, keys.transposed(), panel, depth, 0);
+                    continue;
+                }
+                if let Some(cells) = piece.cells_in_place::<O>() {
+                    pack_panels(simd, cells.transposed(), panel, depth, 0);
+                    continue;
+                }
             }
             for (first, piece) in self.pieces(start..end) {
                 let to = &mut rows[(first - start) * self.width..][..piece.rows() * self.width];
                 piece.widen(simd, 0..piece.rows(), to);
             }
             let gathered = MatrixRef::row_major(rows, end - start, self.width);
-            pack_panels(simd, gathered.transposed(), panel, self.width, 0);
+            O::pack(simd, gathered.transposed(), panel, depth, 0);
+        }
+    }
+
+    /// Packs the values at `positions` as the rows of B, those that are in one of the `seen` ranges; the others become zeros. As
+    /// [`Rows::pack_as_rows`], for operands whose cells hold the values of several positions.
+    #[inline(always)]
+    pub(super) fn pack_seen_as_rows<O: Operand, S: Simd>(
+        self,
+        simd: S,
+        positions: Range<usize>,
+        seen: &[Range<usize>; 2],
+        panels: &mut [f32],
+        depth: usize,
+        rows: &mut [f32],
+    ) {
+        for start in positions.clone().step_by(MAX_PANEL) {
+            let end = (start + MAX_PANEL).min(positions.end);
+            let at = (start - positions.start) / O::VALUES;
+            let whole = seen.iter().any(|span| span.start <= start && end <= span.end);
+            if whole
+                && let Some((first, piece)) = self.pieces(start..end).next()
+                && (first, piece.rows()) == (start, end - start)
+                && let Some(values) = piece.in_place()
+            {
+                O::pack(simd, values, panels, depth, at);
+                continue;
+            }
+            let rows = &mut rows[..(end - start) * self.width];
+            rows.fill(0.0);
+            let parts = seen.iter().map(|span| span.start.max(start)..span.end.min(end)).filter(|part| !part.is_empty());
+            for (first, piece) in parts.flat_map(|part| self.pieces(part)) {
+                let to = &mut rows[(first - start) * self.width..][..piece.rows() * self.width];
+                piece.widen(simd, 0..piece.rows(), to);
+            }
+            O::pack(simd, MatrixRef::row_major(rows, end - start, self.width), panels, depth, at);
         }
     }
 

@@ -5,11 +5,11 @@ use super::Attention;
 use crate::activation::tanh;
 use crate::simd::{MAX_LANES, Simd};
 use crate::tile::TILE_ROWS;
-use crate::vector::{self, load, store};
+use crate::vector::{self, Map, apply, load, store};
 use std::f32::consts::{LN_2, LOG2_E};
 use std::ops::Range;
 
-/// What queries are multiplied by, so that their dot products with keys are scores in base 2, or are ready for [`soft_cap`].
+/// What queries are multiplied by, so that their dot products with keys are scores in base 2, or are ready for [`SoftCap`].
 pub(super) fn query_factor(spec: &Attention<'_>) -> f32 {
     spec.softcap.map_or(spec.scale * LOG2_E, |cap| spec.scale / cap)
 }
@@ -42,9 +42,9 @@ impl States<'_> {
         for i in 0..rows {
             // A row that saw nothing before has nothing to make smaller.
             if tops[i] != self.max[i] && self.max[i] != f32::NEG_INFINITY {
-                let shrink = simd.splat(shrink[i]);
-                each_vector(simd, &mut self.sums[i * MAX_LANES..][..S::LANES], |sum| simd.mul(sum, shrink));
-                each_vector(simd, &mut self.out[i * self.out_stride..][..self.out_stride], |out| simd.mul(out, shrink));
+                let shrink = Scale(shrink[i]);
+                apply(simd, shrink, [&mut self.sums[i * MAX_LANES..][..S::LANES]], []);
+                apply(simd, shrink, [&mut self.out[i * self.out_stride..][..self.out_stride]], []);
             }
             self.max[i] = tops[i];
         }
@@ -53,28 +53,12 @@ impl States<'_> {
             let shift = simd.splat(if tops[i] == f32::NEG_INFINITY { 0.0 } else { tops[i] });
             let sums = &mut self.sums[i * MAX_LANES..][..S::LANES];
             let mut sum = load(simd, sums);
-            each_vector(simd, &mut scores[i * stride..][columns.clone()], |score| {
-                let weight = simd.exp2(simd.sub(score, shift));
+            for scores in scores[i * stride..][columns.clone()].chunks_exact_mut(S::LANES) {
+                let weight = simd.exp2(simd.sub(load(simd, scores), shift));
                 sum = simd.add(sum, weight);
-                weight
-            });
+                store(simd, scores, weight);
+            }
             store(simd, sums, sum);
-        }
-    }
-}
-
-/// Replaces each vector of `values`, which are whole vectors.
-///
-/// # Panics
-/// If they are not.
-#[inline(always)]
-pub(super) fn each_vector<S: Simd>(simd: S, values: &mut [f32], mut f: impl FnMut(S::V) -> S::V) {
-    assert!(values.len().is_multiple_of(S::LANES), "{} values are not whole vectors", values.len());
-    for i in (0..values.len()).step_by(S::LANES) {
-        // SAFETY: `i + LANES <= len`, since `len` and `i` are multiples of LANES.
-        unsafe {
-            let p = values.as_mut_ptr().add(i);
-            simd.store(p, f(simd.load(p)));
         }
     }
 }
@@ -111,8 +95,26 @@ pub(super) fn finish(max: f32, sum: f32, sink: Option<f32>) -> Finished {
     Finished { factor: shrink / sum, lse: top * LN_2 + sum.ln() }
 }
 
-/// `cap * tanh(x)`, for scores that come divided by the cap.
-#[inline(always)]
-pub(super) fn soft_cap<S: Simd>(simd: S, cap: S::V, x: S::V) -> S::V {
-    simd.mul(cap, tanh(simd, x))
+/// `y *= factor`
+///
+/// Not a closure: what a closure calls is compiled without the instruction set unless the closure happens to be inlined.
+#[derive(Clone, Copy)]
+pub(super) struct Scale(pub(super) f32);
+
+impl Map<1, 0> for Scale {
+    #[inline(always)]
+    fn at<S: Simd>(self, simd: S, [y]: [S::V; 1], _: [S::V; 0]) -> [S::V; 1] {
+        [simd.mul(y, simd.splat(self.0))]
+    }
+}
+
+/// `y = cap * tanh(y)`, for scores that come divided by the cap.
+#[derive(Clone, Copy)]
+pub(super) struct SoftCap(pub(super) f32);
+
+impl Map<1, 0> for SoftCap {
+    #[inline(always)]
+    fn at<S: Simd>(self, simd: S, [y]: [S::V; 1], _: [S::V; 0]) -> [S::V; 1] {
+        [simd.mul(simd.splat(self.0), tanh(simd, y))]
+    }
 }

@@ -1,12 +1,17 @@
-//! The gradient of the gated delta rule: states within a chunk are computed again from its checkpoint, then rows are visited
-//! backwards. The strips of a head follow one another within an item, because they add to the same queries and keys.
+//! The gradient of the gated delta rule, a chunk of rows at a time, the last first (Yang et al. 2024, 2406.06484): the corrections
+//! of a chunk solve a triangular system, and what they leave is a scan that writes corrections in place of values.
+//!
+//! With `C = d * K K^T` below the diagonal and the state `S` before the chunk, the errors are `E = V - b * K S - C U` and the
+//! corrections `U = beta * E`. So `(1 + beta * C)^T` takes gradients of the former from those of the latter.
 
-use super::{MOST, Step, check};
+use super::check;
 use crate::Machine;
 use crate::disjoint::{Disjoint, run, sized};
-use crate::scan::{CHUNK, STRIP, Scan, chunks_before, scan_checkpoints};
-use crate::simd::{Kernel, MAX_LANES, Simd};
-use crate::vector::{load, store};
+use crate::product::{Accumulate, MatrixMut, MatrixRef};
+use crate::scan::chunk::{self, Chunk, Decays, Square, Terms, add, product, scale_rows};
+use crate::scan::{CHUNK, Scan, chunks_before, scan_checkpoints};
+use crate::simd::{Kernel, Simd};
+use crate::vector::{Dot, load, store, sum};
 use std::ops::Range;
 
 /// Gradients of [`super::gated_delta`]: `d_q`, `d_k [N, H * d_k] +=`; `d_v [N, H * d_v] +=`; `d_decay`, `d_beta [N, H] +=`.
@@ -42,67 +47,50 @@ pub fn gated_delta_backward(
     let Scan { heads, d_k: key_width, d_v: value_width } = scan;
     let (worker_scratch, state_len) = (Scratch::len(scan), key_width * value_width);
     let machine = sized(machine, v.len() * key_width);
-    let [d_q, d_k, d_v, d_decay, d_beta, d_state, scratch] =
-        [d_q, d_k, d_v, d_decay, d_beta, d_state, scratch].map(Disjoint::new);
+    let all = |data, width| MatrixRef::row_major(data, decay.len() / heads, heads * width);
+    let inputs = [all(q, key_width), all(k, key_width), all(v, value_width), all(d_out, value_width)];
+    let all = |data, width| MatrixMut::row_major(data, decay.len() / heads, heads * width);
+    let gradients = [all(d_q, key_width), all(d_k, key_width), all(d_v, value_width)];
+    let [d_decay, d_beta, d_state, scratch] = [d_decay, d_beta, d_state, scratch].map(Disjoint::new);
     run(machine, sequences.len() * heads, &|item, worker| {
         let (sequence, head) = (item / heads, item % heads);
         // SAFETY: workers that run at the same time have different numbers.
         let scratch = unsafe { scratch.slice(worker * worker_scratch..(worker + 1) * worker_scratch) };
-        let mut scratch = Scratch::new(scan, scratch);
         // SAFETY: no other item has this sequence and head.
         let d_state = unsafe { d_state.slice(item * state_len..(item + 1) * state_len) };
         let rows = sequences[sequence].clone();
         let first_chunk = chunks_before(sequences, sequence);
-        for column in (0..value_width).step_by(STRIP) {
-            let columns = column..value_width.min(column + STRIP);
-            take(scratch.d_state, d_state, &columns, value_width);
-            for chunk in (0..rows.len().div_ceil(CHUNK)).rev() {
-                let start = rows.start + chunk * CHUNK;
-                let chunk_rows = start..rows.end.min(start + CHUNK);
-                let at = ((first_chunk + chunk) * heads + head) * state_len;
-                take(scratch.state(0), &checkpoints[at..at + state_len], &columns, value_width);
-                let keys = |at: usize| at * key_width..(at + 1) * key_width;
-                let values = |at: usize| at * value_width + columns.start..at * value_width + columns.end;
-                for (t, row) in chunk_rows.clone().enumerate() {
-                    let at = row * heads + head;
-                    let (s, error) = scratch.advance(t);
-                    let (q, k, v) = (&q[keys(at)], &k[keys(at)], &v[values(at)]);
-                    machine.isa.run(Step { s, out: &mut [], error, q, k, v, decay: decay[at], beta: beta[at] });
-                }
-                for (t, row) in chunk_rows.enumerate().rev() {
-                    let at = row * heads + head;
-                    // SAFETY: sequences do not overlap (checked), so no other item has this row and head.
-                    let [d_q, d_k, d_v, d_decay, d_beta] = unsafe {
-                        [
-                            d_q.slice(keys(at)),
-                            d_k.slice(keys(at)),
-                            d_v.slice(values(at)),
-                            d_decay.slice(at..at + 1),
-                            d_beta.slice(at..at + 1),
-                        ]
-                    };
-                    let (q, k, d_out) = (&q[keys(at)], &k[keys(at)], &d_out[values(at)]);
-                    let (decay, beta) = (decay[at], beta[at]);
-                    let (before, after, error, d_state) = scratch.row(t);
-                    machine.isa.run(Retreat {
-                        before,
-                        after,
-                        error,
-                        d_state,
-                        q,
-                        k,
-                        decay,
-                        beta,
-                        d_out,
-                        d_q,
-                        d_k,
-                        d_v,
-                        d_decay,
-                        d_beta,
-                    });
-                }
+        let (at_keys, at_values) = (head * key_width..(head + 1) * key_width, head * value_width..(head + 1) * value_width);
+        for index in (0..rows.len().div_ceil(CHUNK)).rev() {
+            let start = rows.start + index * CHUNK;
+            let rows = start..rows.end.min(start + CHUNK);
+            let at = ((first_chunk + index) * heads + head) * state_len;
+            let [q, k] = [0, 1].map(|i| inputs[i].part(rows.clone(), at_keys.clone()));
+            let [v, d_out] = [2, 3].map(|i| inputs[i].part(rows.clone(), at_values.clone()));
+            let decays = Decays::new(rows.clone().map(|row| decay[row * heads + head]));
+            let state = MatrixRef::row_major(&checkpoints[at..at + state_len], key_width, value_width);
+            let chunk = Chunk { decays: &decays, q, k, d_out, state };
+            let mut of_rows = [0.0; CHUNK];
+            rows.clone().zip(&mut of_rows).for_each(|(row, to)| *to = beta[row * heads + head]);
+            // SAFETY: sequences do not overlap (checked), so no other item has these rows and this head. The three are parts of
+            // different arrays.
+            let gradients = unsafe {
+                [
+                    gradients[0].part(0, rows.clone(), at_keys.clone()),
+                    gradients[1].part(0, rows.clone(), at_keys.clone()),
+                    gradients[2].part(0, rows.clone(), at_values.clone()),
+                ]
+            };
+            let scratch = Scratch::new(scan, &mut *scratch);
+            let [of_decays, of_betas] =
+                machine.isa.run(Retreat { chunk, v, beta: &of_rows, d_state: &mut *d_state, gradients, scratch });
+            for (t, row) in rows.enumerate() {
+                let at = row * heads + head;
+                // SAFETY: as above.
+                let (d_decay, d_beta) = unsafe { (d_decay.slice(at..at + 1), d_beta.slice(at..at + 1)) };
+                d_decay[0] += of_decays[t];
+                d_beta[0] += of_betas[t];
             }
-            put(d_state, scratch.d_state, &columns, value_width);
         }
     });
 }
@@ -112,141 +100,111 @@ pub fn gated_delta_backward_scratch(scan: Scan, workers: usize) -> usize {
     workers * Scratch::len(scan)
 }
 
-/// A worker's scratch.
+/// A worker's scratch, `[CHUNK, d_v]` each but for the first.
 struct Scratch<'a> {
-    /// `[CHUNK + 1, d_k, STRIP]`: the state before each row of the chunk, and after its last.
-    states: &'a mut [f32],
-    /// `[CHUNK, STRIP]`: what each row corrected.
-    errors: &'a mut [[f32; STRIP]],
-    /// `[d_k, STRIP]`: gradient of the state.
-    d_state: &'a mut [f32],
-    /// Values of one state.
-    len: usize,
+    chunk: chunk::Scratch<'a>,
+    errors: &'a mut [f32],
+    corrections: &'a mut [f32],
+    /// Gradients of the corrections, then of the errors over beta.
+    d_corrections: &'a mut [f32],
 }
 
 impl<'a> Scratch<'a> {
     fn len(scan: Scan) -> usize {
-        ((CHUNK + 2) * scan.d_k + CHUNK) * STRIP
+        3 * CHUNK * scan.d_v + chunk::Scratch::len(scan)
     }
 
-    fn new(scan: Scan, scratch: &'a mut [f32]) -> Self {
-        let len = scan.d_k * STRIP;
-        let (states, rest) = scratch.split_at_mut((CHUNK + 1) * len);
-        let (errors, d_state) = rest.split_at_mut(CHUNK * STRIP);
-        Scratch { states, errors: errors.as_chunks_mut().0, d_state, len }
-    }
-
-    fn state(&mut self, t: usize) -> &mut [f32] {
-        &mut self.states[t * self.len..(t + 1) * self.len]
-    }
-
-    /// The state before row `t`, in the place of the one after it, and the place of the row's error.
-    fn advance(&mut self, t: usize) -> (&mut [f32], &mut [f32]) {
-        let (old, new) = self.states[t * self.len..(t + 2) * self.len].split_at_mut(self.len);
-        new.copy_from_slice(old);
-        (new, &mut self.errors[t])
-    }
-
-    /// The states before and after row `t`, its error, and the gradient of the state.
-    fn row(&mut self, t: usize) -> (&[f32], &[f32], &[f32], &mut [f32]) {
-        let (before, after) = self.states[t * self.len..(t + 2) * self.len].split_at(self.len);
-        (before, after, &self.errors[t], self.d_state)
+    fn new(scan: Scan, mut scratch: &'a mut [f32]) -> Self {
+        let mut take = || scratch.split_off_mut(..CHUNK * scan.d_v).expect("as much as `len` says");
+        let [errors, corrections, d_corrections] = [take(), take(), take()];
+        Scratch { chunk: chunk::Scratch::new(scan, scratch), errors, corrections, d_corrections }
     }
 }
 
-/// `strip [d_k, STRIP] = state [d_k, d_v]` at `columns`, with zeros beyond them.
-fn take(strip: &mut [f32], state: &[f32], columns: &Range<usize>, d_v: usize) {
-    for (strip, row) in strip.chunks_exact_mut(STRIP).zip(state.chunks_exact(d_v)) {
-        strip[..columns.len()].copy_from_slice(&row[columns.clone()]);
-        strip[columns.len()..].fill(0.0);
-    }
-}
-
-/// `state [d_k, d_v]` at `columns` `= strip [d_k, STRIP]`
-fn put(state: &mut [f32], strip: &[f32], columns: &Range<usize>, d_v: usize) {
-    for (strip, row) in strip.chunks_exact(STRIP).zip(state.chunks_exact_mut(d_v)) {
-        row[columns.clone()].copy_from_slice(&strip[..columns.len()]);
-    }
-}
-
-/// One row of the backward pass: from the gradient of the state after it to that of the state before it.
+/// One chunk; gives the gradients of the decays and of beta.
 struct Retreat<'a> {
-    before: &'a [f32],
-    after: &'a [f32],
-    error: &'a [f32],
+    chunk: Chunk<'a>,
+    v: MatrixRef<'a>,
+    beta: &'a [f32; CHUNK],
     d_state: &'a mut [f32],
-    q: &'a [f32],
-    k: &'a [f32],
-    decay: f32,
-    beta: f32,
-    d_out: &'a [f32],
-    d_q: &'a mut [f32],
-    d_k: &'a mut [f32],
-    d_v: &'a mut [f32],
-    d_decay: &'a mut [f32],
-    d_beta: &'a mut [f32],
+    gradients: [MatrixMut<'a>; 3],
+    scratch: Scratch<'a>,
 }
 
 impl Kernel for Retreat<'_> {
-    type Output = ();
+    type Output = [[f32; CHUNK]; 2];
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let vectors = STRIP / S::LANES;
-        let (decay, beta) = (simd.splat(self.decay), simd.splat(self.beta));
-        let zero = simd.splat(0.0);
-        let [before, after] = [self.before, self.after].map(|state| state.as_chunks::<STRIP>().0);
-        let d_state = self.d_state.as_chunks_mut::<STRIP>().0;
+    fn run<S: Simd>(self, simd: S) -> [[f32; CHUNK]; 2] {
+        let Retreat { chunk, v, beta, d_state, gradients: [mut d_q, mut d_k, mut d_v], scratch } = self;
+        let Scratch { chunk: mut scratch, errors, corrections, d_corrections } = scratch;
+        let (n, width, decays) = (v.rows(), v.cols(), chunk.decays);
+        let row = |t: usize| t * width..(t + 1) * width;
+        let mut terms = Terms::default();
 
-        // The gradient of the state after the row, and of the correction that was written under the key.
-        let (mut d_out, mut d_correction) = ([zero; MOST], [zero; MOST]);
-        for j in 0..vectors {
-            d_out[j] = load(simd, self.d_out.get(j * S::LANES..).unwrap_or_default());
+        chunk.score(simd, &mut scratch, true);
+        let mut below: Square = [[0.0; CHUNK]; CHUNK];
+        for t in 0..n {
+            (0..t).for_each(|s| below[t][s] = decays.between[t][s] * scratch.scores[(n + t) * CHUNK + s]);
         }
-        for (d_state, (q, k)) in d_state.iter_mut().zip(self.q.iter().zip(self.k)) {
-            for j in 0..vectors {
-                let d_state = &mut d_state[j * S::LANES..];
-                let d_after = simd.fma(simd.splat(*q), d_out[j], load(simd, d_state));
-                store(simd, d_state, d_after);
-                d_correction[j] = simd.fma(simd.splat(*k), d_after, d_correction[j]);
-            }
-        }
-
-        // The error is v less what was recalled: the value gains what the recalled state and the key lose.
-        let (mut correction, mut loss, mut d_beta, mut d_decay) = ([zero; MOST], [zero; MOST], zero, zero);
-        for j in 0..vectors {
-            let error = load(simd, &self.error[j * S::LANES..]);
-            correction[j] = simd.mul(beta, error);
-            let d_error = simd.mul(beta, d_correction[j]);
-            loss[j] = simd.sub(zero, d_error);
-            d_beta = simd.fma(error, d_correction[j], d_beta);
-            let d_v = self.d_v.get_mut(j * S::LANES..).unwrap_or_default();
-            let sum = simd.add(load(simd, d_v), d_error);
-            store(simd, d_v, sum);
-        }
-
-        // Queries and keys get sums over columns: of as many rows of the state at a time as a vector has lanes.
-        for first in (0..self.k.len()).step_by(S::LANES) {
-            let (mut to_q, mut to_k) = ([zero; MAX_LANES], [zero; MAX_LANES]);
-            for (lane, i) in (first..self.k.len().min(first + S::LANES)).enumerate() {
-                let k = simd.splat(self.k[i]);
-                for j in 0..vectors {
-                    let columns = j * S::LANES..;
-                    let [before, after] = [before, after].map(|state| load(simd, &state[i][columns.clone()]));
-                    let d_after = load(simd, &d_state[i][columns.clone()]);
-                    to_q[lane] = simd.fma(after, d_out[j], to_q[lane]);
-                    let written = simd.fma(d_after, correction[j], to_k[lane]);
-                    to_k[lane] = simd.fma(simd.mul(decay, before), loss[j], written);
-                    let d_decayed = simd.fma(k, loss[j], d_after);
-                    d_decay = simd.fma(d_decayed, before, d_decay);
-                    store(simd, &mut d_state[i][columns], simd.mul(decay, d_decayed));
+        let mut recalled = MatrixMut::row_major(errors, n, width);
+        product(simd, &mut recalled, chunk.k, chunk.state, Accumulate::Store, scratch.panels);
+        for t in 0..n {
+            let (before, own) = corrections.split_at_mut(t * width);
+            let error = &mut errors[row(t)];
+            let decay = simd.splat(decays.from_start[t]);
+            for j in (0..width).step_by(S::LANES) {
+                let mut left = simd.sub(load(simd, &v.row(t)[j..]), simd.mul(decay, load(simd, &error[j..])));
+                for s in 0..t {
+                    left = simd.fma(simd.splat(-below[t][s]), load(simd, &before[row(s)][j..]), left);
                 }
-            }
-            for (d, sums) in [(&mut self.d_q[first..], to_q), (&mut self.d_k[first..], to_k)] {
-                let sum = simd.add(load(simd, d), simd.sum_each(sums));
-                store(simd, d, sum);
+                store(simd, &mut error[j..], left);
+                store(simd, &mut own[j..width], simd.mul(simd.splat(beta[t]), left));
             }
         }
-        self.d_decay[0] += simd.reduce_add(d_decay);
-        self.d_beta[0] += simd.reduce_add(d_beta);
+        let corrections = MatrixRef::row_major(corrections, n, width);
+
+        d_corrections.fill(0.0);
+        let mut d_written = MatrixMut::row_major(d_corrections, n, width);
+        chunk.add_to_written(simd, corrections, &mut d_written, d_state, &mut terms, &mut scratch);
+        let mut d_beta = [0.0; CHUNK];
+        for t in (0..n).rev() {
+            let (before, after) = d_corrections.split_at_mut((t + 1) * width);
+            let own = &mut before[row(t)];
+            for j in (0..width).step_by(S::LANES) {
+                let mut left = load(simd, &own[j..]);
+                for s in t + 1..n {
+                    let later = load(simd, &after[row(s - t - 1)][j..]);
+                    left = simd.fma(simd.splat(-beta[s] * below[s][t]), later, left);
+                }
+                store(simd, &mut own[j..], left);
+            }
+            d_beta[t] = sum(simd, Dot, [own, &errors[row(t)]]);
+        }
+        let d_errors = MatrixRef::row_major(d_corrections, n, width);
+        scale_rows(scratch.scaled, d_errors, |t| beta[t]);
+        for t in 0..n {
+            add(simd, d_v.row_mut(t), &scratch.scaled[row(t)]);
+        }
+
+        let mut d_keys: Square = [[0.0; CHUNK]; CHUNK];
+        let mut pairs = MatrixMut::strided(d_keys.as_flattened_mut(), n, n, CHUNK);
+        product(simd, &mut pairs, d_errors, corrections.transposed(), Accumulate::Store, scratch.panels);
+        for t in 0..n {
+            d_keys[t][t] = 0.0;
+            for s in 0..t {
+                let pair = -beta[t] * d_keys[t][s];
+                terms.between[t][s] += pair * below[t][s];
+                // Of the dot product of two keys, for the one and for the other.
+                (d_keys[t][s], d_keys[s][t]) = (pair * decays.between[t][s], pair * decays.between[t][s]);
+            }
+        }
+        let pairs = MatrixRef::strided(d_keys.as_flattened(), n, n, CHUNK, 1);
+        product(simd, &mut d_k, pairs, chunk.k, Accumulate::Add, scratch.panels);
+
+        let (of_queries, of_keys) = scratch.d_read.split_at_mut(n * width);
+        scale_rows(of_queries, chunk.d_out, |t| decays.from_start[t]);
+        scale_rows(of_keys, d_errors, |t| -beta[t] * decays.from_start[t]);
+        chunk.add_to_rows(simd, corrections, 2 * n, [&mut d_q, &mut d_k], d_state, &mut terms, &mut scratch);
+        [decays.gradients(n, &terms), d_beta]
     }
 }

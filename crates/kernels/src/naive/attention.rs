@@ -1,13 +1,80 @@
-use crate::attention::{Attention, Run, Sequence, Span, Statistics};
+use crate::attention::{Attention, KEYS, Run, Sequence, Span, Statistics};
+use half::bf16;
+use std::f32::consts::LOG2_E;
 
 /// q `[N, H * d_qk]` -> out `[N, H * d_v]`, lse `[N, H]`.
-pub fn attention_forward(
+pub fn attention_forward(spec: &Attention<'_>, sequences: &[Sequence<'_>], q: &[f32], out: &mut [f32], lse: Option<&mut [f32]>) {
+    forward(spec, sequences, q, out, lse, Operands::F32);
+}
+
+/// The same of operands rounded to bf16: scaled queries, keys, values, and weights relative to the largest score so far.
+pub fn attention_forward_bf16(
+    spec: &Attention<'_>,
+    sequences: &[Sequence<'_>],
+    q: &[f32],
+    out: &mut [f32],
+    lse: Option<&mut [f32]>,
+) {
+    forward(spec, sequences, &rounded_queries(spec, q), out, lse, Operands::Bf16);
+}
+
+/// What products multiply.
+#[derive(Clone, Copy)]
+enum Operands {
+    F32,
+    Bf16,
+}
+
+impl Operands {
+    fn round(self, x: f32) -> f32 {
+        match self {
+            Operands::F32 => x,
+            Operands::Bf16 => bf16::from_f32(x).to_f32(),
+        }
+    }
+
+    fn rounded(self, x: &[f32]) -> Vec<f32> {
+        x.iter().map(|&x| self.round(x)).collect()
+    }
+
+    /// An operand that was computed.
+    fn nearest(self, x: f64) -> f64 {
+        match self {
+            Operands::F32 => x,
+            Operands::Bf16 => f64::from(self.round(x as f32)),
+        }
+    }
+
+    /// What values are multiplied by, and the log-sum-exp, of the scores of ascending keys.
+    fn weights(self, scores: &[(usize, f64)], sink: Option<f32>) -> (Vec<(usize, f64)>, f64) {
+        let (probs, lse) = softmax(scores.to_vec(), sink);
+        if let Operands::F32 = self {
+            return (probs, lse);
+        }
+        let (mut max, mut all) = (f64::NEG_INFINITY, Vec::new());
+        for tile in scores.chunk_by(|a, b| a.0 / KEYS == b.0 / KEYS) {
+            max = tile.iter().map(|&(_, score)| score).fold(max, f64::max);
+            all.extend(tile.iter().map(|&(k_pos, score)| (k_pos, self.nearest((score - max).exp()) * (max - lse).exp())));
+        }
+        (all, lse)
+    }
+}
+
+/// Queries whose scores, in base 2 or ready for the cap, are those of rounded queries.
+fn rounded_queries(spec: &Attention<'_>, q: &[f32]) -> Vec<f32> {
+    let factor = spec.softcap.map_or(spec.scale * LOG2_E, |cap| spec.scale / cap);
+    q.iter().map(|q| Operands::Bf16.round(q * factor) / factor).collect()
+}
+
+fn forward(
     spec: &Attention<'_>,
     sequences: &[Sequence<'_>],
     q: &[f32],
     out: &mut [f32],
     mut lse: Option<&mut [f32]>,
+    operands: Operands,
 ) {
+    let row_at = |runs, k_pos, head, width| operands.rounded(&row_at(runs, k_pos, head, width));
     let Attention { heads, d_qk, d_v, .. } = *spec;
     for sequence in sequences {
         for (i, row) in sequence.rows.clone().enumerate() {
@@ -19,12 +86,14 @@ pub fn attention_forward(
                     let key = row_at(sequence.keys, k_pos, key_head, d_qk);
                     (k_pos, Score::new(spec, head, q_pos, k_pos, q, &key).value)
                 });
-                let (probs, row_lse) = softmax(scores.collect(), spec.sink.map(|sink| sink[head]));
+                let (weights, row_lse) = operands.weights(&scores.collect::<Vec<_>>(), spec.sink.map(|sink| sink[head]));
                 let out = &mut out[(row * heads + head) * d_v..][..d_v];
-                for (d, out) in out.iter_mut().enumerate() {
-                    let value = |k_pos| f64::from(row_at(sequence.values, k_pos, key_head, d_v)[d]);
-                    *out = probs.iter().map(|&(k_pos, prob)| prob * value(k_pos)).sum::<f64>() as f32;
+                let mut sums = vec![0.0; d_v];
+                for (k_pos, weight) in weights {
+                    let values = row_at(sequence.values, k_pos, key_head, d_v);
+                    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += weight * f64::from(value));
                 }
+                out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum as f32);
                 if let Some(lse) = lse.as_deref_mut() {
                     lse[row * heads + head] = row_lse as f32;
                 }
@@ -102,6 +171,41 @@ pub fn attention_backward(
     d_bias: Option<&mut [f32]>,
     d_sink: Option<&mut [f32]>,
 ) {
+    backward(spec, spans, [q, q], k, v, d_out, [d_q, d_k, d_v], [d_bias, d_sink], Operands::F32);
+}
+
+/// The same of operands rounded to bf16: queries, as they are and scaled, keys, values, gradients of outputs, probabilities and gradients
+/// of dot products; in the outputs, weights as [`attention_forward_bf16`] rounds them.
+pub fn attention_backward_bf16(
+    spec: &Attention<'_>,
+    spans: &[Span],
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    d_out: &[f32],
+    d_q: &mut [f32],
+    d_k: &mut [f32],
+    d_v: &mut [f32],
+    d_bias: Option<&mut [f32]>,
+    d_sink: Option<&mut [f32]>,
+) {
+    let scaled = rounded_queries(spec, q);
+    let [q, k, v, d_out] = [q, k, v, d_out].map(|x| Operands::Bf16.rounded(x));
+    backward(spec, spans, [&scaled, &q], &k, &v, &d_out, [d_q, d_k, d_v], [d_bias, d_sink], Operands::Bf16);
+}
+
+/// Of the queries the first are those whose scores are taken, the second those that the keys' gradients are made of.
+fn backward(
+    spec: &Attention<'_>,
+    spans: &[Span],
+    [scored, q]: [&[f32]; 2],
+    k: &[f32],
+    v: &[f32],
+    d_out: &[f32],
+    [d_q, d_k, d_v]: [&mut [f32]; 3],
+    [d_bias, d_sink]: [Option<&mut [f32]>; 2],
+    operands: Operands,
+) {
     let (heads, group) = (spec.heads, spec.heads / spec.kv_heads);
     let mut sums = [d_q.len(), d_k.len(), d_v.len()].map(|len| vec![0.0; len]);
     let mut bias_sum = vec![0.0; spec.bias.map_or(0, |bias| bias.table.len())];
@@ -115,24 +219,26 @@ pub fn attention_backward(
                 let key_at =
                     |k_pos: usize, width| ((span.k_rows.start + k_pos - span.k_first) * spec.kv_heads + head / group) * width;
                 let score = |k_pos| {
-                    Score::new(spec, head, q_pos, k_pos, &q[q_at..][..spec.d_qk], &k[key_at(k_pos, spec.d_qk)..][..spec.d_qk])
+                    let key = &k[key_at(k_pos, spec.d_qk)..][..spec.d_qk];
+                    Score::new(spec, head, q_pos, k_pos, &scored[q_at..][..spec.d_qk], key)
                 };
-                let scores = visible.clone().into_iter().flatten().map(|k_pos| (k_pos, score(k_pos).value)).collect();
+                let scores: Vec<_> = visible.clone().into_iter().flatten().map(|k_pos| (k_pos, score(k_pos).value)).collect();
                 let sink = spec.sink.map(|sink| sink[head]);
-                let (probs, lse) = softmax(scores, sink);
+                let (weights, lse) = operands.weights(&scores, sink);
+                let (probs, _) = softmax(scores, sink);
                 let d_out = &d_out[(row * heads + head) * spec.d_v..][..spec.d_v];
                 let d_prob = |k_pos| dot(d_out, &v[key_at(k_pos, spec.d_v)..][..spec.d_v]);
-                let delta: f64 = probs.iter().map(|&(k_pos, prob)| prob * d_prob(k_pos)).sum();
+                let delta: f64 = weights.iter().map(|&(k_pos, weight)| weight * d_prob(k_pos)).sum();
                 for &(k_pos, prob) in &probs {
                     let d_score = prob * (d_prob(k_pos) - delta);
-                    let d_dot = d_score * score(k_pos).slope;
+                    let d_dot = operands.nearest(d_score * score(k_pos).slope);
                     let k_at = key_at(k_pos, spec.d_qk);
                     for d in 0..spec.d_qk {
                         sums[0][q_at + d] += d_dot * f64::from(k[k_at + d]);
                         sums[1][k_at + d] += d_dot * f64::from(q[q_at + d]);
                     }
                     for d in 0..spec.d_v {
-                        sums[2][key_at(k_pos, spec.d_v) + d] += prob * f64::from(d_out[d]);
+                        sums[2][key_at(k_pos, spec.d_v) + d] += operands.nearest(prob) * f64::from(d_out[d]);
                     }
                     if let Some(bias) = spec.bias {
                         bias_sum[bias_index(&bias, head, q_pos, k_pos)] += d_score;

@@ -18,9 +18,9 @@ use crate::Machine;
 use crate::disjoint::{Disjoint, each_part, run};
 use crate::isa::Isa;
 use crate::memory::Memory;
-use crate::pairs::{pack_pairs, pairs, round_rows, row_stride};
+use crate::pairs::Pair;
 use crate::simd::{Kernel, Simd};
-use crate::tile::{MAX_PANEL, Pair, TILE_ROWS, multiply_panel, panel_width};
+use crate::tile::{MAX_PANEL, Operand, TILE_ROWS, multiply_panel, panel_width};
 use std::fmt;
 use std::ops::Range;
 
@@ -129,12 +129,12 @@ fn check(c: &MatrixMut<'_>, a: MatrixRef<'_>, b_rows: usize, b_cols: usize) {
 
 /// Values that the panels of B `[k, n]` take.
 fn panels_len(k: usize, n: usize) -> usize {
-    pairs(k) * n.next_multiple_of(MAX_PANEL)
+    Pair::cells(k) * n.next_multiple_of(MAX_PANEL)
 }
 
 /// Packs B into panels, some of its columns an item.
 fn pack(machine: Machine<'_>, b: MatrixRef<'_>, panels: &mut [f32]) {
-    let (depth, groups) = (pairs(b.rows()), b.cols().div_ceil(MAX_PANEL));
+    let (depth, groups) = (Pair::cells(b.rows()), b.cols().div_ceil(MAX_PANEL));
     each_part(machine, groups, [(panels, depth * MAX_PANEL)], |group, [panels]| {
         let columns = group * MAX_PANEL..((group + 1) * MAX_PANEL).min(b.cols());
         machine.isa.run_pairs(Pack { b: b.part(0..b.rows(), columns), panels, depth });
@@ -151,7 +151,7 @@ impl Kernel for Pack<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        pack_pairs(simd, self.b, self.panels, self.depth, 0);
+        Pair::pack(simd, self.b, self.panels, self.depth, 0);
     }
 }
 
@@ -163,7 +163,7 @@ fn multiply(
     accumulate: Accumulate,
     scratch: &mut [f32],
 ) {
-    let (plan, depth) = (Plan::new(c.rows(), c.cols(), a.cols()), pairs(a.cols()));
+    let (plan, depth) = (Plan::new(c.rows(), c.cols(), a.cols()), Pair::cells(a.cols()));
     let scratch = Disjoint::new(scratch);
     run(machine, plan.items(), &|item, worker| {
         let (rows, cols) = plan.part(item);
@@ -221,8 +221,7 @@ impl Plan {
 
     /// Values that one worker needs for a block of A, whichever way it lies.
     fn scratch(&self) -> usize {
-        let depth = pairs(self.k_block);
-        (self.row_block * row_stride(depth)).max(depth * row_stride(self.row_block))
+        Pair::left_scratch(self.row_block, self.k_block)
     }
 }
 
@@ -245,9 +244,11 @@ impl Kernel for Block<'_> {
         let mut first = 0;
         loop {
             let ks = first..(first + k_block).min(k);
-            let a = round_rows(simd, a.part(0..m, ks.clone()), scratch);
+            let a = a.part(0..m, ks.clone());
+            Pair::round(simd, a, scratch);
+            let a = Pair::left(a, scratch);
             for col in (0..n).step_by(width) {
-                let panel = &panels[col * pairs(k) + pairs(first) * width..];
+                let panel = &panels[col * Pair::cells(k) + Pair::cells(first) * width..];
                 // SAFETY: the only part of `c` in use.
                 let c = unsafe { c.part(0, 0..m, col..(col + width).min(n)) };
                 multiply_panel::<Pair, _>(simd, c, a, panel, accumulate);

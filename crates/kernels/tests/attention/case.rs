@@ -1,7 +1,9 @@
 //! Random calls: specifications, ragged sequences, and keys and values cut into runs in any layout.
 
 use crate::check::{Random, poison};
-use attendant_kernels::attention::{Attention, Cells, DistanceBias, Run, Sequence, Visible, forward, forward_scratch};
+use attendant_kernels::attention::{
+    Attention, Cells, DistanceBias, Run, Sequence, Visible, forward, forward_bf16, forward_bf16_scratch, forward_scratch,
+};
 use attendant_kernels::int4::Int4;
 use attendant_kernels::{Machine, naive};
 use half::{bf16, f16};
@@ -251,6 +253,18 @@ impl Case {
 
     pub(crate) fn twin(&self) -> (Vec<f32>, Vec<f32>) {
         self.call(|spec, sequences, q, out, lse| naive::attention_forward(spec, sequences, q, out, Some(lse)))
+    }
+
+    /// The same with products of bf16.
+    pub(crate) fn forward_bf16(&self, machine: Machine<'_>) -> (Vec<f32>, Vec<f32>) {
+        self.call(|spec, sequences, q, out, lse| {
+            let mut scratch = poison(forward_bf16_scratch(spec, sequences, machine.executor.workers()));
+            forward_bf16(machine, spec, sequences, q, out, Some(lse), &mut scratch);
+        })
+    }
+
+    pub(crate) fn twin_bf16(&self) -> (Vec<f32>, Vec<f32>) {
+        self.call(|spec, sequences, q, out, lse| naive::attention_forward_bf16(spec, sequences, q, out, Some(lse)))
     }
 
     fn call(&self, f: impl FnOnce(&Attention<'_>, &[Sequence<'_>], &[f32], &mut [f32], &mut [f32])) -> (Vec<f32>, Vec<f32>) {

@@ -4,6 +4,7 @@
 mod check;
 
 mod backward;
+mod bf16;
 mod case;
 mod forward;
 mod invariance;

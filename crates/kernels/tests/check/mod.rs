@@ -7,7 +7,11 @@ use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Sizes that are no multiple of a vector, or just beside one.
-pub const ODD: [usize; 6] = [1, 3, 17, 63, 65, 100];
+pub const ODD: &[usize] = if INTERPRETED { &[1, 3, 17] } else { &[1, 3, 17, 63, 65, 100] };
+
+/// Whether an interpreter runs the tests (`cargo miri test`), some thousand times as slow as the processor: then a test sees one
+/// random case, small sizes and one instruction set.
+pub const INTERPRETED: bool = cfg!(miri);
 
 /// SplitMix64.
 pub struct Random(u64);
@@ -27,7 +31,8 @@ impl Random {
     }
 
     pub fn in_range(&mut self, range: std::ops::RangeInclusive<usize>) -> usize {
-        range.start() + self.below(range.end() - range.start() + 1)
+        let choices = range.end() - range.start() + 1;
+        range.start() + self.below(if INTERPRETED { choices.min(9) } else { choices })
     }
 
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
@@ -48,13 +53,21 @@ impl Random {
     }
 }
 
+/// A length that is cut into several work items.
+pub const LONG: usize = if INTERPRETED { 301 } else { 50_001 };
+
+/// All of the shapes, which begin with the smallest; where an interpreter runs the tests, the first two.
+pub fn shapes<T>(all: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
+    all.into_iter().take(if INTERPRETED { 2 } else { usize::MAX })
+}
+
 /// Runs `test` with `cases` generators, all of them from one seed. The seed is new each time and printed if the test fails, with
 /// the case; `ATTENDANT_SEED` repeats one.
 pub fn for_random_cases(cases: u64, test: impl Fn(&mut Random)) {
     let clock = || SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_nanos() as u64;
     let seed: u64 = std::env::var("ATTENDANT_SEED")
         .map_or_else(|_| clock(), |seed| seed.parse().unwrap_or_else(|_| panic!("ATTENDANT_SEED: want a number, got {seed:?}")));
-    for case in 0..cases {
+    for case in 0..if INTERPRETED { 1 } else { cases } {
         println!("ATTENDANT_SEED={seed}, case {case}");
         test(&mut Random(Random(seed.wrapping_add(case)).bits()));
     }
@@ -68,6 +81,13 @@ pub mod bound {
     pub const ATTENTION: f64 = 4e-6;
     /// Gradients: five products, and differences of sums that partly cancel.
     pub const ATTENTION_GRADIENT: f64 = 1e-5;
+    /// As [`ATTENTION`] with operands of bf16, which the twin rounds as well: of 10,000 weights a few fall on another side of the middle
+    /// between two bf16, which are up to 2^-7 of themselves apart.
+    pub const ATTENTION_BF16: f64 = 3e-4;
+    /// As [`ATTENTION_GRADIENT`], likewise; outputs that are off as above make some more fall on another side.
+    pub const ATTENTION_GRADIENT_BF16: f64 = 1e-3;
+    /// Attention of bf16 against that of f32, with five roundings of up to 2^-8 on the way.
+    pub const BF16_FOR_F32: f64 = 1e-2;
 }
 
 /// # Panics
@@ -117,16 +137,20 @@ pub fn assert_same_bits(what: &str, got: &[f32], want: &[f32]) {
 /// Two workers, whatever the machine has.
 pub static TWO: LazyLock<Pool> = LazyLock::new(|| Pool::new(2));
 
+/// Every instruction set of this processor.
+pub fn instruction_sets() -> Vec<Isa> {
+    if INTERPRETED { vec![Isa::SCALAR] } else { Isa::available() }
+}
+
 /// Every instruction set, each on one thread and on two.
 pub fn machines() -> Vec<Machine<'static>> {
     let executors: [&dyn Executor; 2] = [&Inline, &*TWO];
-    let all = Isa::available().into_iter();
-    all.flat_map(|isa| executors.map(|executor| Machine { isa, executor })).collect()
+    instruction_sets().into_iter().flat_map(|isa| executors.map(|executor| Machine { isa, executor })).collect()
 }
 
 /// Every instruction set on one thread.
 pub fn inline_machines() -> Vec<Machine<'static>> {
-    Isa::available().into_iter().map(|isa| Machine { isa, executor: &Inline }).collect()
+    instruction_sets().into_iter().map(|isa| Machine { isa, executor: &Inline }).collect()
 }
 
 /// Values that nothing may read: NaN.

@@ -54,9 +54,9 @@ fn check_against_twin(random: &mut Random, m: usize, n: usize, k: usize) {
 #[test]
 fn odd_shapes_agree_with_the_twin() {
     for_random_cases(1, |random| {
-        for m in ODD {
-            for n in ODD {
-                let k = random.pick(&ODD);
+        for &m in ODD {
+            for &n in ODD {
+                let k = random.pick(ODD);
                 check_against_twin(random, m, n, k);
             }
         }
@@ -64,6 +64,7 @@ fn odd_shapes_agree_with_the_twin() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many operations for an interpreter")]
 fn random_shapes_agree_with_the_twin() {
     for_random_cases(10, |random| {
         let [m, n] = [(); 2].map(|()| random.pick(&[1, 2, 6, 40, 150]) + random.below(60));
@@ -190,6 +191,7 @@ fn shapes_that_disagree_are_named() {
 }
 
 #[test]
+#[cfg(debug_assertions)]
 #[should_panic(expected = "a product on scalar16 of an operand packed for scalar")]
 fn an_operand_of_another_instruction_set_is_refused() {
     let [one, other] = [Isa::SCALAR, Isa::SCALAR_16].map(|isa| Machine { isa, ..Machine::inline() });

@@ -43,9 +43,9 @@ fn check_against_twin(random: &mut Random, m: usize, n: usize, k: usize) {
 #[test]
 fn odd_shapes_agree_with_the_twin() {
     for_random_cases(1, |random| {
-        for m in ODD {
-            for n in ODD {
-                for k in ODD {
+        for &m in ODD {
+            for &n in ODD {
+                for &k in ODD {
                     check_against_twin(random, m, n, k);
                 }
             }
@@ -54,6 +54,7 @@ fn odd_shapes_agree_with_the_twin() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many operations for an interpreter")]
 fn random_shapes_agree_with_the_twin() {
     for_random_cases(30, |random| {
         let [m, n, k] = [(); 3].map(|()| random.pick(&[1, 2, 6, 13, 40, 150, 300, 600]) + random.below(8));

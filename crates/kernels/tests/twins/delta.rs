@@ -202,6 +202,18 @@ fn gradients_are_differences() {
     });
 }
 
+/// What came before a decay of zero is gone, and yet the decay has a gradient.
+#[test]
+fn decays_of_zero_have_gradients() {
+    for_random_cases(2, |random| {
+        let mut case = Case::new(random, Scan { heads: 2, d_k: 5, d_v: 17 }, &[50], 0.5..1.0);
+        case.decay.iter_mut().step_by(7).for_each(|decay| *decay = 0.0);
+        hold("zeros", 2e-6, case.backward(naive::delta::gated_delta_backward, any(), &case.initial), |machine| {
+            case.backward(gated_delta_backward, machine, &case.checkpoints(machine))
+        });
+    });
+}
+
 /// A chunk of a prefill and a decode step are the same call with the state that came before.
 #[test]
 fn any_chunking_and_any_neighbours() {

@@ -1,4 +1,4 @@
-use crate::check::{for_random_cases, poison};
+use crate::check::{for_random_cases, poison, shapes};
 use crate::support::{any, hold, pieces, pieces_len, present, signed};
 use attendant_kernels::{Machine, elementwise, naive};
 
@@ -61,7 +61,7 @@ fn one_input() {
 #[test]
 fn bias_and_its_gradient() {
     for_random_cases(2, |random| {
-        for (n, width) in [(1, 1), (3, 17), (65, 63), (3, 100), (1100, 100), (3, 20_001), (0, 5)] {
+        for (n, width) in shapes([(1, 1), (3, 17), (65, 63), (3, 100), (1100, 100), (3, 20_001), (0, 5)]) {
             let (rows, bias) = (signed(random, n * width), present(random, width));
             let run = |f: Unary, machine: Machine<'_>| {
                 let mut y = rows.clone();

@@ -1,7 +1,7 @@
-use crate::check::{Random, assert_close, assert_same_bits, for_random_cases, poison};
+use crate::check::{Random, assert_close, assert_same_bits, for_random_cases, instruction_sets, poison, shapes};
 use crate::support::{DIFFERENCE, any, differences, dot, hold, sequences, signed, within};
 use attendant_kernels::gru::{gru, gru_backward, gru_backward_scratch, gru_scratch};
-use attendant_kernels::{Isa, Machine, naive};
+use attendant_kernels::{Machine, naive};
 use safetensors::SafeTensors;
 use std::ops::Range;
 
@@ -103,14 +103,14 @@ type Backward = fn(
 #[test]
 fn forward_and_backward() {
     for_random_cases(2, |random| {
-        for (hidden, lengths) in [
+        for (hidden, lengths) in shapes([
             (1, &[9, 1, 4, 2, 7, 3, 5, 1][..]),
             (3, &[5, 1, 0, 17]),
             (17, &[3, 9, 2, 4, 4, 7, 1]),
             (65, &[20, 3]),
             (63, &[8; 9]),
             (100, &[65, 1, 1, 2, 17]),
-        ] {
+        ]) {
             let case = Case::new(random, hidden, lengths);
             let what = format!("hidden {hidden}, lengths {lengths:?}");
             let twin = case.forward(naive::gru::gru, any());
@@ -144,7 +144,7 @@ fn gradients_are_differences() {
 fn a_sequence_does_not_see_its_neighbours() {
     for_random_cases(2, |random| {
         let case = Case::new(random, 17, &[3, 9, 2, 4, 6]);
-        for isa in Isa::available() {
+        for isa in instruction_sets() {
             let machine = Machine { isa, ..any() };
             let [y, _, state] = case.forward(gru, machine);
             for (i, rows) in case.sequences.iter().enumerate() {
@@ -186,7 +186,7 @@ fn pytorch_gru() {
     };
     let weight = |kind: &str, name: &str, layer: usize| tensor(&format!("{kind}.{name}_l{layer}"));
     let (hidden, sequences, n) = (7, [0..9, 9..18], 18);
-    for isa in Isa::available() {
+    for isa in instruction_sets() {
         let machine = Machine { isa, ..any() };
         let initial = vec![0.0; 2 * hidden];
         let mut inputs = vec![tensor("x")];

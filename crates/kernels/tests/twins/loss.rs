@@ -1,7 +1,7 @@
-use crate::check::{assert_close, assert_same_bits, for_random_cases, poison};
+use crate::check::{assert_close, assert_same_bits, for_random_cases, instruction_sets, poison, shapes};
 use crate::support::{DIFFERENCE, any, differences, dot, hold, present, signed, within};
 use attendant_kernels::loss::{IGNORE, cross_entropy, cross_entropy_backward};
-use attendant_kernels::{Isa, Machine, naive};
+use attendant_kernels::{Machine, naive};
 
 type Forward = fn(Machine<'_>, &mut [f32], &mut [f32], &[f32], &[u32], usize);
 type Backward = fn(Machine<'_>, &mut [f32], &[f32], &[f32], &[u32], &[f32], usize);
@@ -9,7 +9,7 @@ type Backward = fn(Machine<'_>, &mut [f32], &[f32], &[f32], &[u32], &[f32], usiz
 #[test]
 fn forward_and_backward() {
     for_random_cases(2, |random| {
-        for (n, vocab) in [(1, 1), (3, 17), (17, 3), (63, 100), (2, 40_001), (300, 65), (0, 5)] {
+        for (n, vocab) in shapes([(1, 1), (3, 17), (17, 3), (63, 100), (2, 40_001), (300, 65), (0, 5)]) {
             for range in [-3.0f32..3.0, 9_000.0..10_000.0, -10_000.0..-9_990.0] {
                 let logits = within(random, n * vocab, range.clone());
                 let targets: Vec<u32> = (0..n).map(|i| if i % 5 == 2 { IGNORE } else { random.below(vocab) as u32 }).collect();
@@ -41,7 +41,7 @@ fn forward_and_backward() {
 fn ignored_rows_and_hidden_words() {
     let logits = [f32::NAN, 1.0, 2.0, f32::NEG_INFINITY, 0.5, 0.5];
     let (mut losses, mut lse) = (poison(2), poison(2));
-    for isa in Isa::available() {
+    for isa in instruction_sets() {
         let machine = Machine { isa, ..any() };
         cross_entropy(machine, &mut losses, &mut lse, &logits, &[IGNORE, 2], 3);
         assert_same_bits("losses", &losses, &[0.0, std::f32::consts::LN_2]);

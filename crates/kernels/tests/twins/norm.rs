@@ -1,6 +1,6 @@
-use crate::check::{assert_close, assert_same_bits, for_random_cases, poison};
+use crate::check::{assert_close, assert_same_bits, for_random_cases, instruction_sets, poison, shapes};
 use crate::support::{DIFFERENCE, any, differences, dot, hold, present, signed, within};
-use attendant_kernels::{Isa, Machine, naive, norm};
+use attendant_kernels::{Machine, naive, norm};
 
 /// Rows and width. Gradients are tested from the second on: those of a row of one value are nothing but roundings.
 const SHAPES: [(usize, usize); 9] = [(17, 1), (3, 17), (17, 3), (63, 65), (5, 100), (300, 63), (40, 576), (2, 17_001), (0, 8)];
@@ -14,7 +14,7 @@ type LayerBackward = fn(Machine<'_>, &mut [f32], &mut [f32], Option<&mut [f32]>,
 #[test]
 fn rms_norm() {
     for_random_cases(2, |random| {
-        for (n, width) in SHAPES {
+        for (n, width) in shapes(SHAPES) {
             let (x, w) = (signed(random, n * width), signed(random, width));
             for weight in [None, Some(&w[..])] {
                 let run = |f: Rms, machine: Machine<'_>| {
@@ -32,7 +32,7 @@ fn rms_norm() {
 #[test]
 fn rms_norm_backward() {
     for_random_cases(2, |random| {
-        for &(n, width) in &SHAPES[1..] {
+        for (n, width) in shapes(SHAPES).skip(1) {
             let (x, w, d_y) = (signed(random, n * width), signed(random, width), signed(random, n * width));
             let (old_x, old_w) = (present(random, n * width), present(random, width));
             for weight in [None, Some(&w[..])] {
@@ -53,7 +53,7 @@ fn rms_norm_backward() {
 #[test]
 fn layer_norm() {
     for_random_cases(2, |random| {
-        for (n, width) in SHAPES {
+        for (n, width) in shapes(SHAPES) {
             // Far from zero: the variance must not be a difference of large squares.
             let x = within(random, n * width, 9.0..11.0);
             let (w, b) = (signed(random, width), signed(random, width));
@@ -73,7 +73,7 @@ fn layer_norm() {
 #[test]
 fn layer_norm_backward() {
     for_random_cases(2, |random| {
-        for &(n, width) in &SHAPES[1..] {
+        for (n, width) in shapes(SHAPES).skip(1) {
             let (x, w, d_y) = (signed(random, n * width), signed(random, width), signed(random, n * width));
             let (old_x, old_w) = (present(random, n * width), present(random, width));
             for with_bias in [false, true] {
@@ -128,7 +128,7 @@ fn a_row_does_not_see_its_neighbours() {
     for_random_cases(2, |random| {
         let (n, width) = (300, 65);
         let (x, w, d_y) = (signed(random, n * width), signed(random, width), signed(random, n * width));
-        for isa in Isa::available() {
+        for isa in instruction_sets() {
             let machine = Machine { isa, ..any() };
             let mut all = poison(n * width);
             norm::layer_norm(machine, &mut all, &x, &w, None, width, EPS);

@@ -1,7 +1,7 @@
-use crate::check::{ODD, TWO, assert_close, for_random_cases, poison};
+use crate::check::{LONG, ODD, TWO, assert_close, for_random_cases, instruction_sets, poison};
 use crate::support::{any, hold, present, signed, within};
 use attendant_kernels::optimizer::{AdamW, adamw, clip_scale, sum_squares, sum_squares_scratch};
-use attendant_kernels::{Executor, Inline, Isa, Machine, naive};
+use attendant_kernels::{Executor, Inline, Machine, naive};
 use safetensors::SafeTensors;
 
 type Step = fn(Machine<'_>, &mut [f32], &[f32], &mut [f32], &mut [f32], u64, &AdamW, f32);
@@ -11,7 +11,7 @@ const SETTINGS: AdamW = AdamW { learning_rate: 0.01, beta1: 0.9, beta2: 0.95, ep
 #[test]
 fn adamw_steps() {
     for_random_cases(2, |random| {
-        for n in ODD.into_iter().chain([0, 50_001]) {
+        for n in ODD.iter().copied().chain([0, LONG]) {
             let (p, g) = (present(random, n), signed(random, n));
             let (m, v) = (present(random, n), within(random, n, 0.0..1.0));
             for (step, m, v) in [(1, vec![0.0; n], vec![0.0; n]), (1000, m, v)] {
@@ -29,11 +29,11 @@ fn adamw_steps() {
 #[test]
 fn sums_of_squares() {
     for_random_cases(2, |random| {
-        for n in ODD.into_iter().chain([0, 50_001]) {
+        for n in ODD.iter().copied().chain([0, LONG]) {
             // Squares beyond the range of f32.
             let x: Vec<f32> = signed(random, n).into_iter().map(|x| x * 1e25).collect();
             let want = naive::optimizer::sum_squares(any(), &x, &mut []);
-            for isa in Isa::available() {
+            for isa in instruction_sets() {
                 let run = |executor: &dyn Executor| {
                     let mut scratch = vec![f64::NAN; sum_squares_scratch(n)];
                     sum_squares(Machine { isa, executor }, &x, &mut scratch)
@@ -63,7 +63,7 @@ fn pytorch_adamw_with_clipping() {
         let bytes = file.tensor(&name).expect("a tensor").data().as_chunks::<4>().0;
         bytes.iter().map(|b| f32::from_le_bytes(*b)).collect()
     };
-    for isa in Isa::available() {
+    for isa in instruction_sets() {
         let machine = Machine { isa, ..any() };
         let mut p = tensor("p0".into());
         let (mut m, mut v) = (vec![0.0; p.len()], vec![0.0; p.len()]);

@@ -1,13 +1,13 @@
 //! The recurrences whose states are matrices, against what PyTorch computed in float64 from zero states: outputs, final states,
 //! and every gradient.
 
-use crate::check::assert_close;
+use crate::check::{assert_close, instruction_sets};
 use crate::support::{any, dot};
 use crate::{delta, selective};
+use attendant_kernels::Machine;
 use attendant_kernels::delta::{gated_delta, gated_delta_backward};
 use attendant_kernels::scan::Scan;
 use attendant_kernels::selective::{SelectiveScan, selective_scan, selective_scan_backward};
-use attendant_kernels::{Isa, Machine};
 use safetensors::SafeTensors;
 
 fn tensor(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
@@ -64,7 +64,7 @@ fn gated_delta_rule() {
         d_final: vec![0.0; 60],
         old: vec![0.0; 21 * 12],
     };
-    for isa in Isa::available() {
+    for isa in instruction_sets() {
         let machine = Machine { isa, ..any() };
         let [out, state] = case.forward(gated_delta, machine);
         let [d_q, d_k, gradients @ .., _] = case.backward(gated_delta_backward, machine, &case.checkpoints(machine));
@@ -97,7 +97,7 @@ fn mamba() {
         d_final: vec![0.0; 20],
         old: vec![0.0; 18 * 5],
     };
-    for isa in Isa::available() {
+    for isa in instruction_sets() {
         let machine = Machine { isa, ..any() };
         let [y, state] = case.forward(selective_scan, machine);
         let gradients = case.backward(selective_scan_backward, machine, &case.checkpoints(machine));

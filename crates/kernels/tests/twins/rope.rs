@@ -1,4 +1,4 @@
-use crate::check::{Random, assert_close, for_random_cases, poison};
+use crate::check::{Random, assert_close, for_random_cases, poison, shapes};
 use crate::support::{DIFFERENCE, any, differences, dot, hold, present, signed, within};
 use attendant_kernels::rope::{Rope, RopeLayout, rope, rope_backward};
 use attendant_kernels::{Machine, naive};
@@ -15,7 +15,7 @@ fn table(random: &mut Random, n: usize, rotary: usize) -> Vec<f32> {
 fn forward_and_backward() {
     for_random_cases(2, |random| {
         for layout in [RopeLayout::Halves, RopeLayout::Pairs] {
-            for (n, heads, d_head, start, rotary) in [
+            for (n, heads, d_head, start, rotary) in shapes([
                 (1, 1, 2, 0, 2),
                 (3, 2, 17, 0, 16),
                 (17, 3, 65, 5, 34),
@@ -23,7 +23,7 @@ fn forward_and_backward() {
                 (5, 2, 63, 3, 0),
                 (100, 9, 64, 0, 64),
                 (0, 2, 8, 0, 8),
-            ] {
+            ]) {
                 let settings = Rope { heads, d_head, start, rotary, layout };
                 let (x, old) = (signed(random, n * heads * d_head), present(random, n * heads * d_head));
                 let table = table(random, n, rotary);

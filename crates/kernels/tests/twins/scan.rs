@@ -216,6 +216,20 @@ fn gradients_are_differences() {
     });
 }
 
+/// What came before a gate of zero is gone, and yet the gate has a gradient.
+#[test]
+fn gates_of_zero_have_gradients() {
+    for_random_cases(2, |random| {
+        for kind in [Kind::Head, Kind::Channel] {
+            let mut case = Case::new(random, Scan { heads: 2, d_k: 5, d_v: 17 }, &[50], kind);
+            case.gate.iter_mut().step_by(7).for_each(|gate| *gate = 0.0);
+            hold("zeros", 2e-6, case.backward(naive::scan::gated_scan_backward, any(), &case.initial), |machine| {
+                case.backward(gated_scan_backward, machine, &case.checkpoints(machine))
+            });
+        }
+    });
+}
+
 /// A chunk of a prefill and a decode step are the same call with the state that came before.
 #[test]
 fn any_chunking_and_any_neighbours() {

@@ -1,7 +1,7 @@
-use crate::check::{Random, assert_close, assert_same_bits, for_random_cases, poison};
+use crate::check::{Random, assert_close, assert_same_bits, for_random_cases, instruction_sets, poison, shapes};
 use crate::support::{DIFFERENCE, any, differences, dot, hold, present, sequences, signed, within};
 use attendant_kernels::selective::{self, SelectiveScan, selective_scan, selective_scan_backward};
-use attendant_kernels::{Isa, Machine, naive};
+use attendant_kernels::{Machine, naive};
 use std::ops::Range;
 
 /// Inputs of one call, and gradients that arrive from outside.
@@ -149,7 +149,7 @@ type Backward = fn(
 
 fn cases(random: &mut Random) -> Vec<Case> {
     let mut cases = Vec::new();
-    for (i, (channels, state, groups, lengths)) in [
+    for (i, (channels, state, groups, lengths)) in shapes([
         (1, 1, 1, &[1, 7][..]),
         (3, 5, 3, &[1, 16, 17]),
         (17, 3, 1, &[3, 0, 63]),
@@ -158,8 +158,7 @@ fn cases(random: &mut Random) -> Vec<Case> {
         (132, 8, 2, &[5, 50, 2]),
         (5, 33, 5, &[17]),
         (150, 1, 1, &[40]),
-    ]
-    .into_iter()
+    ])
     .enumerate()
     {
         cases.push(Case::new(random, SelectiveScan { channels, state, groups }, lengths, i % 3 != 1));
@@ -215,7 +214,7 @@ fn gradients_are_differences() {
 fn any_chunking_and_any_neighbours() {
     for_random_cases(2, |random| {
         let case = Case::new(random, SelectiveScan { channels: 70, state: 5, groups: 1 }, &[50, 3], true);
-        for isa in Isa::available() {
+        for isa in instruction_sets() {
             let machine = Machine { isa, ..any() };
             let [whole, end] = case.forward(selective_scan, machine);
             let (mut y, mut state) = (poison(case.x.len()), case.initial[..70 * 5].to_vec());

@@ -1,6 +1,6 @@
 //! Inputs, runs on every machine, and differences.
 
-use crate::check::{ODD, Random, TWO, assert_close_at, assert_same_bits};
+use crate::check::{LONG, ODD, Random, TWO, assert_close_at, assert_same_bits, instruction_sets};
 use attendant_kernels::{Inline, Isa, Machine};
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ pub(crate) fn pieces() -> Vec<Range<usize>> {
         end += len;
         end - len..end
     };
-    ODD.into_iter().chain([0, 50_001]).map(&mut next).collect()
+    ODD.iter().copied().chain([0, LONG]).map(&mut next).collect()
 }
 
 /// Values in all [`pieces`].
@@ -55,7 +55,7 @@ pub(crate) fn any() -> Machine<'static> {
 /// Runs `kernel` on every instruction set, with one and with two threads: the outputs must be the same bits for both, and
 /// within `bound` of what the twin gave. Inputs are of order one: an output far below is one value, or two, of terms that cancel.
 pub(crate) fn hold<const N: usize>(what: &str, bound: f64, twin: [Vec<f32>; N], kernel: impl Fn(Machine<'_>) -> [Vec<f32>; N]) {
-    for isa in Isa::available() {
+    for isa in instruction_sets() {
         let one = kernel(Machine { isa, executor: &Inline });
         let two = kernel(Machine { isa, executor: &*TWO });
         for (i, twin) in twin.iter().enumerate() {

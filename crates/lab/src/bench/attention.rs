@@ -1,11 +1,12 @@
-//! Causal attention over one sequence, forward and with its backward, in f32. Half of the square is counted: `2 H L L D`
+//! Causal attention over one sequence, forward and with its backward, with products of f32 or of bf16. Half of the square is counted: `2 H L L D`
 //! operations forward, 3.5 times that with the backward.
 
 use super::{Figure, limits, time, values};
-use attendant_core::Processor;
 use attendant_core::kernels::attention::{
-    Attention, Cells, Run, Sequence, Span, Visible, backward, backward_scratch, forward, forward_scratch,
+    Attention, Cells, Run, Sequence, Span, Visible, backward, backward_bf16, backward_bf16_scratch, backward_scratch, forward,
+    forward_bf16, forward_bf16_scratch, forward_scratch,
 };
+use attendant_core::{Precision, Processor};
 use std::time::Duration;
 
 /// Query heads.
@@ -29,17 +30,24 @@ pub(super) fn spec(heads: usize, kv_heads: usize, d: usize) -> Attention<'static
 }
 
 /// Every combination, forward and with its backward.
-pub fn figures(processor: &Processor, shapes: &Shapes, budget: Duration, mut each: impl FnMut(Figure)) {
+pub fn figures(processor: &Processor, shapes: &Shapes, precision: Precision, budget: Duration, mut each: impl FnMut(Figure)) {
     for &d in &shapes.widths {
         for &kv in &shapes.kv_heads {
             for &length in &shapes.lengths {
-                figures_of(processor, kv, d, length, budget).into_iter().for_each(&mut each);
+                figures_of(processor, precision, kv, d, length, budget).into_iter().for_each(&mut each);
             }
         }
     }
 }
 
-fn figures_of(processor: &Processor, kv: usize, d: usize, length: usize, budget: Duration) -> [Figure; 2] {
+fn figures_of(processor: &Processor, precision: Precision, kv: usize, d: usize, length: usize, budget: Duration) -> [Figure; 2] {
+    let half = precision == Precision::Bf16;
+    let forward = if half { forward_bf16 } else { forward };
+    let backward = if half { backward_bf16 } else { backward };
+    let forward_scratch = if half { forward_bf16_scratch } else { forward_scratch };
+    let backward_scratch = if half { backward_bf16_scratch } else { backward_scratch };
+    let limit = if half { limits::bf16_operations_per_second } else { limits::operations_per_second };
+    let dtype = if half { "bf16" } else { "f32" };
     let (machine, spec) = (processor.machine(), spec(HEADS, kv, d));
     let (q, k, v) = (values(length * HEADS * d), values(length * kv * d), values(length * kv * d));
     let run = |data| [Run { first: 0, rows: length, data: Cells::F32(data), row_stride: kv * d, head_stride: d }];
@@ -51,7 +59,7 @@ fn figures_of(processor: &Processor, kv: usize, d: usize, length: usize, budget:
     let mut scratch = vec![0.0; forward_scratch(&spec, &sequences, workers)];
     let operations = 2.0 * (HEADS * d) as f64 * (length * length) as f64;
 
-    let before = limits::operations_per_second(processor);
+    let before = limit(processor);
     let ahead = time(budget, || forward(machine, &spec, &sequences, &q, &mut out, Some(&mut lse), &mut scratch));
     let d_out = values(out.len());
     let [mut d_q, mut d_k, mut d_v] = [&q, &k, &v].map(|x| vec![0.0; x.len()]);
@@ -62,9 +70,9 @@ fn figures_of(processor: &Processor, kv: usize, d: usize, length: usize, budget:
         let (d_q, d_k, d_v) = gradients;
         backward(machine, &spec, &spans, &q, &k, &v, &out, &lse, &d_out, d_q, d_k, d_v, None, None, &mut back_scratch);
     });
-    let ceiling = before.max(limits::operations_per_second(processor));
+    let ceiling = before.max(limit(processor));
     [("prefill", ahead, operations), ("bwd", both, 3.5 * operations)].map(|(what, timing, operations)| {
-        let figure = Figure::new(processor, what, "f32", timing).operations(operations, ceiling);
+        let figure = Figure::new(processor, what, dtype, timing).operations(operations, ceiling);
         Figure { kv: Some(kv), d: Some(d), length: Some(length), batch: Some(1), ..figure }
     })
 }

@@ -75,7 +75,7 @@ fn training(comparison: &Comparison) -> String {
 fn precision(comparison: &Comparison) -> &'static str {
     match comparison.precision {
         PrecisionKind::Bf16 => {
-            "weights and what they multiply rounded to bf16 in training; sums, weights kept and validation in f32"
+            "weights, what they multiply, and what attention multiplies rounded to bf16 in training; sums, weights kept and validation in f32"
         }
         _ => "f32 throughout",
     }

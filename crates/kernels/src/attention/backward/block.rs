@@ -3,12 +3,12 @@
 use super::{KEYS, QUERIES};
 use crate::attention::check::hull;
 use crate::attention::reach::Reach;
-use crate::attention::softmax::{each_vector, hide, soft_cap};
+use crate::attention::softmax::{SoftCap, hide};
 use crate::attention::{Attention, DistanceBias};
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::Simd;
-use crate::tile::{MAX_PANEL, Single, multiply_panel, multiply_strips, panel_width};
-use crate::vector::{load, store};
+use crate::tile::{MAX_PANEL, Operand, multiply_panel, multiply_strips, panel_width};
+use crate::vector::{apply, load, store};
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
 
@@ -20,11 +20,17 @@ const STRIDE: usize = QUERIES + 16;
 const DISTANCES: usize = QUERIES + KEYS + 16;
 
 /// Values of scratch for one item of at most `keys` keys.
-pub(super) fn scratch(spec: &Attention<'_>, keys: usize) -> usize {
+pub(super) fn scratch<O: Operand>(spec: &Attention<'_>, keys: usize) -> usize {
     let Attention { d_qk, d_v, .. } = *spec;
+    let left = O::left_scratch(keys, d_qk) + O::left_scratch(keys, d_v) + left_of_scores::<O>();
     let (qk_panels, v_panels) = (d_qk.next_multiple_of(MAX_PANEL), d_v.next_multiple_of(MAX_PANEL));
     let of_queries = QUERIES * (2 * d_qk + d_v + qk_panels + v_panels + 2);
-    of_queries + keys * (d_qk + d_v + qk_panels) + 2 * KEYS * STRIDE + 2 * DISTANCES
+    left + of_queries + keys * (d_qk + d_v + qk_panels) + 2 * KEYS * STRIDE + 2 * DISTANCES
+}
+
+/// Values of scratch for a block of scores as a left operand, by rows or by columns.
+fn left_of_scores<O: Operand>() -> usize {
+    O::left_scratch(KEYS, QUERIES).max(O::left_scratch(QUERIES, KEYS))
 }
 
 /// Scratch of an item, divided.
@@ -47,6 +53,10 @@ pub(super) struct Operands<'a> {
     pub(super) keys: &'a mut [f32],
     /// `[keys, d_v]`, all of the span's.
     pub(super) values: &'a mut [f32],
+    /// Keys, values, and scores of the block at hand, as left operands, where they do not lie as such.
+    pub(super) left_keys: &'a mut [f32],
+    pub(super) left_values: &'a mut [f32],
+    pub(super) left_scores: &'a mut [f32],
     /// Panels of `[keys, d_qk]`, block by block.
     pub(super) key_rows: &'a mut [f32],
     /// `[KEYS, STRIDE]`: scores, then probabilities.
@@ -60,7 +70,7 @@ pub(super) struct Operands<'a> {
 }
 
 impl<'a> Operands<'a> {
-    pub(super) fn new(spec: &Attention<'_>, keys: usize, mut scratch: &'a mut [f32]) -> Self {
+    pub(super) fn new<O: Operand>(spec: &Attention<'_>, keys: usize, mut scratch: &'a mut [f32]) -> Self {
         let Attention { d_qk, d_v, .. } = *spec;
         let mut take = |n| scratch.split_off_mut(..n).expect("as much as `scratch` says");
         Operands {
@@ -73,6 +83,9 @@ impl<'a> Operands<'a> {
             delta: take(QUERIES),
             keys: take(keys * d_qk),
             values: take(keys * d_v),
+            left_keys: take(O::left_scratch(keys, d_qk)),
+            left_values: take(O::left_scratch(keys, d_v)),
+            left_scores: take(left_of_scores::<O>()),
             key_rows: take(keys * d_qk.next_multiple_of(MAX_PANEL)),
             probs: take(KEYS * STRIDE),
             d_scores: take(KEYS * STRIDE),
@@ -111,12 +124,16 @@ impl Block<'_> {
 
     /// Fills `probs`, and `d_scores` with the gradients of the dot products of queries and keys.
     #[inline(always)]
-    pub(super) fn probabilities<S: Simd>(&self, simd: S, reach: &Reach, operands: &mut Operands<'_>) {
+    pub(super) fn probabilities<O: Operand, S: Simd>(&self, simd: S, reach: &Reach, operands: &mut Operands<'_>) {
         let Attention { d_qk, d_v, .. } = *self.spec;
-        let keys = MatrixRef::row_major(&operands.keys[self.keys.start * d_qk..], self.keys.len(), d_qk);
-        let values = MatrixRef::row_major(&operands.values[self.keys.start * d_v..], self.keys.len(), d_v);
-        self.multiply(simd, reach, operands.probs, keys, operands.q_columns);
-        self.multiply(simd, reach, operands.d_scores, values, operands.d_out_columns);
+        let of_block = |all, left, width: usize| {
+            let all = O::left(MatrixRef::row_major(all, self.keys.end, width), left);
+            all.part(self.keys.clone(), 0..all.cols())
+        };
+        let keys = of_block(operands.keys, operands.left_keys, d_qk);
+        let values = of_block(operands.values, operands.left_values, d_v);
+        self.multiply::<O, _>(simd, reach, operands.probs, keys, operands.q_columns);
+        self.multiply::<O, _>(simd, reach, operands.d_scores, values, operands.d_out_columns);
         if let Some(bias) = self.spec.bias {
             self.load_distances(&bias, operands.distances);
             operands.d_distances.fill(0.0);
@@ -134,9 +151,9 @@ impl Block<'_> {
         }
     }
 
-    /// C `[keys, queries]` = A `[keys, d]` times panels of `[d, queries]`, where a strip of keys is seen.
+    /// C `[keys, queries]` = A `[keys, d]` times panels of `[d, queries]`, where a strip of keys is seen. `d` counts cells.
     #[inline(always)]
-    fn multiply<S: Simd>(&self, simd: S, reach: &Reach, c: &mut [f32], a: MatrixRef<'_>, panels: &[f32]) {
+    fn multiply<O: Operand, S: Simd>(&self, simd: S, reach: &Reach, c: &mut [f32], a: MatrixRef<'_>, panels: &[f32]) {
         let (width, d) = (panel_width::<S>(), a.cols());
         let c = MatrixMut::strided(c, self.keys.len(), QUERIES, STRIDE);
         for (column, panel) in (0..self.queries).step_by(width).zip(panels.chunks(width * d)) {
@@ -146,7 +163,7 @@ impl Block<'_> {
             let columns = column..columns.end.next_multiple_of(S::LANES);
             // SAFETY: the only part of `c` in use.
             let c = unsafe { c.part(0, rows.clone(), columns) };
-            multiply_panel::<Single, _>(simd, c, a.part(rows, 0..d), panel, Accumulate::Store);
+            multiply_panel::<O, _>(simd, c, a.part(rows, 0..d), panel, Accumulate::Store);
         }
     }
 
@@ -157,7 +174,7 @@ impl Block<'_> {
         let grads = &mut operands.d_scores[i * STRIDE..][..QUERIES];
         let cap = self.spec.softcap.map(|cap| cap * LOG2_E);
         if let Some(cap) = cap {
-            each_vector(simd, &mut scores[columns.clone()], |score| soft_cap(simd, simd.splat(cap), score));
+            apply(simd, SoftCap(cap), [&mut scores[columns.clone()]], []);
         }
         let visible = [0..0, self.queries_of(i)];
         hide(scores, columns.clone(), &visible, f32::NEG_INFINITY);
@@ -192,18 +209,33 @@ impl Block<'_> {
 
     /// C `[keys, d]` += A `[keys, queries]` times panels of `[queries, d]`.
     #[inline(always)]
-    pub(super) fn add_along_queries<S: Simd>(&self, simd: S, reach: &Reach, c: MatrixMut<'_>, a: &[f32], panels: &[f32]) {
+    pub(super) fn add_along_queries<O: Operand, S: Simd>(
+        &self,
+        simd: S,
+        reach: &Reach,
+        c: MatrixMut<'_>,
+        a: &[f32],
+        panels: &[f32],
+        left: &mut [f32],
+    ) {
         let a = MatrixRef::strided(a, self.keys.len(), self.queries, STRIDE, 1);
-        add_products(simd, reach, c, a, panels, self.queries);
+        add_products::<O, _>(simd, reach, c, a, panels, left);
     }
 
     /// C `[queries, d]` += the transpose of A `[keys, queries]` times the block's panels of `[keys, d]`.
     #[inline(always)]
-    pub(super) fn add_along_keys<S: Simd>(&self, simd: S, c: MatrixMut<'_>, a: &[f32], panels: &[f32]) {
+    pub(super) fn add_along_keys<O: Operand, S: Simd>(
+        &self,
+        simd: S,
+        c: MatrixMut<'_>,
+        a: &[f32],
+        panels: &[f32],
+        left: &mut [f32],
+    ) {
         let reach = Reach::new(self.queries, |i| self.keys_of(i));
         let a = MatrixRef::strided(a, self.keys.len(), self.queries, STRIDE, 1).transposed();
         let panels = &panels[self.keys.start * self.spec.d_qk.next_multiple_of(MAX_PANEL)..];
-        add_products(simd, &reach, c, a, panels, self.keys.len());
+        add_products::<O, _>(simd, &reach, c, a, panels, left);
     }
 
     /// The bias of key `i` and query `j` goes to `keys - 1 - i + j`: along queries the distance falls.
@@ -233,12 +265,22 @@ impl Block<'_> {
 
 /// C += A times panels as deep as A has columns, strip by strip as far as A is not zero.
 #[inline(always)]
-fn add_products<S: Simd>(simd: S, reach: &Reach, c: MatrixMut<'_>, a: MatrixRef<'_>, panels: &[f32], depth: usize) {
+fn add_products<O: Operand, S: Simd>(
+    simd: S,
+    reach: &Reach,
+    c: MatrixMut<'_>,
+    a: MatrixRef<'_>,
+    panels: &[f32],
+    left: &mut [f32],
+) {
+    O::round(simd, a, left);
+    let a = O::left(a, left);
+    let strips = reach.strips_from(0).map(O::cells_of);
     let width = panel_width::<S>();
-    for (column, panel) in (0..c.cols()).step_by(width).zip(panels.chunks(width * depth)) {
+    for (column, panel) in (0..c.cols()).step_by(width).zip(panels.chunks(width * a.cols())) {
         // SAFETY: the only part of `c` in use.
         let c = unsafe { c.part(0, 0..c.rows(), column..(column + width).min(c.cols())) };
-        multiply_strips::<Single, _>(simd, c, a, panel, &reach.strips_from(0));
+        multiply_strips::<O, _>(simd, c, a, panel, &strips);
     }
 }
 

@@ -7,12 +7,15 @@ use crate::attention::softmax::query_factor;
 use crate::attention::{Attention, Span};
 use crate::product::MatrixRef;
 use crate::simd::{Kernel, Simd};
-use crate::tile::{MAX_PANEL, pack_panels};
-use crate::vector::{Dot, sum};
+use crate::tile::{MAX_PANEL, Operand};
+use crate::vector::{Term, sum};
 use std::f32::consts::LOG2_E;
+use std::marker::PhantomData;
 use std::ops::Range;
 
-pub(super) struct Item<'a> {
+/// `O` is what the products multiply.
+pub(super) struct Item<'a, O> {
+    pub(super) operand: PhantomData<O>,
     pub(super) spec: &'a Attention<'a>,
     pub(super) span: &'a Span,
     /// Which span it is.
@@ -24,12 +27,12 @@ pub(super) struct Item<'a> {
     pub(super) scratch: &'a mut [f32],
 }
 
-impl Kernel for Item<'_> {
+impl<O: Operand> Kernel for Item<'_, O> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let scratch = std::mem::take(&mut self.scratch);
-        let mut operands = Operands::new(self.spec, self.span.k_rows.len(), scratch);
+        let mut operands = Operands::new::<O>(self.spec, self.span.k_rows.len(), scratch);
         self.load_keys(simd, &mut operands);
         let group = self.spec.heads / self.spec.kv_heads;
         for head in self.head * group..(self.head + 1) * group {
@@ -42,7 +45,7 @@ impl Kernel for Item<'_> {
     }
 }
 
-impl Item<'_> {
+impl<O: Operand> Item<'_, O> {
     /// A block of queries, counted from the span's first, over all keys that they see.
     #[inline(always)]
     fn attend<S: Simd>(&self, simd: S, head: usize, queries: Range<usize>, operands: &mut Operands<'_>) {
@@ -54,7 +57,7 @@ impl Item<'_> {
             let block = Block { spec: self.spec, head, q_pos, queries: queries.len(), k_pos, keys: keys.clone() };
             let reach = Reach::new(keys.len(), |i| block.queries_of(i));
             if !reach.columns().is_empty() {
-                block.probabilities(simd, &reach, operands);
+                block.probabilities::<O, _>(simd, &reach, operands);
                 self.add_gradients(simd, &block, &reach, queries.clone(), keys, operands);
             }
         }
@@ -80,7 +83,9 @@ impl Item<'_> {
                 *to = from * factor;
             }
             let lse = self.inputs.lse[(rows.start + i) * heads + head];
-            let delta = sum(simd, Dot, [d_out.row(i), out.row(i)]);
+            // Of rounded gradients, as those of the probabilities are, lest their difference be one of roundings where one key has
+            // all of the weight.
+            let delta = sum(simd, RoundedDot(PhantomData::<O>), [d_out.row(i), out.row(i)]);
             // A row that saw nothing has no probabilities, whatever stands here.
             operands.lse[i] = if lse == f32::NEG_INFINITY { 0.0 } else { lse * LOG2_E };
             operands.delta[i] = delta;
@@ -94,10 +99,10 @@ impl Item<'_> {
             unsafe { self.gradients.sink_sums.slice(place..place + 1) }.iter_mut().for_each(|sum| *sum += d_sink as f32);
         }
         let scaled = MatrixRef::row_major(operands.scaled, rows.len(), d_qk);
-        pack_panels(simd, scaled.transposed(), operands.q_columns, d_qk, 0);
-        pack_panels(simd, d_out.transposed(), operands.d_out_columns, d_v, 0);
-        pack_panels(simd, q, operands.q_rows, rows.len(), 0);
-        pack_panels(simd, d_out, operands.d_out_rows, rows.len(), 0);
+        O::pack(simd, scaled.transposed(), operands.q_columns, O::cells(d_qk), 0);
+        O::pack(simd, d_out.transposed(), operands.d_out_columns, O::cells(d_v), 0);
+        O::pack(simd, q, operands.q_rows, O::cells(rows.len()), 0);
+        O::pack(simd, d_out, operands.d_out_rows, O::cells(rows.len()), 0);
     }
 
     /// Copies the head's keys and values, whose rows lie apart, and packs each block of keys as rows of an operand.
@@ -112,8 +117,11 @@ impl Item<'_> {
         let panels = operands.key_rows.chunks_mut(KEYS * d_qk.next_multiple_of(MAX_PANEL));
         for (keys, panels) in operands.keys[..self.span.k_rows.len() * d_qk].chunks(KEYS * d_qk).zip(panels) {
             let rows = keys.len() / d_qk;
-            pack_panels(simd, MatrixRef::row_major(keys, rows, d_qk), panels, rows, 0);
+            O::pack(simd, MatrixRef::row_major(keys, rows, d_qk), panels, O::cells(rows), 0);
         }
+        let rows = self.span.k_rows.len();
+        O::round(simd, MatrixRef::row_major(operands.keys, rows, d_qk), operands.left_keys);
+        O::round(simd, MatrixRef::row_major(operands.values, rows, d_v), operands.left_values);
     }
 
     /// Adds what a block gives to the gradients of its values, keys and queries.
@@ -140,9 +148,10 @@ impl Item<'_> {
                 self.gradients.d_v.part(0, key_rows, columns(self.head, d_v)),
             )
         };
-        block.add_along_queries(simd, reach, d_v, operands.probs, operands.d_out_rows);
-        block.add_along_queries(simd, reach, d_k, operands.d_scores, operands.q_rows);
-        block.add_along_keys(simd, d_q, operands.d_scores, operands.key_rows);
+        let left = &mut *operands.left_scores;
+        block.add_along_queries::<O, _>(simd, reach, d_v, operands.probs, operands.d_out_rows, left);
+        block.add_along_queries::<O, _>(simd, reach, d_k, operands.d_scores, operands.q_rows, left);
+        block.add_along_keys::<O, _>(simd, d_q, operands.d_scores, operands.key_rows, left);
         if let Some(bias) = self.spec.bias {
             let place = (self.index * self.spec.heads + block.head) * bias.width;
             // SAFETY: sums of this span and head, which no other item touches.
@@ -160,5 +169,16 @@ impl Item<'_> {
             self.gradients.bias_sums.slice(place * bias..(place + 1) * bias).fill(0.0);
             self.gradients.sink_sums.slice(place * sink..(place + 1) * sink).fill(0.0);
         }
+    }
+}
+
+/// `sum += a b`, of an `a` that is rounded as operands are.
+#[derive(Clone, Copy)]
+struct RoundedDot<O>(PhantomData<O>);
+
+impl<O: Operand> Term<2> for RoundedDot<O> {
+    #[inline(always)]
+    fn add<S: Simd>(self, simd: S, sum: S::V, [a, b]: [S::V; 2]) -> S::V {
+        simd.fma(O::nearest(simd, a), b, sum)
     }
 }

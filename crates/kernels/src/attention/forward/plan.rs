@@ -5,7 +5,7 @@ use super::group::panel_columns;
 use crate::attention::reach::MAX_ROWS;
 use crate::attention::{Attention, Sequence};
 use crate::simd::MAX_LANES;
-use crate::tile::{MAX_PANEL, TILE_ROWS};
+use crate::tile::{MAX_PANEL, Operand, TILE_ROWS};
 use std::ops::Range;
 
 /// Sequences of at most this many rows are cut along their keys, which are not packed.
@@ -25,6 +25,8 @@ pub(super) struct Plan<'a> {
     tile: usize,
     /// Whether sequences of few rows are cut along their keys.
     cut: bool,
+    /// Whether sequences of few rows read their keys and values where they lie.
+    in_place: bool,
 }
 
 /// A tile of queries with keys to attend to.
@@ -82,7 +84,12 @@ impl<'a> Plan<'a> {
         let width = spec.d_qk + spec.d_v;
         // Many rows, since each tile packs its keys and values anew.
         let rows = CACHED.saturating_sub(KEYS * width) / (width + KEYS);
-        Plan { spec, sequences, tile: (rows / TILE_ROWS * TILE_ROWS).clamp(8 * TILE_ROWS, MAX_ROWS), cut: false }
+        Plan { spec, sequences, tile: (rows / TILE_ROWS * TILE_ROWS).clamp(8 * TILE_ROWS, MAX_ROWS), cut: false, in_place: true }
+    }
+
+    /// One in which, besides, keys and values are packed for every sequence, however few its rows.
+    pub(super) fn packed(spec: &'a Attention<'a>, sequences: &'a [Sequence<'a>]) -> Plan<'a> {
+        Plan { in_place: false, ..Plan::uncut(spec, sequences) }
     }
 
     /// Queries that read one key head.
@@ -127,7 +134,7 @@ impl<'a> Plan<'a> {
                     rows: rows_of_tile,
                     keys: if cut { part * PART..(part + 1) * PART } else { 0..sequence.k_end },
                     tile: self.tile,
-                    few: is_few(sequence),
+                    few: self.in_place && is_few(sequence),
                     part: cut.then_some((first_part + place, parts * self.state())),
                 };
             }
@@ -167,9 +174,13 @@ impl<'a> Plan<'a> {
     }
 
     /// Values of scratch for one tile; [`super::tile`] divides them.
-    pub(super) fn tile_scratch(&self) -> usize {
+    pub(super) fn tile_scratch<O: Operand>(&self) -> usize {
         let Attention { d_qk, d_v, .. } = *self.spec;
+        let left = O::left_scratch(self.tile, d_qk) + O::left_scratch(self.tile, KEYS);
         let queries = self.tile * (d_qk + KEYS + 1 + MAX_LANES + d_v.next_multiple_of(MAX_LANES));
-        queries + panel_columns(self.tile) * d_qk + (KEYS + 1) * d_v.next_multiple_of(MAX_PANEL) + MAX_PANEL * d_qk.max(d_v)
+        left + queries
+            + panel_columns(self.tile) * d_qk
+            + (KEYS + 1) * d_v.next_multiple_of(MAX_PANEL)
+            + MAX_PANEL * d_qk.max(d_v)
     }
 }

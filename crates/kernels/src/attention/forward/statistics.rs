@@ -9,6 +9,7 @@ use crate::attention::reach::MAX_ROWS;
 use crate::attention::{Attention, Sequence, check};
 use crate::disjoint::{Disjoint, run};
 use crate::simd::{Kernel, MAX_LANES, Simd};
+use crate::tile::Single;
 use crate::vector::load;
 use std::f32::consts::{LN_2, LOG2_E};
 
@@ -57,7 +58,7 @@ pub fn statistics(
     let want = statistics_scratch(spec, sequences, workers);
     assert!(scratch.len() >= want, "scratch of statistics: want {want}, got {}", scratch.len());
     let plan = Plan::uncut(spec, sequences);
-    let size = plan.tile_scratch();
+    let size = plan.tile_scratch::<Single>();
     let scratch = Disjoint::new(scratch);
     let out = Places {
         values: [entropy, first, distance].map(Disjoint::new),
@@ -74,7 +75,7 @@ pub fn statistics(
 
 /// Values of scratch that [`statistics`] needs.
 pub fn statistics_scratch(spec: &Attention<'_>, sequences: &[Sequence<'_>], workers: usize) -> usize {
-    Plan::uncut(spec, sequences).tile_scratch() * workers
+    Plan::uncut(spec, sequences).tile_scratch::<Single>() * workers
 }
 
 struct Places<'a> {
@@ -111,7 +112,7 @@ impl Kernel for Measure<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Measure { spec, item, q, lse, out, scratch } = self;
-        let mut work = Work::new(spec, &item, scratch);
+        let mut work = Work::<Single>::new(spec, &item, scratch);
         work.load_queries(simd, q);
         let mut sums = [Sums::default(); MAX_ROWS];
         let place = |i: usize| item.place(spec, item.rows.start + i).1;

@@ -7,16 +7,19 @@ use super::{KEYS, Target};
 use crate::attention::check::{hull, union};
 use crate::attention::reach::{MAX_ROWS, Reach};
 use crate::attention::rows::{Piece, Rows, with_view};
-use crate::attention::softmax::{States, each_vector, finish, hide, query_factor, soft_cap};
+use crate::attention::softmax::{Scale, SoftCap, States, finish, hide, query_factor};
 use crate::attention::{Attention, DistanceBias};
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::{Kernel, MAX_LANES, Simd};
-use crate::tile::{MAX_PANEL, Single, TILE_ROWS, multiply_panel, multiply_strips, panel_width};
-use crate::vector::load;
+use crate::tile::{MAX_PANEL, Operand, TILE_ROWS, multiply_panel, multiply_strips, panel_width};
+use crate::vector::{apply, load};
 use std::f32::consts::LOG2_E;
+use std::marker::PhantomData;
 use std::ops::Range;
 
-pub(super) struct Tile<'a> {
+/// `O` is what both products multiply.
+pub(super) struct Tile<'a, O> {
+    pub(super) operand: PhantomData<O>,
     pub(super) spec: &'a Attention<'a>,
     pub(super) item: Item<'a>,
     pub(super) q: &'a [f32],
@@ -24,12 +27,12 @@ pub(super) struct Tile<'a> {
     pub(super) scratch: &'a mut [f32],
 }
 
-impl Kernel for Tile<'_> {
+impl<O: Operand> Kernel for Tile<'_, O> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Tile { spec, item, q, target, scratch } = self;
-        let mut work = Work::new(spec, &item, scratch);
+        let Tile { spec, item, q, target, scratch, .. } = self;
+        let mut work = Work::<O>::new(spec, &item, scratch);
         work.load_queries(simd, q);
         for start in work.starts() {
             work.attend(simd, start);
@@ -46,7 +49,8 @@ fn tiles(spans: [Range<usize>; 2]) -> impl Iterator<Item = usize> {
 }
 
 /// A tile of queries and what it has come to so far.
-pub(super) struct Work<'a> {
+pub(super) struct Work<'a, O> {
+    operand: PhantomData<O>,
     spec: &'a Attention<'a>,
     item: &'a Item<'a>,
     /// Query heads that share the key head.
@@ -56,6 +60,9 @@ pub(super) struct Work<'a> {
     queries: &'a mut [f32],
     /// `[rows, KEYS]`: scores, then weights.
     scores: &'a mut [f32],
+    /// Queries and weights as left operands, where they do not lie as such.
+    left_queries: &'a mut [f32],
+    left_weights: &'a mut [f32],
     max: &'a mut [f32],
     /// `[rows, MAX_LANES]`
     sums: &'a mut [f32],
@@ -70,18 +77,21 @@ pub(super) struct Work<'a> {
     seen: [[Range<usize>; 2]; MAX_ROWS],
 }
 
-impl<'a> Work<'a> {
+impl<'a, O: Operand> Work<'a, O> {
     pub(super) fn new(spec: &'a Attention<'a>, item: &'a Item<'a>, mut scratch: &'a mut [f32]) -> Self {
         let Attention { d_qk, d_v, .. } = *spec;
         let mut take = |n| scratch.split_off_mut(..n).expect("scratch as Plan::tile_scratch says");
         let out_stride = d_v.next_multiple_of(MAX_LANES);
         let work = Work {
+            operand: PhantomData,
             spec,
             item,
             group: spec.heads / spec.kv_heads,
             rows: item.rows.len(),
             queries: take(item.tile * d_qk),
             scores: take(item.tile * KEYS),
+            left_queries: take(O::left_scratch(item.tile, d_qk)),
+            left_weights: take(O::left_scratch(item.tile, KEYS)),
             max: take(item.tile),
             sums: take(item.tile * MAX_LANES),
             out: take(item.tile * out_stride),
@@ -118,6 +128,7 @@ impl<'a> Work<'a> {
         if self.item.few && self.rows >= group::LARGE {
             group::pack(simd, &self.queries[..self.rows * width], width, self.panels);
         }
+        O::round(simd, MatrixRef::row_major(self.queries, self.rows, width), self.left_queries);
     }
 
     /// Finds the columns of the tile at position `start` that each row sees.
@@ -182,7 +193,7 @@ impl<'a> Work<'a> {
     }
 
     /// The first positions of the tiles that hold any key that the item's rows see.
-    pub(super) fn starts(&self) -> impl Iterator<Item = usize> + use<> {
+    pub(super) fn starts(&self) -> impl Iterator<Item = usize> + use<O> {
         let (item, first) = (self.item, self.position(self.item.rows.start));
         let spans = union(self.spec.visible, first..self.position(item.rows.end - 1) + 1, item.sequence.k_end);
         tiles(spans.map(|span| span.start.max(item.keys.start)..span.end.min(item.keys.end))).map(|tile| tile * KEYS)
@@ -211,17 +222,18 @@ impl<'a> Work<'a> {
             }
             return;
         }
-        keys.pack_as_columns(simd, start + first..start + needed.end, self.panels, self.gathered);
-        let queries = MatrixRef::row_major(self.queries, self.rows, d_qk);
+        keys.pack_as_columns::<O, _>(simd, start + first..start + needed.end, self.panels, self.gathered);
+        let depth = O::cells(d_qk);
+        let queries = O::left(MatrixRef::row_major(self.queries, self.rows, d_qk), self.left_queries);
         let scores = MatrixMut::row_major(self.scores, self.rows, KEYS);
-        for (column, panel) in (first..needed.end).step_by(width).zip(self.panels.chunks(width * d_qk)) {
+        for (column, panel) in (first..needed.end).step_by(width).zip(self.panels.chunks(width * depth)) {
             let columns = column..(column + width).min(needed.end);
             let rows = reach.rows_seeing(columns.clone());
             // Whole vectors, since the softmax goes by vectors; what lies beyond the needed columns is hidden there.
             let columns = column..columns.end.next_multiple_of(S::LANES);
             // SAFETY: the only part of `scores` in use.
             let scores = unsafe { scores.part(0, rows.clone(), columns) };
-            multiply_panel::<Single, _>(simd, scores, queries.part(rows, 0..d_qk), panel, Accumulate::Store);
+            multiply_panel::<O, _>(simd, scores, queries.part(rows, 0..depth), panel, Accumulate::Store);
         }
     }
 
@@ -246,8 +258,7 @@ impl<'a> Work<'a> {
             let (q_pos, head) = (self.position(row), self.place(row).0);
             let scores = &mut self.scores[i * KEYS..][..KEYS];
             if let Some(cap) = self.spec.softcap {
-                let cap = simd.splat(cap * LOG2_E);
-                each_vector(simd, &mut scores[columns.clone()], |score| soft_cap(simd, cap, score));
+                apply(simd, SoftCap(cap * LOG2_E), [&mut scores[columns.clone()]], []);
             }
             if let Some(bias) = self.spec.bias {
                 for range in self.seen[i].clone() {
@@ -263,25 +274,42 @@ impl<'a> Work<'a> {
     fn add_values<S: Simd>(&mut self, simd: S, start: usize, reach: &Reach, needed: Range<usize>) {
         let d_v = self.spec.d_v;
         let values = Rows { runs: self.item.sequence.values, head: self.item.head, width: d_v };
-        let positions = start + needed.start..start + needed.end;
         if self.item.few {
-            for (first, piece) in values.pieces(positions) {
+            for (first, piece) in values.pieces(start + needed.start..start + needed.end) {
                 self.add_in_place(simd, first - start, piece);
             }
             return;
         }
-        values.pack_as_rows(simd, positions, self.value_panels, panel_depth(needed.len()), self.gathered);
-        let every_row = [(0..self.rows, &reach.strips_from(needed.start)[..])];
+        // Whole cells. What they hold beyond the keys that a row sees has weight zero.
+        let needed = needed.start / O::VALUES * O::VALUES..needed.end;
+        let positions = start + needed.start..start + needed.end;
+        let cells = O::cells(needed.len());
+        let depth = panel_depth(cells);
+        if O::VALUES == 1 {
+            values.pack_as_rows(simd, positions.clone(), self.value_panels, depth, self.gathered);
+        } else {
+            let all = [positions.clone(), 0..0];
+            values.pack_seen_as_rows::<O, _>(simd, positions.clone(), &all, self.value_panels, depth, self.gathered);
+        }
+        O::round(simd, MatrixRef::row_major(self.scores, self.rows, KEYS).part(0..self.rows, needed.clone()), self.left_weights);
+        let strips = reach.strips_from(needed.start).map(O::cells_of);
         let all_see_all = self.seen[..self.rows].iter().all(|[first, second]| *first == needed || *second == needed);
-        if all_see_all || all_finite(simd, self.value_panels, needed.len(), d_v) {
-            self.add_panels(simd, &needed, every_row.into_iter());
+        if all_see_all || all_finite::<O, _>(simd, self.value_panels, cells, d_v) {
+            self.add_panels(simd, &needed, [(0..self.rows, &strips[..])].into_iter());
             return;
         }
         // Zero times infinity is not zero: each row by itself, with no key that it does not see.
         for i in 0..self.rows {
-            let counted = |column: usize| column.saturating_sub(needed.start);
-            let visible = self.seen[i].clone().map(|range| counted(range.start)..counted(range.end));
-            self.add_panels(simd, &needed, visible.iter().map(|range| (i..i + 1, std::slice::from_ref(range))));
+            if O::VALUES == 1 {
+                let counted = |column: usize| column.saturating_sub(needed.start);
+                let visible = self.seen[i].clone().map(|range| counted(range.start)..counted(range.end));
+                self.add_panels(simd, &needed, visible.iter().map(|range| (i..i + 1, std::slice::from_ref(range))));
+            } else {
+                let seen = self.seen[i].clone().map(|range| start + range.start..start + range.end);
+                values.pack_seen_as_rows::<O, _>(simd, positions.clone(), &seen, self.value_panels, depth, self.gathered);
+                let strip = &strips[i / TILE_ROWS];
+                self.add_panels(simd, &needed, [(i..i + 1, std::slice::from_ref(strip))].into_iter());
+            }
         }
     }
 
@@ -321,12 +349,13 @@ impl<'a> Work<'a> {
     ) {
         let (width, d_v) = (panel_width::<S>(), self.spec.d_v);
         let weights = MatrixRef::row_major(self.scores, self.rows, KEYS).part(0..self.rows, needed.clone());
+        let (weights, cells) = (O::left(weights, self.left_weights), O::cells(needed.len()));
         let out = MatrixMut::strided(self.out, self.rows, d_v, self.out_stride);
-        for (column, panel) in (0..d_v).step_by(width).zip(self.value_panels.chunks(width * panel_depth(needed.len()))) {
+        for (column, panel) in (0..d_v).step_by(width).zip(self.value_panels.chunks(width * panel_depth(cells))) {
             for (rows, along) in parts.clone() {
                 // SAFETY: the only part of `out` in use.
                 let out = unsafe { out.part(0, rows.clone(), column..(column + width).min(d_v)) };
-                multiply_strips::<Single, _>(simd, out, weights.part(rows, 0..needed.len()), panel, along);
+                multiply_strips::<O, _>(simd, out, weights.part(rows, 0..cells), panel, along);
             }
         }
     }
@@ -338,12 +367,7 @@ impl<'a> Work<'a> {
         for i in 0..self.rows {
             let (head, place) = self.place(self.item.rows.start + i);
             let out = &mut self.out[i * self.out_stride..][..self.out_stride];
-            let mut sum = simd.splat(0.0);
-            each_vector(simd, &mut self.sums[i * MAX_LANES..][..S::LANES], |lanes| {
-                sum = lanes;
-                lanes
-            });
-            let sum = simd.reduce_add(sum);
+            let sum = simd.reduce_add(load(simd, &self.sums[i * MAX_LANES..][..S::LANES]));
             if let Some((first, step)) = self.item.part {
                 let at = first + i * step;
                 // SAFETY: the state of this row after this part, which no other item writes.
@@ -353,7 +377,7 @@ impl<'a> Work<'a> {
                 continue;
             }
             let finished = finish(self.max[i], sum, self.spec.sink.map(|sink| sink[head]));
-            each_vector(simd, out, |out| simd.mul(out, simd.splat(finished.factor)));
+            apply(simd, Scale(finished.factor), [&mut *out], []);
             target.write(place, &out[..d_v], finished.lse);
         }
     }
@@ -377,26 +401,29 @@ fn add_bias(scores: &mut [f32], bias: &DistanceBias<'_>, head: usize, k_pos: usi
     }
 }
 
-/// Rows of a panel of `keys` values: odd, so that the rows of one key in all panels do not crowd into one set of the
-/// first-level cache.
-fn panel_depth(keys: usize) -> usize {
-    keys | 1
+/// Rows of a panel of `cells` of values: odd, so that a row of all panels does not crowd into one set of the first-level cache.
+fn panel_depth(cells: usize) -> usize {
+    cells | 1
 }
 
-/// Whether panels of values of `keys` keys hold no infinity and no NaN in their first `columns` columns.
+/// Whether panels of `cells` of values hold no infinity and no NaN in their first `columns` columns.
 #[inline(always)]
-fn all_finite<S: Simd>(simd: S, panels: &[f32], keys: usize, columns: usize) -> bool {
+fn all_finite<O: Operand, S: Simd>(simd: S, panels: &[f32], cells: usize, columns: usize) -> bool {
     let width = panel_width::<S>();
     let zero = simd.splat(0.0);
     // Stay zero: zero times a finite value is zero, and times any other NaN.
     let mut sums = [zero; MAX_PANEL / 8];
-    for (column, panel) in (0..columns).step_by(width).zip(panels.chunks(panel_depth(keys) * width)) {
+    for (column, panel) in (0..columns).step_by(width).zip(panels.chunks(panel_depth(cells) * width)) {
         let used = (columns - column).min(width).div_ceil(S::LANES);
-        for row in panel.chunks_exact(width).take(keys) {
+        for row in panel.chunks_exact(width).take(cells) {
             for j in 0..used {
-                sums[j] = simd.fma(load(simd, &row[j * S::LANES..]), zero, sums[j]);
+                sums[j] = O::multiply_add(simd, load(simd, &row[j * S::LANES..]), zero, sums[j]);
             }
         }
     }
-    sums.into_iter().all(|sum| simd.reduce_add(sum) == 0.0)
+    let mut sum = zero;
+    for some in sums {
+        sum = simd.add(sum, some);
+    }
+    simd.reduce_add(sum) == 0.0
 }

@@ -1,0 +1,92 @@
+//! `cargo x table`: everything that docs/performance.md compares, measured by one command and printed as a document.
+
+use super::Programs;
+use super::table::Aim;
+use crate::flags::Flags;
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::process::Command;
+
+/// What is measured, under which heading, and what it is to reach.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Section {
+    title: String,
+    /// Below the title.
+    note: String,
+    /// What `attendant bench` and every other program is asked.
+    words: Vec<String>,
+    aims: Vec<Aim>,
+}
+
+const SECTIONS: &str = include_str!("sections.json");
+
+/// Measures the sections whose titles contain one of the words given, or all.
+///
+/// # Errors
+/// If a program does not build or fails, or if nothing is called so.
+pub(crate) fn run(mut flags: Flags) -> Result<(), String> {
+    let wanted = flags.rest();
+    let sections: Vec<Section> = serde_json::from_str(SECTIONS).map_err(|why| format!("sections.json: {why}"))?;
+    let sections: Vec<Section> = sections
+        .into_iter()
+        .filter(|section| wanted.is_empty() || wanted.iter().any(|word| section.title.contains(word.as_str())))
+        .collect();
+    if sections.is_empty() {
+        return Err(format!("table: no section is called {}", wanted.join(" or ")));
+    }
+    let programs = Programs::from(&mut flags)?;
+    flags.finish()?;
+    let (path, mut log) = programs.log()?;
+    println!(
+        "# Measured\n\nWritten by `cargo x table`; [performance.md](performance.md) says what to make of it.\n\n{}",
+        machine()?
+    );
+    println!("{} in turn, medians of {} rounds (least of all calls).", joined(&programs), programs.rounds);
+    let mut versions = BTreeSet::new();
+    for Section { title, note, words, aims } in sections {
+        let table = programs.measure(&words, programs.table(aims), &mut log)?;
+        println!("\n## {title}\n\n{note}\n\n`attendant bench {}`\n\n{table}", words.join(" "));
+        versions.extend(table.versions().map(str::to_owned));
+        table.strays().for_each(|row| eprintln!("{title}: no row is called {row:?}, which sections.json aims at"));
+    }
+    let versions: Vec<_> = versions.into_iter().collect();
+    if !versions.is_empty() {
+        println!("\nMeasured beside: {}.", versions.join(", "));
+    }
+    eprintln!("every line that was read: {}", path.display());
+    Ok(())
+}
+
+fn joined(programs: &Programs) -> String {
+    programs.programs.iter().map(|program| program.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// The day, the revision and the processor.
+fn machine() -> Result<String, String> {
+    let said = |program: &str, words: &[&str]| {
+        let output = Command::new(program).args(words).current_dir(crate::root()).output();
+        let output = output.map_err(|why| format!("{program}: {why}"))?;
+        Ok::<_, String>(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let processor = processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(format!(
+        "{}, revision {}, {}, {threads} processors.",
+        said("date", &["+%Y-%m-%d"])?,
+        said("git", &["describe", "--always", "--dirty"])?,
+        processor.unwrap_or("a processor that does not say its name"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sections_are_well_formed() {
+        let sections: Vec<Section> = serde_json::from_str(SECTIONS).unwrap();
+        assert!(sections.iter().all(|section| !section.words.is_empty()));
+    }
+}
