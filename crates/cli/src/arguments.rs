@@ -133,6 +133,9 @@ pub(crate) struct Logits {
     /// File for logits and, of the first row, hidden states, attention maps and the cache
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
+    /// How rows meet weights of few bits
+    #[arg(long, value_enum, default_value_t = ActivationType::F32, value_name = "TYPE")]
+    pub(crate) activations: ActivationType,
     /// Threads to use instead of all
     #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,
@@ -271,9 +274,9 @@ pub(crate) struct Running {
     /// Type in which the cache keeps keys and values
     #[arg(long, value_enum, default_value_t = CacheType::F32, value_name = "TYPE")]
     pub(crate) cache: CacheType,
-    /// How rows meet weights of few bits
-    #[arg(long, value_enum, default_value_t = ActivationType::Int8, value_name = "TYPE")]
-    pub(crate) activations: ActivationType,
+    /// How rows meet weights of few bits [default: int8; with --ids, as for logits, f32]
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub(crate) activations: Option<ActivationType>,
     /// Threads to use instead of all
     #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,

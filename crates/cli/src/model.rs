@@ -1,6 +1,10 @@
 //! MODEL: a path, or the name of a model on a hub.
 
 use crate::failure::Failure;
+use crate::output::say;
+use attendant_core::Processor;
+use attendant_model::Decoder;
+use attendant_model::checkpoint::{self, Loaded};
 use std::path::{Path, PathBuf};
 
 /// How much of a model a command reads.
@@ -10,6 +14,13 @@ pub(crate) enum Needs {
     Description,
     /// What running it takes.
     Everything,
+}
+
+/// The model at a path. What its files hold besides and is not read is said.
+pub(crate) fn load(path: &Path, processor: &Processor) -> Result<Decoder, Failure> {
+    let Loaded { decoder, left_out } = checkpoint::open(path, processor.clone())?;
+    left_out.iter().for_each(|what| say(format!("{}: {what}", path.display())));
+    Ok(decoder)
 }
 
 /// The path as it is, if something is there or it can be no name; otherwise where the cache has the model of this name, which is fetched

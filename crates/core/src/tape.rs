@@ -279,6 +279,17 @@ impl Tape {
         })
     }
 
+    /// The same for rows that `body` makes of `x` and nothing reads afterwards: when nothing records, `x` is freed as well.
+    pub fn replace<E>(&mut self, x: Var, body: impl FnOnce(&mut Tape) -> Result<Var, E>) -> Result<Var, E> {
+        let y = self.scope(body)?;
+        let value = &mut self.nodes[x.0].value;
+        if !self.recording && y.0 != x.0 && matches!(value, Value::Owned(_)) {
+            let value = std::mem::replace(value, Value::Freed);
+            self.buffers.free(value.owned());
+        }
+        Ok(y)
+    }
+
     /// Empties the tape; its buffers stay for the next use.
     pub fn clear(&mut self) {
         self.free_from(0);

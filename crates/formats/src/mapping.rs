@@ -11,9 +11,11 @@ mod watch;
 
 use crate::error::{Error, Refusal};
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 use std::fs::{self, File};
 use std::io::Read;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
 
 /// How a file becomes bytes.
@@ -65,6 +67,23 @@ impl FileBytes {
             _watched,
             mapping,
         }))
+    }
+
+    /// Gives back the memory that the bytes of a range take, of a mapped file: they are read again when they are touched again. What was
+    /// copied stays.
+    pub fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Kind::Mapped { mapping, .. } = &self.0
+            && range.start < range.end
+            && range.end <= mapping.len()
+        {
+            // SAFETY: nothing was ever written to the mapping, so whoever borrows its bytes finds those of the file again, on which it
+            // relies already. Pages at both ends that lie in the range in part may go along, and come back like the others. Where the
+            // system refuses, it keeps the pages, and nothing is lost but memory.
+            let _ = unsafe { mapping.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
+        }
+        #[cfg(not(unix))]
+        let _ = range;
     }
 }
 
@@ -119,6 +138,40 @@ mod tests {
             assert_eq!(&*FileBytes::open(&path, Access::Mapped).unwrap(), content);
             assert_eq!(&*FileBytes::open(&path, Access::Copied).unwrap(), content);
         }
+    }
+
+    #[test]
+    fn bytes_that_were_released_come_back() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let content: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
+        fs::write(file.path(), &content).unwrap();
+        for access in [Access::Mapped, Access::Copied] {
+            let bytes = FileBytes::open(file.path(), access).unwrap();
+            assert_eq!(&*bytes, content);
+            for range in [5000..90_000, 0..100_000, 7..7, 99_999..100_001] {
+                bytes.release(range);
+                assert_eq!(&*bytes, content);
+            }
+        }
+    }
+
+    /// Not of the whole process, in which other tests run: of the pages that this mapping alone has.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_was_released_takes_no_memory() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), vec![1; 8 << 20]).unwrap();
+        let bytes = FileBytes::open(file.path(), Access::Mapped).unwrap();
+        let resident = || {
+            let maps = fs::read_to_string("/proc/self/smaps").unwrap();
+            let own = maps.split_once(&format!("{:x}-", bytes.as_ptr().addr())).unwrap().1;
+            let line = own.lines().find_map(|line| line.strip_prefix("Rss:")).unwrap();
+            line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
+        };
+        assert_eq!(bytes.iter().map(|&byte| usize::from(byte)).sum::<usize>(), bytes.len());
+        assert!(resident() > 4 << 20, "{}", resident());
+        bytes.release(1 << 20..bytes.len());
+        assert!(resident() <= 1 << 20, "{}", resident());
     }
 
     #[test]

@@ -96,6 +96,13 @@ impl Weights {
         self.get(name).ok_or_else(|| self.refuse(Refusal::new(format_args!("tensor {}", quoted(name)), "missing"), name))
     }
 
+    /// Gives back the memory that a mapped file takes for this tensor: it is read again when it is touched again.
+    pub fn release(&self, name: &str) {
+        if let Some((file, info)) = self.file_of(name).and_then(|file| Some((file, file.tensors.get(name)?))) {
+            file.bytes.release(info.range.clone());
+        }
+    }
+
     /// A refusal of this tensor, with the file that it lies in.
     pub fn refuse(&self, refusal: Refusal, name: &str) -> Error {
         refusal.in_file(self.file_of(name).map_or(&self.path, |file| &file.path))

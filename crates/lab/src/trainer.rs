@@ -243,6 +243,11 @@ impl Trainer {
         self.decoder
     }
 
+    /// How the files of a published model that is trained further are written; none of other runs.
+    pub fn layout(&self) -> Option<&Layout> {
+        self.layout.as_ref()
+    }
+
     /// What it learns.
     pub fn task(&self) -> &Task {
         &self.task

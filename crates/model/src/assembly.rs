@@ -194,7 +194,7 @@ impl<E, F: FnMut(&str, &[usize], Init) -> Filled<Tensor, E>> Builder<'_, F> {
     fn norm_of(&mut self, name: &str, width: usize) -> Filled<NormPlace, E> {
         let (weight, bias) = match self.plan.norm {
             Norm::Rms { weight, .. } => (weight, false),
-            Norm::Layer { bias, .. } => (true, bias),
+            Norm::Layer { weight, bias, .. } => (weight, bias),
         };
         let weight = weight.then(|| self.add(format!("{name}.weight"), &[width], Init::Constant(1.0))).transpose()?;
         Ok(NormPlace { weight, bias: self.bias(format!("{name}.bias"), width, bias)? })

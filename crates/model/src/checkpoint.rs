@@ -5,7 +5,7 @@ use crate::description::Description;
 use crate::family::{Published, configuration};
 use crate::source::{Names, Source};
 use crate::weights::Weights;
-use attendant_core::{Error, Tensor};
+use attendant_core::{Error, Processor, Tensor};
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -55,18 +55,36 @@ pub fn save(decoder: &Decoder, folder: &Path) -> Result<()> {
     write(&path, &config.map_err(|why| content(&path, why))?)
 }
 
+/// A model that was read.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The model.
+    pub decoder: Decoder,
+    /// What its files hold besides, and is not read.
+    pub left_out: Option<String>,
+}
+
 /// Reads a model: the folder of one that [`save`] wrote, or of one of a published family, or a GGUF file. Matrices of few bits stay as
-/// they are.
+/// they are; `processor` packs them.
 ///
 /// # Errors
 /// If a file is missing or damaged, the configuration asks for what is not there, or a tensor is missing, unknown or of
 /// another shape than the configuration says.
-pub fn load(path: &Path) -> Result<Decoder> {
+pub fn open(path: &Path, processor: Processor) -> Result<Loaded> {
     let config = path.join("config.json");
     let config = path.is_dir().then_some(config.as_path());
-    let weights = Weights::open(path)?;
-    let published = Description::read(path, config, Some(weights.files()))?.published;
-    Ok(assemble(published, config.unwrap_or(path), &weights, PACKED)?.0)
+    let weights = Weights::open(path, processor)?;
+    let Description { published, left_out, .. } = Description::read(path, config, Some(weights.files()))?;
+    let (decoder, _) = assemble(published, config.unwrap_or(path), &weights, PACKED)?;
+    Ok(Loaded { decoder, left_out })
+}
+
+/// The model alone, read by the calling thread.
+///
+/// # Errors
+/// As [`open`].
+pub fn load(path: &Path) -> Result<Decoder> {
+    Ok(open(path, Processor::new(1))?.decoder)
 }
 
 /// Makes a parameter of this shape of what is stored.
@@ -82,8 +100,12 @@ pub(crate) fn assemble(published: Published, config: &Path, weights: &Weights, r
     let mut used = HashSet::new();
     let decoder = Decoder::assemble(plan, mechanisms, |name, shape, _| {
         let source = names.source(name);
-        used.extend(source.tensors().iter().filter_map(|tensor| weights.name(tensor)));
-        read(&source, weights, shape).map_err(|why| content(&weights.path, format!("tensor {}: {why}", source.tensor)))
+        let tensors = source.tensors();
+        used.extend(tensors.iter().filter_map(|tensor| weights.name(tensor)));
+        let parameter = read(&source, weights, shape);
+        // Or the file would be in memory a second time, beside what was made of it.
+        tensors.iter().for_each(|tensor| weights.release(tensor));
+        parameter.map_err(|why| content(&weights.path, format!("tensor {}: {why}", source.tensor)))
     })?;
     match weights.names().find(|name| !used.contains(name) && !names.ignores(name)) {
         Some(name) => {

@@ -18,8 +18,10 @@ pub(crate) struct Description {
     /// The family of the language model.
     pub(crate) family: String,
     pub(crate) published: Published,
-    /// What was taken as usual, and what is left out.
-    pub(crate) warnings: Vec<String>,
+    /// What the files do not say and was taken as usual.
+    pub(crate) assumed: Vec<String>,
+    /// What of the model is not read.
+    pub(crate) left_out: Option<String>,
 }
 
 /// Where the tensors of a language model stand in a larger one.
@@ -40,7 +42,8 @@ impl Description {
             (None, Some((weights, Metadata::Gguf(metadata)))) => {
                 let mapped = gguf::configuration(metadata, weights).map_err(|why| content(path, why))?;
                 let published = mapped.published().map_err(|why| content(path, why))?;
-                Ok(Description { family: family_of(&mapped.config), config: mapped.config, published, warnings: mapped.assumed })
+                let (family, config, assumed) = (family_of(&mapped.config), mapped.config, mapped.assumed);
+                Ok(Description { config, family, published, assumed, left_out: None })
             }
             _ => Err(content(path, "wanted a config.json beside the weights, got none")),
         }
@@ -54,19 +57,17 @@ impl Description {
             inner["tie_word_embeddings"] = (!weights.iter().any(|tensor| tensor.name.ends_with("lm_head.weight"))).into();
         }
         let mut published = family::read(inner.as_ref().unwrap_or(&config)).map_err(|why| content(path, why))?;
-        let mut warnings = Vec::new();
+        let mut left_out = None;
         if inner.is_some() {
             let begins = |start: &str| weights.is_some_and(|weights| weights.iter().any(|tensor| tensor.name.starts_with(start)));
             let place = PLACES.iter().find(|(_, there, _)| begins(there)).unwrap_or(&PLACES[0]);
             published.names = published.names.within(*place);
             let left = weights.into_iter().flat_map(Weights::iter).filter(|tensor| published.names.outside(tensor.name)).count();
-            warnings.push(match left {
-                0 => "only the language model is read, and not what reads images or sound".into(),
-                left => format!("only the language model is read, and not what reads images or sound (tensors left out: {left})"),
-            });
+            let tensors = if left > 0 { format!(" (tensors left out: {left})") } else { String::new() };
+            left_out = Some(format!("only the language model is read, and not what reads images or sound{tensors}"));
         }
         let family = family_of(inner.as_ref().unwrap_or(&config));
-        Ok(Description { config, family, published, warnings })
+        Ok(Description { config, family, published, assumed: Vec::new(), left_out })
     }
 }
 

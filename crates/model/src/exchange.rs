@@ -9,7 +9,7 @@ use crate::decoder::{Decoder, Inputs, LogitRows};
 use crate::generate::Session;
 use crate::sampler::Sampler;
 use crate::trace::{Trace, Traced};
-use attendant_core::{Processor, Result, Tape};
+use attendant_core::{Result, Tape};
 use attendant_formats::{self as formats, Access, Weights};
 use attendant_mech::observer::{NamedRows, Observer};
 use attendant_mech::{Batch, Order};
@@ -93,14 +93,13 @@ fn table(tensors: &Weights, name: &str) -> std::result::Result<Option<(usize, Ve
     Ok(Some((width, values)))
 }
 
-/// What a model makes of the tokens in one call: `logits` of every row, and of the first row what goes on inside and what is kept.
+/// What a model makes of the tokens in one call, on an empty tape: `logits` of every row, and of the first row what goes on inside and what is kept.
 ///
 /// # Errors
 /// If the model refuses the tokens.
-pub fn logits(decoder: &Decoder, processor: Processor, tokens: &Tokens) -> Result<Vec<Output>> {
+pub fn logits(decoder: &Decoder, mut tape: Tape, tokens: &Tokens) -> Result<Vec<Output>> {
     let all = |of: fn(&Row) -> &[u32]| -> Vec<u32> { tokens.rows.iter().flat_map(of).copied().collect() };
     let (ids, types, target) = (all(|row| &row.ids), all(|row| &row.types), all(|row| &row.target));
-    let mut tape = Tape::inference(processor);
     let bound = decoder.bind(&mut tape);
     let (trace, encoder_trace) = (Trace::default(), Trace::default());
     let mut batch = Batch::new(tokens.rows.iter().map(|row| (row.ids.len(), 0)));
@@ -252,14 +251,14 @@ fn kept(place: &str, store: &PlaneStore, latent: Option<usize>) -> Option<Output
     }
 }
 
-/// The likeliest continuation of every row by `count` tokens.
+/// The likeliest continuation of every row by `count` tokens, each in a session of its own.
 ///
 /// # Errors
 /// If the model refuses the tokens, or cannot continue any.
-pub fn continued(decoder: &Decoder, processor: &Processor, tokens: &Tokens, count: usize) -> Result<Vec<Vec<u32>>> {
+pub fn continued<'a>(tokens: &Tokens, count: usize, new: impl Fn() -> Session<'a>) -> Result<Vec<Vec<u32>>> {
     let greedy = Sampler::default();
     let continued = |row: &Row| {
-        let mut session = Session::new(decoder, processor.clone(), Storage::paged(64));
+        let mut session = new();
         session.prompt(&row.ids)?;
         (0..count).map(|_| session.next(&greedy)).collect()
     };

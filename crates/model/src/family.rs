@@ -10,6 +10,7 @@ mod bloom;
 mod cohere;
 mod deepseek;
 mod diffllama;
+mod exaone;
 mod falcon;
 mod gemma;
 mod glm4;
@@ -76,6 +77,8 @@ const FAMILIES: &[(&str, Read)] = &[
     ("deepseek_v3", deepseek::read_v3),
     ("deepseek_v32", deepseek::read_v32),
     ("diffllama", diffllama::read),
+    ("exaone", exaone::read),
+    ("exaone4", exaone::read_exaone4),
     ("falcon", falcon::read),
     ("gemma", gemma::read),
     ("gemma2", gemma::read_gemma2),
@@ -89,6 +92,7 @@ const FAMILIES: &[(&str, Read)] = &[
     ("gpt_oss", gpt_oss::read),
     ("gptj", gptj::read),
     ("granite", granite::read),
+    ("granitemoe", granite::read_moe),
     ("kimi_k2", deepseek::read_v3),
     ("llama", llama::read),
     ("llama4_text", llama4::read),
@@ -102,7 +106,8 @@ const FAMILIES: &[(&str, Read)] = &[
     ("modernbert", modernbert::read),
     ("mpt", mpt::read),
     ("nanochat", nanochat::read),
-    ("olmo2", olmo::read),
+    ("olmo", olmo::read),
+    ("olmo2", olmo::read_olmo2),
     ("olmo3", olmo::read_olmo3),
     ("opt", opt::read),
     ("phi", phi::read),

@@ -7,7 +7,7 @@ use attendant_core::{Activations, Error, Processor, Result, Tape, Var};
 use attendant_mech::{Batch, Order};
 use attendant_state::{SequenceState, Storage};
 
-/// Rows of one chunk of a prompt.
+/// Rows of one chunk of a prompt, at most.
 const CHUNK: usize = 256;
 
 /// One sequence under way.
@@ -78,7 +78,9 @@ impl<'a> Session<'a> {
         }
         let length = self.state.position() + ids.len();
         self.fits(length)?;
-        for chunk in ids.chunks(CHUNK) {
+        // Chunks of one size take the same buffers.
+        let size = ids.len().div_ceil(ids.len().div_ceil(CHUNK));
+        for chunk in ids.chunks(size) {
             self.tape.clear();
             let bound = self.decoder.bind(&mut self.tape);
             let (source, rows) = self.new_source();

@@ -105,7 +105,8 @@ impl Subject {
     pub fn open(path: &Path) -> Result<Subject, CheckpointError> {
         let (config, weights) = files(path)?;
         let description = Description::read(path, config.as_deref(), weights.as_ref())?;
-        let Description { family, published: Published { plan, names }, mut warnings, .. } = description;
+        let Description { family, published: Published { plan, names }, assumed, left_out, .. } = description;
+        let mut warnings: Vec<String> = assumed.into_iter().chain(left_out).collect();
         if weights.is_none() {
             warnings.push("no weights here: sizes follow from the configuration, at two bytes a parameter".into());
         }

@@ -12,11 +12,12 @@ use crate::gguf;
 use crate::language::Language;
 use crate::source::{Names, Source};
 use crate::weights::Weights;
+use attendant_core::Processor;
 use attendant_formats::mapping;
 use attendant_mech::Order;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 type Result<T> = std::result::Result<T, CheckpointError>;
@@ -46,6 +47,7 @@ pub struct Layout {
     tensors: Vec<Stored>,
     /// Files that go along, by name.
     beside: Vec<(String, Vec<u8>)>,
+    notes: Vec<String>,
 }
 
 /// A tensor of the files.
@@ -88,19 +90,20 @@ impl Layout {
 
     fn of_folder(folder: &Path) -> Result<(Decoder, Layout)> {
         let place = folder.join("config.json");
-        let weights = Weights::open(folder)?;
-        let Description { config, published, .. } = Description::read(folder, Some(&place), Some(weights.files()))?;
+        let weights = Weights::open(folder, Processor::new(1))?;
+        let Description { config, published, left_out, .. } = Description::read(folder, Some(&place), Some(weights.files()))?;
         let (decoder, names) = checkpoint::assemble(published, &place, &weights, WIDENED)?;
         let tensors = stored(&weights, &names, decoder.parameters())?;
         let there = BESIDE.into_iter().filter(|name| folder.join(name).exists());
         let read = |name: &str| Ok((name.to_owned(), mapping::read(&folder.join(name), LONGEST_BESIDE)?));
         let beside = there.map(read).collect::<Result<_>>()?;
-        Ok((decoder, Layout { config, names, tensors, beside }))
+        let notes = left_out.into_iter().chain(widened(&weights, &decoder)).collect();
+        Ok((decoder, Layout { config, names, tensors, beside, notes }))
     }
 
     /// The folder that a GGUF file would be, had it been published as one.
     fn of_gguf(path: &Path) -> Result<(Decoder, Layout)> {
-        let weights = Weights::open(path)?;
+        let weights = Weights::open(path, Processor::new(1))?;
         let metadata = weights.gguf().ok_or_else(|| content(path, "got weights without a configuration, wanted their folder"))?;
         let mapped = gguf::configuration(metadata, weights.files()).map_err(|why| content(path, why))?;
         let unpaired = mapped.unpaired().map_err(|why| content(path, why))?;
@@ -118,7 +121,14 @@ impl Layout {
         let mut tensors = decoder.parameters().iter().map(tensor).collect::<Result<Vec<_>>>()?;
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         let beside = Language::open(path)?.files(metadata)?;
-        Ok((decoder, Layout { config: mapped.config, names, tensors, beside }))
+        let written = "checkpoints are folders of the published form, with model.safetensors in f32, and no GGUF files";
+        let notes = widened(&weights, &decoder).into_iter().chain([written.into()]).collect();
+        Ok((decoder, Layout { config: mapped.config, names, tensors, beside, notes }))
+    }
+
+    /// Sentences about what of the model is not read, what is made of its weights, and what is written, where that is not as usual.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Writes the model as it was published, with its parameters as they are now, in 32 bits.
@@ -190,6 +200,16 @@ impl Stored {
             Rest::All(..) => Vec::new(),
         }
     }
+}
+
+/// A sentence about weights of few bits, if there are any.
+fn widened(weights: &Weights, decoder: &Decoder) -> Option<String> {
+    let few = weights.tensors().filter(|tensor| tensor.dtype.block_elements() > 1);
+    let types: Vec<&str> = few.map(|tensor| tensor.dtype.name()).collect::<BTreeSet<_>>().into_iter().collect();
+    // Parameters, gradients and the two moments of AdamW.
+    let gigabytes = 4.0 * size_of::<f32>() as f64 * decoder.parameter_count() as f64 / 1e9;
+    let sentence = || format!("weights of {} become f32, with gradients and moments {gigabytes:.2} GB", types.join(", "));
+    (!types.is_empty()).then(sentence)
 }
 
 /// The tensors of a checkpoint, and what of them no parameter holds.

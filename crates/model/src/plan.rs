@@ -49,10 +49,13 @@ pub enum Norm {
         #[serde(default = "yes")]
         weight: bool,
     },
-    /// By mean and deviation, with a learned weight.
+    /// By mean and deviation.
     Layer {
         /// Added to the variance.
         eps: f32,
+        /// Whether a learned weight scales the result.
+        #[serde(default = "yes")]
+        weight: bool,
         /// Whether a learned bias is added.
         #[serde(default = "yes")]
         bias: bool,
@@ -67,7 +70,7 @@ impl Norm {
 
     /// By mean and deviation, with weight and bias.
     pub fn layer(eps: f32) -> Norm {
-        Norm::Layer { eps, bias: true }
+        Norm::Layer { eps, weight: true, bias: true }
     }
 }
 

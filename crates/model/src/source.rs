@@ -172,14 +172,9 @@ impl Source<'_> {
     /// # Errors
     /// If the tensor is missing or unreadable, or does not give this shape.
     pub(crate) fn read(&self, weights: &Weights, shape: &[usize]) -> Result<Tensor, String> {
-        // A matrix of few bits stays one where its values need not be touched.
-        let expert = match self.steps[..] {
-            [] => Some(None),
-            [Step::Expert] => Some(Some(self.expert)),
-            _ => None,
-        };
-        if let Some(expert) = expert
-            && let Some(matrix) = weights.packed(&self.tensor, expert, shape)?
+        // A matrix of few bits stays one where its rows stay whole.
+        if self.moves_rows()
+            && let Some(matrix) = weights.packed(&self.tensor, shape, |outer| self.rows(outer, shape))?
         {
             return Ok(Tensor::from_packed(matrix));
         }
@@ -196,6 +191,21 @@ impl Source<'_> {
             data.iter_mut().for_each(|x| *x += 1.0);
         }
         Ok(Tensor::new(shape, &data))
+    }
+
+    /// Whether all that is done to its tensor is to choose among its rows and to order them.
+    fn moves_rows(&self) -> bool {
+        self.steps.iter().all(|step| matches!(step, Step::Expert | Step::Rows { .. } | Step::Unpaired(_)))
+    }
+
+    /// Which rows of a tensor, given its extents but that of a row, a parameter of this shape consists of.
+    fn rows(&self, outer: &[usize], shape: &[usize]) -> Result<Vec<usize>, String> {
+        let all = Values { shape: outer.to_vec(), data: (0..outer.iter().product()).collect() };
+        let chosen = self.steps.iter().try_fold(all, |rows, step| rows.after(step, self.expert, shape))?;
+        match chosen.shape == shape[..1] {
+            true => Ok(chosen.data),
+            false => Err(format!("wanted shape {shape:?}, got {:?}", [&chosen.shape, &shape[1..]].concat())),
+        }
     }
 
     /// Whether the parameter is the tensor, but perhaps for the one that is added: each value in its place.
@@ -220,10 +230,8 @@ impl Source<'_> {
     }
 
     /// What the steps make of values, in this shape.
-    fn moved<T: Copy>(&self, mut values: Values<T>, shape: &[usize]) -> Result<Vec<T>, String> {
-        for step in &self.steps {
-            values = values.after(step, self.expert, shape)?;
-        }
+    fn moved<T: Copy>(&self, values: Values<T>, shape: &[usize]) -> Result<Vec<T>, String> {
+        let values = self.steps.iter().try_fold(values, |values, step| values.after(step, self.expert, shape))?;
         match values.shape == shape {
             true => Ok(values.data),
             false => Err(format!("wanted shape {shape:?}, got {:?}", values.shape)),

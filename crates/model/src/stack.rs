@@ -33,7 +33,7 @@ impl Stack {
                 trace.hidden(tape, x);
             }
             let call = Call { norm, bound, batch, source: inputs.source, trace: inputs.trace, first_mixer: mixers };
-            x = tape.scope(|tape| call.layer(tape, layer, states, x))?;
+            x = tape.replace(x, |tape| call.layer(tape, layer, states, x))?;
             mixers += layer.iter().filter_map(StepPlace::mixer).count();
         }
         if let Some(trace) = inputs.trace {
@@ -187,8 +187,13 @@ impl NormPlace {
     pub(crate) fn apply(self, norm: Norm, tape: &mut Tape, bound: &BoundModel, x: Var) -> Var {
         let [weight, bias] = [self.weight, self.bias].map(|place| place.map(|place| bound.vars[place]));
         match (norm, weight) {
+            (Norm::Rms { eps, .. }, weight) => tape.rms_norm(x, weight, eps),
             (Norm::Layer { eps, .. }, Some(weight)) => tape.layer_norm(x, weight, bias, eps),
-            (Norm::Rms { eps, .. } | Norm::Layer { eps, .. }, weight) => tape.rms_norm(x, weight, eps),
+            (Norm::Layer { eps, .. }, None) => {
+                let width = tape.width(x);
+                let ones = tape.constant(1, width, &vec![1.0; width]);
+                tape.layer_norm(x, ones, bias, eps)
+            }
         }
     }
 }

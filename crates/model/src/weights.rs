@@ -2,7 +2,7 @@
 
 use crate::checkpoint::CheckpointError;
 use crate::gguf;
-use attendant_core::kernels::Machine;
+use attendant_core::Processor;
 use attendant_core::kernels::quant::{Format, Matrix};
 use attendant_formats::{self as formats, Access, Dtype, Metadata, Refusal, TensorView};
 use std::path::{Path, PathBuf};
@@ -15,14 +15,17 @@ pub(crate) struct Weights {
     /// The file that a fault is in, or the index.
     pub(crate) path: PathBuf,
     files: formats::Weights,
+    /// Packs matrices.
+    processor: Processor,
 }
 
 impl Weights {
-    /// A file; or of a folder model.safetensors, or the files that model.safetensors.index.json names.
+    /// A file; or of a folder model.safetensors, or the files that model.safetensors.index.json names. Matrices of few bits are packed by
+    /// this processor.
     ///
     /// # Errors
     /// If a file is missing or damaged, or is not what the index says.
-    pub(crate) fn open(path: &Path) -> Result<Weights, CheckpointError> {
+    pub(crate) fn open(path: &Path, processor: Processor) -> Result<Weights, CheckpointError> {
         let (whole, index) = (path.join(WHOLE), path.join(INDEX));
         let path = match (path.is_dir(), !whole.exists() && index.exists()) {
             (false, _) => path.to_owned(),
@@ -30,7 +33,7 @@ impl Weights {
             (true, false) => whole,
         };
         let files = formats::Weights::open(&path, Access::Mapped)?;
-        Ok(Weights { path, files })
+        Ok(Weights { path, files, processor })
     }
 
     /// The files.
@@ -57,6 +60,13 @@ impl Weights {
     fn find(&self, name: &str) -> Option<TensorView<'_>> {
         let short = name.split_once('.').map_or(name, |(_, rest)| rest);
         self.files.get(name).or_else(|| self.files.get(short))
+    }
+
+    /// Gives back the memory that a tensor takes in a mapped file, once it was read. It may be read again.
+    pub(crate) fn release(&self, name: &str) {
+        if let Some(name) = self.name(name) {
+            self.files.release(name);
+        }
     }
 
     /// A tensor as it is stored.
@@ -100,30 +110,100 @@ impl Weights {
         Ok(values)
     }
 
-    /// A tensor of few bits, or the part of one that belongs to an expert, as a matrix of this shape; none if it is of floats.
+    /// Rows of a tensor of few bits as a matrix of this shape; none if it is of floats. `choose` says which rows, given the extents of the
+    /// tensor but that of a row.
     ///
     /// # Errors
-    /// If there is none of that name, or it has another shape.
-    pub(crate) fn packed(&self, name: &str, expert: Option<usize>, shape: &[usize]) -> Result<Option<Matrix>, String> {
+    /// If there is none of that name, its rows have another width, or `choose` says that it has not the rows.
+    pub(crate) fn packed(
+        &self,
+        name: &str,
+        shape: &[usize],
+        choose: impl FnOnce(&[usize]) -> Result<Vec<usize>, String>,
+    ) -> Result<Option<Matrix>, String> {
         let tensor = self.stored(name)?;
         let (Some(format), &[rows, width]) = (format(tensor.dtype).filter(|format| !format.is_float()), shape) else {
             return Ok(None);
         };
-        let (experts, whole) = match (tensor.shape, expert) {
-            (&[experts, ref matrix @ ..], Some(_)) => (experts, matrix),
-            (matrix, _) => (1, matrix),
+        let refuse = || format!("wanted shape {shape:?}, got {:?}", tensor.shape);
+        let (outer, size) = match tensor.shape {
+            [outer @ .., last] if *last == width => (outer, tensor.bytes.len() / outer.iter().product::<usize>()),
+            _ => return Err(refuse()),
         };
-        let part = expert.unwrap_or(0);
-        if whole != shape || part >= experts {
-            return Err(format!("wanted shape {shape:?}, got {:?}", tensor.shape));
-        }
-        let size = tensor.bytes.len() / experts;
-        let bytes = &tensor.bytes[part * size..(part + 1) * size];
-        Matrix::pack(Machine::inline(), format, rows, width, bytes).map(Some).map_err(|why| why.to_string())
+        let chosen = choose(outer)?;
+        let row = |at: usize| &tensor.bytes[at * size..(at + 1) * size];
+        let machine = self.processor.machine();
+        let matrix = match chosen[..] {
+            // As they lie in the file, for the most part.
+            [first, .., last] if chosen.is_sorted_by(|a, b| a + 1 == *b) => {
+                Matrix::pack(machine, format, rows, width, &tensor.bytes[first * size..(last + 1) * size])
+            }
+            _ => Matrix::pack(machine, format, rows, width, &chosen.iter().flat_map(|&at| row(at)).copied().collect::<Vec<u8>>()),
+        };
+        matrix.map(Some).map_err(|why| why.to_string())
     }
 }
 
 /// The format of a type whose values can be read.
 fn format(dtype: Dtype) -> Option<Format> {
     Format::ALL.into_iter().find(|format| format.name() == dtype.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{Names, Step, rows};
+    use attendant_formats::gguf::Writer;
+
+    /// Blocks of Q8_0, all with a scale of 2^-10.
+    fn blocks(count: usize) -> Vec<u8> {
+        (0..count)
+            .flat_map(|block| [[0, 0x14].to_vec(), (0..32).map(|at| (block * 37 + at * 11) as u8).collect()].concat())
+            .collect()
+    }
+
+    /// A file in which several matrices are one, as in those of Phi-3, GLM-4 and experts.
+    fn fused(folder: &Path) -> Weights {
+        let path = folder.join("fused.gguf");
+        let whole = Writer::new().tensor("qkv.weight", Dtype::Q8_0, &[6, 64], &blocks(12));
+        std::fs::write(&path, whole.tensor("experts.weight", Dtype::Q8_0, &[2, 4, 32], &blocks(8)).finish()).unwrap();
+        Weights::open(&path, Processor::new(1)).unwrap()
+    }
+
+    fn names() -> Names {
+        Names::default()
+            .take("q", "qkv", [rows(0, 2)])
+            .take("k", "qkv", [rows(2, 4)])
+            .take("last", "qkv", [rows(5, 1)])
+            .take("middle", "qkv", [Step::Rows { groups: 2, stride: 3, first: 1, count: 1 }])
+            .take("unpaired", "qkv", [rows(0, 4), Step::Unpaired(4)])
+            .take("mlp.#.up", "experts", [Step::Expert, rows(1, 2)])
+    }
+
+    #[test]
+    fn rows_of_few_bits_stay_packed_where_several_matrices_are_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (weights, names) = (fused(folder.path()), names());
+        let shapes =
+            [("q", 2), ("k", 4), ("last", 1), ("middle", 2), ("unpaired", 4), ("qkv", 6)].map(|(name, rows)| (name, [rows, 64]));
+        for (name, shape) in shapes.into_iter().chain([("mlp.0.up", [2, 32]), ("mlp.1.up", [2, 32])]) {
+            let source = names.source(&format!("{name}.weight"));
+            let read = source.read(&weights, &shape).unwrap();
+            let matrix = read.packed().unwrap_or_else(|| panic!("{name} is packed"));
+            let mut values = vec![0.0; shape[0] * shape[1]];
+            values.chunks_exact_mut(shape[1]).enumerate().for_each(|(row, values)| matrix.row(row, values));
+            assert_eq!(values, source.read_values(&weights, &shape).unwrap().data(), "{name}");
+        }
+    }
+
+    #[test]
+    fn rows_that_are_not_there_are_refused_with_both_shapes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (weights, names) = (fused(folder.path()), names());
+        let why = |name: &str, shape: [usize; 2]| names.source(name).read(&weights, &shape).unwrap_err();
+        assert_eq!(why("qkv.weight", [5, 64]), "wanted shape [5, 64], got [6, 64]");
+        assert_eq!(why("q.weight", [2, 32]), "wanted shape [2, 32], got [6, 64]");
+        assert_eq!(why("q.weight", [3, 64]), "wanted shape [3, 64], got [2, 64]");
+        assert_eq!(why("mlp.2.up.weight", [2, 32]), "wanted a part for expert 2, got shape [2, 4]");
+    }
 }

@@ -189,6 +189,21 @@ fn declared_bytes_per_token_are_allocated() {
     }
 }
 
+/// The rows that a layer reads are given back once those of the next are there.
+#[test]
+fn more_layers_take_no_more_rows() {
+    let gqa = preset("gqa", SIZE).unwrap().configuration;
+    let bytes = |layers| {
+        let decoder = Decoder::new(plan(vec![gqa.clone(); layers]), 1).unwrap();
+        let mut tape = Tape::inference(Processor::new(1));
+        let bound = decoder.bind(&mut tape);
+        let ids = tokens(1, 50);
+        decoder.forward(&mut tape, &bound, &Batch::new([(50, 0)]), &ids, &mut [], LogitRows::Last).unwrap();
+        tape.allocated_bytes()
+    };
+    assert_eq!(bytes(2), bytes(6));
+}
+
 /// Eight sequences whose second half repeats the first.
 #[test]
 fn plain_descent_lowers_the_loss() {

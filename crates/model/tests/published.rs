@@ -140,7 +140,7 @@ fn inside() {
             target: target.first().cloned().unwrap_or_default(),
         };
         let tokens = exchange::Tokens { rows: vec![row], length: TOKENS };
-        let outputs = exchange::logits(&decoder, Processor::new(2), &tokens).unwrap();
+        let outputs = exchange::logits(&decoder, Tape::inference(Processor::new(2)), &tokens).unwrap();
         // The rotated part of a latent's row is kept in another order there.
         let mut missing = Vec::new();
         for name in expected.names() {

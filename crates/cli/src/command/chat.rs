@@ -4,10 +4,11 @@ use crate::arguments::Chat;
 use crate::command::generate::{answer, checkpoint_of, kept, language};
 use crate::command::processor;
 use crate::failure::{Done, Failure};
+use crate::model::load;
 use crate::output::{print, say};
 use crate::progress::{stop_flag, waiting};
 use attendant_core::{Error, Result};
-use attendant_model::{Language, checkpoint};
+use attendant_model::Language;
 use std::io::{BufRead, IsTerminal};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -19,8 +20,8 @@ pub(crate) fn run(options: &Chat) -> Done {
     let mut messages: Vec<Message> = options.system.iter().map(|text| ("system".into(), text.clone())).collect();
     // Before anyone types: a model that has no template is no partner.
     language.conversation(&[("user".into(), "Hello".into())])?;
-    let decoder = checkpoint::load(&path)?;
     let processor = processor(options.running.threads)?;
+    let decoder = load(&path, &processor)?;
     let most = options.context.map_or(Ok(decoder.plan().context), |most| kept(most, &decoder))?;
     let new = || options.running.session(&decoder, processor.clone(), Some(most));
     let mut session = new();

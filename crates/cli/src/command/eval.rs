@@ -1,13 +1,14 @@
 //! `attendant eval`
 
-use crate::arguments::Eval;
+use crate::arguments::{ActivationType, Eval};
 use crate::command::generate::{checkpoint_of, language};
 use crate::command::processor;
 use crate::failure::{Done, Failure};
+use crate::model::load;
 use crate::output::print;
 use crate::progress::{Bar, stop_flag};
 use attendant_lab::interval::Interval;
-use attendant_model::{checkpoint, evaluate};
+use attendant_model::evaluate;
 use std::sync::atomic::Ordering;
 
 pub(crate) fn run(options: &Eval) -> Done {
@@ -24,10 +25,11 @@ pub(crate) fn run(options: &Eval) -> Done {
         return Err(Failure::Refused(format!("{}: got {size} tokens, wanted at least 2", options.text.display())));
     }
     let count = (ids.len() / size).min(options.windows.unwrap_or(usize::MAX));
-    let decoder = checkpoint::load(&path)?;
+    let processor = processor(options.running.threads)?;
+    let decoder = load(&path, &processor)?;
     let (stop, mut bar, mut losses) = (stop_flag(), Bar::new(), Vec::new());
-    let activations = options.running.activations.into();
-    let (processor, storage) = (processor(options.running.threads)?, options.running.storage());
+    let activations = options.running.activations(ActivationType::Int8);
+    let storage = options.running.storage();
     let windows = ids.chunks_exact(size).take(count);
     evaluate::windows(&decoder, &processor, activations, storage, windows, |window| {
         losses.push(window.loss);

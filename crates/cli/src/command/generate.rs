@@ -3,12 +3,12 @@
 use crate::arguments::{ActivationType, CacheType, Generate, Running, Sampling};
 use crate::command::processor;
 use crate::failure::{Done, Failure};
-use crate::model::{Needs, local};
+use crate::model::{Needs, load, local};
 use crate::output::{print, say};
 use crate::progress::stop_flag;
 use attendant_core::{Activations, Processor};
 use attendant_lab::checkpoint;
-use attendant_model::{Decoder, Language, Sampler, Session, checkpoint as model_checkpoint, exchange};
+use attendant_model::{Decoder, Language, Sampler, Session, exchange};
 use attendant_state::{Dtype, Storage};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -17,11 +17,13 @@ use std::time::Instant;
 
 pub(crate) fn run(options: &Generate) -> Done {
     let path = checkpoint_of(&options.model)?;
-    let decoder = model_checkpoint::load(&path)?;
     let processor = processor(options.running.threads)?;
+    let decoder = load(&path, &processor)?;
     if let (Some(ids), Some(out)) = (&options.ids, &options.out) {
         let tokens = exchange::read(ids)?;
-        let rows = exchange::continued(&decoder, &processor, &tokens, options.max_new)?;
+        let (storage, activations) = (options.running.storage(), options.running.activations(ActivationType::F32));
+        let new = || Session::new(&decoder, processor.clone(), storage).with_activations(activations);
+        let rows = exchange::continued(&tokens, options.max_new, new)?;
         return Ok(exchange::write_ids(out, &rows)?);
     }
     let sampler = options.sampling.sampler()?;
@@ -143,12 +145,18 @@ impl Running {
         Storage::paged(Storage::PAGE).dtype(self.cache.into())
     }
 
+    /// How rows meet weights of few bits, where `usual` is what was not said otherwise.
+    pub(crate) fn activations(&self, usual: ActivationType) -> Activations {
+        self.activations.unwrap_or(usual).into()
+    }
+
     /// A session that keeps `most` positions at most, in pages of equal size which these fill.
     pub(crate) fn session<'a>(&self, decoder: &'a Decoder, processor: Processor, most: Option<usize>) -> Session<'a> {
         let most = most.unwrap_or(usize::MAX);
         let page = most.div_ceil(most.div_ceil(Storage::PAGE));
         let storage = Storage::paged(page).dtype(self.cache.into());
-        Session::new(decoder, processor, storage).with_activations(self.activations.into()).keeping(most)
+        let activations = self.activations(ActivationType::Int8);
+        Session::new(decoder, processor, storage).with_activations(activations).keeping(most)
     }
 }
 

@@ -3,12 +3,15 @@
 use crate::arguments::Logits;
 use crate::command::processor;
 use crate::failure::Done;
-use crate::model::{Needs, local};
-use attendant_model::{checkpoint, exchange};
+use crate::model::{Needs, load, local};
+use attendant_core::Tape;
+use attendant_model::exchange;
 
 pub(crate) fn run(options: &Logits) -> Done {
-    let decoder = checkpoint::load(&local(&options.model, Needs::Everything)?)?;
+    let processor = processor(options.threads)?;
+    let decoder = load(&local(&options.model, Needs::Everything)?, &processor)?;
     let tokens = exchange::read(&options.ids)?;
-    let outputs = exchange::logits(&decoder, processor(options.threads)?, &tokens)?;
+    let tape = Tape::inference(processor).with_activations(options.activations.into());
+    let outputs = exchange::logits(&decoder, tape, &tokens)?;
     Ok(exchange::write(&options.out, &outputs)?)
 }

@@ -10,6 +10,7 @@ use attendant_core::Processor;
 use attendant_lab::checkpoint;
 use attendant_lab::config::{Config, PrecisionKind};
 use attendant_lab::trainer::{Ending, Trainer};
+use attendant_model::Layout;
 use std::path::{Path, PathBuf};
 
 pub(crate) fn run(options: &Train) -> Done {
@@ -29,6 +30,7 @@ pub(crate) fn run(options: &Train) -> Done {
         }
         (None, None) => return Err(Failure::Refused("--out: got none, wanted a folder for the run".into())),
     };
+    trainer.layout().into_iter().flat_map(Layout::notes).for_each(say);
     if let Some(judgement) = trainer.before()? {
         say(format!("validation loss {:.4} before the first step", judgement.loss));
     }

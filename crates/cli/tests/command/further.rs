@@ -3,7 +3,9 @@
 use crate::interruption::{Started, metrics, until};
 use crate::published::publish;
 use crate::{Place, code, error, files, newest};
-use attendant_formats::{Access, Weights};
+use attendant_core::Random;
+use attendant_formats::gguf::Writer;
+use attendant_formats::{Access, Dtype, Weights};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -59,6 +61,79 @@ fn the_loss_before_the_first_step_is_that_of_eval() {
     let report = place.good("eval model --text tenth.txt --window 65 --windows 1 --json");
     let loss = serde_json::from_str::<Value>(&report).unwrap()["loss"]["mean"].as_f64().unwrap();
     assert!((before - loss).abs() < 1e-5, "got {before}, and eval {loss}");
+}
+
+/// A Llama of one layer with weights of few bits and a tokenizer in one file, from scratch.
+fn few_bits() -> Vec<u8> {
+    let characters: Vec<String> = ('!'..='~').chain("\u{120}\u{10a}".chars()).map(String::from).collect();
+    let tokens: Vec<&str> = characters.iter().map(String::as_str).chain(["<end>"]).collect();
+    let vocabulary = tokens.len();
+    let kinds: Vec<i32> = (0..vocabulary).map(|id| if id + 1 == vocabulary { 3 } else { 1 }).collect();
+    let mut writer = Writer::new()
+        .string("general.architecture", "llama")
+        .string("tokenizer.ggml.model", "gpt2")
+        .string("tokenizer.ggml.pre", "gpt-2")
+        .strings("tokenizer.ggml.tokens", &tokens)
+        .strings("tokenizer.ggml.merges", &[])
+        .signed("tokenizer.ggml.token_type", &kinds)
+        .number("tokenizer.ggml.eos_token_id", vocabulary as u32 - 1)
+        .float("llama.attention.layer_norm_rms_epsilon", 1e-5);
+    let sizes = [("embedding_length", 64), ("block_count", 1), ("attention.head_count", 4), ("attention.head_count_kv", 2)];
+    for (name, size) in sizes.into_iter().chain([("feed_forward_length", 96), ("context_length", 128)]) {
+        writer = writer.number(&format!("llama.{name}"), size);
+    }
+    let ones = 1.0_f32.to_le_bytes().repeat(64);
+    for norm in ["output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"] {
+        writer = writer.tensor(&format!("{norm}.weight"), Dtype::F32, &[64], &ones);
+    }
+    let mut random = Random::new(1, "few bits");
+    let matrices = [("token_embd", vocabulary, 64), ("blk.0.attn_q", 64, 64), ("blk.0.attn_k", 32, 64), ("blk.0.attn_v", 32, 64)];
+    let others =
+        [("blk.0.attn_output", 64, 64), ("blk.0.ffn_gate", 96, 64), ("blk.0.ffn_up", 96, 64), ("blk.0.ffn_down", 64, 96)];
+    for (name, rows, width) in matrices.into_iter().chain(others) {
+        // A scale of 2^-10 in f16, and 32 bytes.
+        let block = |_| [[0, 0x14].to_vec(), (0..32).map(|_| random.below(256) as u8).collect()].concat();
+        let bytes: Vec<u8> = (0..rows * width / 32).flat_map(block).collect();
+        writer = writer.tensor(&format!("{name}.weight"), Dtype::Q8_0, &[rows, width], &bytes);
+    }
+    writer.finish()
+}
+
+#[test]
+fn weights_of_few_bits_become_a_published_folder_in_f32() {
+    let place = Place::new();
+    fs::write(place.path("model.gguf"), few_bits()).unwrap();
+    let output = place.run(&format!("train --from model.gguf --text text.txt --out run {SHORT}"));
+    let talk = error(&output);
+    assert_eq!(code(&output), 0, "{talk}");
+    let said: Vec<&str> = talk.lines().collect();
+    assert_eq!(said[0], "weights of Q8_0 become f32, with gradients and moments 0.00 GB");
+    assert_eq!(said[1], "checkpoints are folders of the published form, with model.safetensors in f32, and no GGUF files");
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [before, after] = [&metrics(&place.path("run"))[0], &result].map(|record| record["validation_loss"].as_f64().unwrap());
+    assert!(after < before - 0.1, "from {before} to {after}");
+    let checkpoint = newest(&place.path("run"));
+    let written = tensors(&checkpoint);
+    assert!(written.contains(&("model.layers.0.mlp.down_proj.weight".to_owned(), vec![64, 96])), "{written:?}");
+    let weights = Weights::open(&checkpoint, Access::Mapped).unwrap();
+    assert!(weights.iter().all(|tensor| tensor.dtype == Dtype::F32));
+    assert_eq!(json_of(&checkpoint.join("config.json"))["dtype"], "float32");
+    place.good("generate run -p silence --max-new 3");
+}
+
+/// A step so short that it moves nothing: what is written is what was read.
+#[test]
+fn a_file_of_few_bits_and_the_folder_made_of_it_foretell_alike() {
+    let place = Place::new();
+    fs::write(place.path("model.gguf"), few_bits()).unwrap();
+    place.good("train --from model.gguf --text text.txt --out run --set training.tokens=16 --set data.context=16 --set data.batch=1 --set training.validation_tokens=16 --set training.learning_rate=1e-12");
+    let loss = |words: &str| {
+        let report = place.good(&format!("eval {words} --text text.txt --window 64 --windows 2 --json"));
+        serde_json::from_str::<Value>(&report).unwrap()["loss"]["mean"].as_f64().unwrap()
+    };
+    let (packed, rounded, written) = (loss("model.gguf --activations f32"), loss("model.gguf"), loss("run"));
+    assert!((packed - written).abs() < 1e-5, "{packed} and {written}");
+    assert!((rounded - written).abs() > 1e-5, "{rounded} and {written}");
 }
 
 #[cfg(unix)]

@@ -102,6 +102,33 @@ fn a_chat_forgets_its_oldest_turns_to_leave_room_for_an_answer() {
 }
 
 #[test]
+fn what_of_a_larger_model_is_not_read_is_said_by_every_command_that_runs_it() {
+    let place = Place::new();
+    publish(&place, "llama_gqa");
+    let path = place.path("model/config.json");
+    let inner: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    fs::write(&path, json!({"model_type": "seeing", "text_config": inner, "vision_config": {}}).to_string()).unwrap();
+    let header = r#"{"input_ids":{"dtype":"I64","shape":[1,3],"data_offsets":[0,24]}}"#;
+    let ids = [5_i64, 6, 7].map(i64::to_le_bytes).concat();
+    let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &ids].concat();
+    fs::write(place.path("ids"), file).unwrap();
+    let training = "--set training.tokens=32 --set data.context=16 --set data.batch=2 --set training.validation_tokens=16";
+    for words in [
+        "generate model -p it.was --max-new 2",
+        "generate model --ids ids --max-new 2 --out tokens",
+        "chat model --max-new 2",
+        "eval model --text text.txt --window 32 --windows 1",
+        "logits model --ids ids --out out",
+        &format!("train --from model --text text.txt --out run {training}"),
+    ] {
+        let output = chat(&place, words, "hello\n");
+        let talk = error(&output);
+        let line = "only the language model is read, and not what reads images or sound";
+        assert!(code(&output) == 0 && talk.lines().filter(|said| said.contains(line)).count() == 1, "{words}: {talk}");
+    }
+}
+
+#[test]
 fn a_chat_keeps_what_its_model_was_made_for() {
     let place = Place::new();
     publish(&place, "llama_gqa");

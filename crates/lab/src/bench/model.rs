@@ -47,6 +47,8 @@ pub fn figures(
             let start = Instant::now();
             session.read(&prompt)?;
             reading.push(start.elapsed().as_secs_f64());
+            // One cache at a time: a long one takes more than the weights.
+            drop(session);
             let mut session = new();
             session.read(&tokens(depth.max(1)))?;
             let start = Instant::now();

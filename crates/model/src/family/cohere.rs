@@ -54,7 +54,7 @@ fn beside(keys: &Keys<'_>, sizes: &Sizes, mixer: Value) -> Result<Layer> {
 }
 
 fn plan(keys: &Keys<'_>, sizes: &Sizes, layers: Vec<Layer>) -> Result<Plan> {
-    let norm = Norm::Layer { eps: eps(keys)?, bias: false };
+    let norm = Norm::Layer { eps: eps(keys)?, weight: true, bias: false };
     let mut plan = sizes.plan(norm, layers, keys.flag("tie_word_embeddings", true)?);
     plan.head.scale = keys.number_or("logit_scale", 0.0625)? as f32;
     Ok(plan)

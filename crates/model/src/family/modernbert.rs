@@ -34,7 +34,8 @@ pub(super) fn read(keys: &Keys<'_>) -> Result<Published> {
         let mixer = Step::mixer(mixer(if local { &near } else { &whole }, None)?).norm(place);
         layers.push(Layer::new([mixer, feed_forward.clone()]));
     }
-    let norm = Norm::Layer { eps: keys.number_or("norm_eps", 1e-5)? as f32, bias: keys.flag("norm_bias", false)? };
+    let (eps, bias) = (keys.number_or("norm_eps", 1e-5)? as f32, keys.flag("norm_bias", false)?);
+    let norm = Norm::Layer { eps, weight: true, bias };
     let mut plan = sizes.plan(norm, layers, keys.flag("tie_word_embeddings", true)?);
     plan.embedding = Embedding { norm: true, ..plan.embedding };
     let activation = keys.activation("classifier_activation", "gelu")?;

@@ -20,7 +20,7 @@ pub(super) fn read(keys: &Keys<'_>) -> Result<Published> {
     }
     let form = Form::Plain(Activation::Gelu);
     let layer = Layer::pre(mixer(&gqa, None)?, Dense { d_ff: sizes.d_ff, form, bias: false }.into());
-    let norm = Norm::Layer { eps: keys.number_or("layer_norm_epsilon", 1e-5)? as f32, bias: false };
+    let norm = Norm::Layer { eps: keys.number_or("layer_norm_epsilon", 1e-5)? as f32, weight: true, bias: false };
     let plan = sizes.plan(norm, vec![layer; sizes.layers], keys.flag("tie_word_embeddings", true)?);
     let width = sizes.d_model;
     let names = Names::default()

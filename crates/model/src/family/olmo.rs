@@ -1,10 +1,11 @@
-//! OLMo 2 (2501.00656) and OLMo 3 (2025): norms after each part, and of whole queries and keys.
+//! OLMo (2402.00838): Llama whose norms have no weights; OLMo 2 (2501.00656) and OLMo 3 (2025): norms after each part, and of whole
+//! queries and keys.
 
 use super::keys::Keys;
 use super::rotation::Rotation;
 use super::sizes::Sizes;
 use super::{Published, llama, mixer};
-use crate::plan::{Layer, Placement, Step};
+use crate::plan::{Layer, Norm, Placement, Step};
 use crate::source::Names;
 use attendant_core::Result;
 use attendant_mech::mechanisms::gqa::Gqa;
@@ -12,6 +13,15 @@ use attendant_mech::qk_norm::{NormScope, QkNorm};
 use attendant_mech::rotary::Pairs;
 
 pub(super) fn read(keys: &Keys<'_>) -> Result<Published> {
+    keys.expect("clip_qkv", !keys.has("clip_qkv"), "none: queries, keys and values are not clipped here")?;
+    let sizes = Sizes::read(keys)?;
+    let feed_forward = llama::feed_forward(keys, sizes.d_ff)?;
+    let layer = Layer::pre(mixer(&llama::attention(keys, &sizes)?, None)?, feed_forward.into());
+    let norm = Norm::Layer { eps: 1e-5, weight: false, bias: false };
+    Ok(Published::plain(sizes.plan(norm, vec![layer; sizes.layers], keys.flag("tie_word_embeddings", false)?)))
+}
+
+pub(super) fn read_olmo2(keys: &Keys<'_>) -> Result<Published> {
     let sizes = Sizes::read(keys)?;
     let rotation = Rotation::read(keys, sizes.context)?;
     let layer = layer(keys, &sizes, &attention(keys, &sizes, &rotation)?, None)?;
@@ -44,12 +54,14 @@ fn attention(keys: &Keys<'_>, sizes: &Sizes, rotation: &Rotation<'_>) -> Result<
     })
 }
 
-fn layer(keys: &Keys<'_>, sizes: &Sizes, gqa: &Gqa, window: Option<usize>) -> Result<Layer> {
+/// A layer with norms after its parts.
+pub(super) fn layer(keys: &Keys<'_>, sizes: &Sizes, gqa: &Gqa, window: Option<usize>) -> Result<Layer> {
     let feed_forward = Step::feed_forward(llama::feed_forward(keys, sizes.d_ff)?).norm(Placement::After);
     Ok(Layer::new([Step::mixer(mixer(gqa, window)?).norm(Placement::After), feed_forward]))
 }
 
-fn published(keys: &Keys<'_>, sizes: &Sizes, layers: Vec<Layer>) -> Result<Published> {
+/// The model of such layers.
+pub(super) fn published(keys: &Keys<'_>, sizes: &Sizes, layers: Vec<Layer>) -> Result<Published> {
     let plan = sizes.plan(llama::norm(keys)?, layers, keys.flag("tie_word_embeddings", false)?);
     let names = Names::default()
         .rename("post_self_attn_layernorm", "post_attention_layernorm")

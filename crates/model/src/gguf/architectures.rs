@@ -79,7 +79,10 @@ pub(super) const ARCHITECTURES: &[Architecture] = &[
         more: encoder,
         ..plain("bert", "bert")
     },
-    plain("bloom", "bloom"),
+    Architecture {
+        assumed: &["parts add to the rows before their norm, as in every published model, which the file does not say"],
+        ..plain("bloom", "bloom")
+    },
     Architecture { windows: Windows::Period(4), numbers: &[("logit_scale", "logit_scale")], ..plain("cohere2", "cohere2") },
     Architecture {
         usual: &[("logit_scale", "1.0")],

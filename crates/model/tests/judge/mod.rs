@@ -3,7 +3,8 @@
 
 use attendant_core::{Processor, Tape};
 use attendant_mech::Batch;
-use attendant_model::{Decoder, Inputs, checkpoint, exchange};
+use attendant_model::{Decoder, Inputs, Session, checkpoint, exchange};
+use attendant_state::Storage;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::Value;
 use std::fmt;
@@ -148,7 +149,8 @@ impl Family {
     fn logits(&self, decoder: &Decoder, case: &str) -> Verdict {
         let Some(want) = self.values(&format!("{case}.logits")) else { return Verdict::Absent };
         let tokens = self.tokens(case);
-        let outputs = exchange::logits(decoder, Processor::new(2), &tokens).unwrap_or_else(|why| panic!("{}: {why}", self.name));
+        let outputs = exchange::logits(decoder, Tape::inference(Processor::new(2)), &tokens)
+            .unwrap_or_else(|why| panic!("{}: {why}", self.name));
         let all = &outputs[0];
         // Where there is padding, only the padded row stands in the file.
         let row = all.values.len() / tokens.rows.len();
@@ -182,7 +184,8 @@ impl Family {
         let Some(want) = self.values("greedy.ids") else { return Verdict::Absent };
         let tokens = self.tokens("plain");
         let count = want.len() / tokens.rows.len();
-        let got = exchange::continued(decoder, &Processor::new(1), &tokens, count).unwrap_or_else(|why| panic!("{why}"));
+        let new = || Session::new(decoder, Processor::new(1), Storage::paged(64));
+        let got = exchange::continued(&tokens, count, new).unwrap_or_else(|why| panic!("{why}"));
         let same = got.iter().flatten().zip(&want).filter(|(got, want)| f64::from(**got) == **want).count();
         if same == want.len() { Verdict::Pass } else { Verdict::Fail((want.len() - same) as f64) }
     }
