@@ -71,6 +71,7 @@ fn random_batches_agree_with_the_twin() {
 
 /// Whole registers and parts of them, whole pairs and halves. With so many rows a rounding the other way is lost among the others.
 #[test]
+#[cfg_attr(miri, ignore = "too many operations for an interpreter")]
 fn every_width_agrees_with_the_twin() {
     const WIDTHS: [(usize, usize); 10] =
         [(1, 1), (2, 3), (5, 2), (7, 33), (31, 8), (64, 64), (65, 127), (128, 128), (192, 129), (576, 512)];
