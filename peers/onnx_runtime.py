@@ -2,35 +2,15 @@
 
 Takes the words of `attendant bench` and prints lines as `attendant bench --json` does; what it does not know it leaves out. See README.md.
 """
-import argparse
-import json
-import os
-import statistics
-import time
-
+import measure
 import numpy
 import onnxruntime
+from measure import HEADS
 from onnx import TensorProto, helper
 
-HEADS = 32
-TYPES = {"f32": (numpy.float32, TensorProto.FLOAT), "f16": (numpy.float16, TensorProto.FLOAT16)}
+TYPES = {"f32": (numpy.float32, TensorProto.FLOAT)}
 
-
-def numbers(text):
-    return [int(word) for word in text.split(",")]
-
-
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("what")
-parser.add_argument("--kv", type=numbers, default=[32, 8, 1])
-parser.add_argument("--widths", type=numbers)
-parser.add_argument("--lengths", type=numbers)
-parser.add_argument("--batches", type=numbers, default=[1])
-parser.add_argument("--dtypes", type=lambda text: text.split(","), default=["f32", "f16"])
-parser.add_argument("--precision", default="f32")
-parser.add_argument("--budget", type=float, default=0.5)
-parser.add_argument("--threads", type=int, default=os.cpu_count())
-options, _ = parser.parse_known_args()
+options = measure.arguments(__doc__.splitlines()[0])
 
 
 def session(batch, rows, kv, d, length, kind):
@@ -72,15 +52,9 @@ def say(what, dtype, batch, rows, kv, d, length):
         binding.bind_ortvalue_input(name, value)
     for name, value in dict(out=out, new_k=cached_k, new_v=cached_v).items():
         binding.bind_ortvalue_output(name, value)
-    run.run_with_iobinding(binding)
-    seconds, begin = [], time.perf_counter()
-    while len(seconds) < 5 or time.perf_counter() - begin < options.budget:
-        start = time.perf_counter()
-        run.run_with_iobinding(binding)
-        seconds.append(time.perf_counter() - start)
-    figures = dict(ms=statistics.median(seconds) * 1e3, min_ms=min(seconds) * 1e3, n=len(seconds))
     shape = dict(dtype=dtype, kv=kv, D=d, L=length, B=batch, threads=options.threads)
-    print(json.dumps(dict(peer="onnxruntime", version=onnxruntime.__version__, what=what, **shape, **figures)), flush=True)
+    named = dict(peer="onnxruntime", version=onnxruntime.__version__, what=what)
+    measure.say(lambda: run.run_with_iobinding(binding), options.budget, **named, **shape)
 
 
 if options.what == "attention" and options.precision == "f32":

@@ -2,54 +2,22 @@
 
 Takes the words of `attendant bench` and prints lines as `attendant bench --json` does; what it does not know it leaves out. See README.md.
 """
-import argparse
-import json
-import statistics
-import time
-
+import measure
 import torch
 import torch.nn.functional as F
+from measure import HEADS
 from torch import nn
 
-HEADS = 32
 TYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
-
-def numbers(text):
-    return [int(word) for word in text.split(",")]
-
-
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what")
-    parser.add_argument("--kv", type=numbers, default=[32, 8, 1])
-    parser.add_argument("--widths", type=numbers)
-    parser.add_argument("--lengths", type=numbers)
-    parser.add_argument("--batches", type=numbers, default=[1])
-    parser.add_argument("--dtypes", type=lambda text: text.split(","), default=["f32", "bf16", "f16", "int8", "int4"])
-    parser.add_argument("--precision", default="f32")
-    parser.add_argument("--budget", type=float, default=0.5)
-    parser.add_argument("--steps", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--json", action="store_true")
-    return parser.parse_args()
-
-
-options = arguments()
+options = measure.arguments(__doc__.splitlines()[0])
 torch.set_num_threads(options.threads)
 torch.manual_seed(0)
 
 
 def say(what, call, **fields):
-    """Times `call`, after one to warm up, until the budget has passed and there were 5."""
-    call()
-    seconds, begin = [], time.perf_counter()
-    while len(seconds) < 5 or time.perf_counter() - begin < options.budget:
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    figures = dict(ms=statistics.median(seconds) * 1e3, min_ms=min(seconds) * 1e3, n=len(seconds))
-    print(json.dumps(dict(peer="PyTorch", version=torch.__version__, threads=options.threads, what=what, **fields, **figures)), flush=True)
+    named = dict(peer="PyTorch", version=torch.__version__, threads=options.threads, what=what)
+    measure.say(call, options.budget, **named, **fields)
 
 
 def heads_repeated(q, k, v, causal):

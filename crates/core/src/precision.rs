@@ -3,7 +3,8 @@
 use attendant_kernels::Machine;
 use attendant_kernels::product::{self, Accumulate, MatrixMut, MatrixRef, bf16};
 
-/// What rows and weights, and all operands of attention, are rounded to where a tape multiplies them, forward and backward. Sums are f32, and so is everything else.
+/// What rows and weights, and all operands of attention, are rounded to where a tape multiplies them, forward and backward. Sums are
+/// f32, and so is everything else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// Nothing is rounded.
@@ -72,6 +73,7 @@ mod tests {
         assert_eq!(linear(Precision::Bf16, near), want);
         assert_ne!(linear(Precision::F32, near), want);
     }
+
     /// What attention over one sequence gives, and gradients of its queries, keys and values.
     fn attention(precision: Precision) -> [Vec<f32>; 4] {
         const WIDTH: usize = 12;

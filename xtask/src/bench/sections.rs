@@ -42,7 +42,8 @@ pub(crate) fn run(mut flags: Flags) -> Result<(), String> {
         "# Measured\n\nWritten by `cargo x table`; [performance.md](performance.md) says what to make of it.\n\n{}",
         machine()?
     );
-    println!("{} in turn, medians of {} rounds (least of all calls).", joined(&programs), programs.rounds);
+    let rounds = if programs.rounds == 1 { "one round".to_owned() } else { format!("{} rounds", programs.rounds) };
+    println!("{} in turn; medians of {rounds} (least of all calls).", joined(&programs));
     let mut versions = BTreeSet::new();
     for Section { title, note, words, aims } in sections {
         let table = programs.measure(&words, programs.table(aims), &mut log)?;

@@ -1,5 +1,19 @@
 //! Vectors of four `f32`, which every x86-64 and every Arm64 processor has, and other processors an array for.
 
+/// Value intrinsics as functions.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! value_operations {
+    ($($name:ident($($arg:ident),+) = $intrinsic:expr;)+) => {
+        $(
+            #[inline(always)]
+            pub(in crate::simd) fn $name($($arg: Four),+) -> Four {
+                // SAFETY: x86-64 has SSE2, Arm64 has NEON.
+                unsafe { $intrinsic }
+            }
+        )+
+    };
+}
+
 #[cfg(target_arch = "aarch64")]
 pub(super) use arm::*;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]

@@ -5,19 +5,6 @@ use half::{bf16, f16};
 
 pub(in crate::simd) type Four = float32x4_t;
 
-/// Value intrinsics as functions.
-macro_rules! value_operations {
-    ($($name:ident($($arg:ident),+) = $intrinsic:expr;)+) => {
-        $(
-            #[inline(always)]
-            pub(in crate::simd) fn $name($($arg: Four),+) -> Four {
-                // SAFETY: Arm64 has NEON.
-                unsafe { $intrinsic }
-            }
-        )+
-    };
-}
-
 value_operations! {
     add(a, b) = vaddq_f32(a, b);
     sub(a, b) = vsubq_f32(a, b);

@@ -5,19 +5,6 @@ use half::{bf16, f16};
 
 pub(in crate::simd) type Four = __m128;
 
-/// Value intrinsics as functions.
-macro_rules! value_operations {
-    ($($name:ident($($arg:ident),+) = $intrinsic:expr;)+) => {
-        $(
-            #[inline(always)]
-            pub(in crate::simd) fn $name($($arg: Four),+) -> Four {
-                // SAFETY: x86-64 has SSE2.
-                unsafe { $intrinsic }
-            }
-        )+
-    };
-}
-
 value_operations! {
     add(a, b) = _mm_add_ps(a, b);
     sub(a, b) = _mm_sub_ps(a, b);
