@@ -102,6 +102,13 @@ pub(crate) const fn panel_width<S: Simd>() -> usize {
     S::LANES * S::TILE_VECTORS
 }
 
+/// Where entry `(k, j)` of B is in panels `depth` deep; entry `(k, j + 1)` is beside it unless it begins a panel.
+#[inline(always)]
+pub(crate) fn place_in_panels<S: Simd>(depth: usize, k: usize, j: usize) -> usize {
+    let width = panel_width::<S>();
+    j / width * width * depth + k * width + j % width
+}
+
 /// Packs B `[k, cols]` into rows `at..at + k` of panels, each `[depth][panel_width]`, one after the other. Vectors that hold
 /// columns are filled with zeros beyond them; vectors that hold none are left alone.
 ///
@@ -169,11 +176,10 @@ impl Kernel for PackPanels<'_> {
 }
 
 impl PackPanels<'_> {
-    /// Where entry `(k, j)` goes; column `j + 1` is beside it unless it begins a panel.
+    /// Where entry `(k, j)` goes.
     #[inline(always)]
     fn place<S: Simd>(&self, k: usize, j: usize) -> usize {
-        let width = panel_width::<S>();
-        j / width * width * self.depth + (self.at + k) * width + j % width
+        place_in_panels::<S>(self.depth, self.at + k, j)
     }
 
     /// Packs a B whose rows are contiguous. Row by row, since the rows may be pages apart.

@@ -5,9 +5,15 @@ use crate::element::Element;
 use crate::int4::Int4;
 use crate::product::MatrixRef;
 use crate::simd::{Kernel, Simd};
-use crate::tile::{MAX_PANEL, Operand, pack_panels, panel_width};
+use crate::tile::{MAX_PANEL, Operand, pack_panels, panel_width, place_in_panels};
 use half::{bf16, f16};
 use std::ops::Range;
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Rows between the one at hand and the one that is asked for.
+const AHEAD: usize = 8;
 
 /// One head's rows in the runs of a sequence.
 #[derive(Clone, Copy)]
@@ -163,6 +169,47 @@ impl<E: Element> Kernel for Widen<'_, E> {
     }
 }
 
+/// Packs rows as rows `at..` of B, whose panels are `depth` deep.
+struct PackWidened<'a, E> {
+    view: View<'a, E>,
+    scales: Option<&'a [f32]>,
+    panels: &'a mut [f32],
+    depth: usize,
+    at: usize,
+}
+
+impl<E: Element> Kernel for PackWidened<'_, E> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let PackWidened { view, scales, panels, depth, at } = self;
+        let (width, whole) = (view.width, view.width / S::LANES * S::LANES);
+        assert!(at + view.rows <= depth, "rows {at}.. of panels {depth} deep for {}", view.rows);
+        assert!(panels.len() >= depth * width.next_multiple_of(panel_width::<S>()), "panels of {} for {width}", panels.len());
+        for row in 0..view.rows {
+            let cells = view.row(row).as_ptr();
+            // Rows may be far apart, and short: no hardware foresees the next.
+            let ahead = cells.wrapping_add(AHEAD * view.stride).cast::<u8>();
+            for line in (0..E::bytes(width)).step_by(LINE) {
+                simd.prefetch(ahead.wrapping_add(line).cast());
+            }
+            let scale = simd.splat(scales.map_or(1.0, |scales| scales[row]));
+            for column in (0..width).step_by(S::LANES) {
+                // SAFETY: the row has `width` values, and the panels have a place for a vector from each of those columns on (asserted).
+                unsafe {
+                    let values = if column < whole {
+                        E::load(simd, cells, column)
+                    } else {
+                        E::load_partial(simd, cells, column, width - whole)
+                    };
+                    let values = if scales.is_some() { simd.mul(values, scale) } else { values };
+                    simd.store(panels.as_mut_ptr().add(place_in_panels::<S>(depth, at + row, column)), values);
+                }
+            }
+        }
+    }
+}
+
 impl<'a> Rows<'a> {
     /// The rows at `positions` that runs hold, run by run, each piece with its first position.
     pub(super) fn pieces(self, positions: Range<usize>) -> impl Iterator<Item = (usize, Piece<'a>)> {
@@ -260,32 +307,15 @@ impl<'a> Rows<'a> {
     }
 
     /// Packs the values at `positions` as the rows of B `[depth, width]`, the first of them in the first row. Rows of positions
-    /// that no run holds become zeros, so that a probability of zero times such a row is zero. `rows` holds some of them for a
-    /// while.
+    /// that no run holds become zeros, so that a probability of zero times such a row is zero.
     #[inline(always)]
-    pub(super) fn pack_as_rows<S: Simd>(
-        self,
-        simd: S,
-        positions: Range<usize>,
-        panels: &mut [f32],
-        depth: usize,
-        rows: &mut [f32],
-    ) {
+    pub(super) fn pack_as_rows<S: Simd>(self, simd: S, positions: Range<usize>, panels: &mut [f32], depth: usize) {
         let mut free = positions.start;
         for (first, piece) in self.pieces(positions.clone()) {
             self.pack_zeros(simd, free..first, positions.start, panels, depth);
             free = first + piece.rows();
-            if let Some(values) = piece.in_place() {
-                pack_panels(simd, values, panels, depth, first - positions.start);
-                continue;
-            }
-            for start in (0..piece.rows()).step_by(MAX_PANEL) {
-                let some = start..(start + MAX_PANEL).min(piece.rows());
-                let values = &mut rows[..some.len() * self.width];
-                piece.widen(simd, some.clone(), values);
-                let values = MatrixRef::row_major(values, some.len(), self.width);
-                pack_panels(simd, values, panels, depth, first + start - positions.start);
-            }
+            let (at, scales) = (first - positions.start, piece.scales());
+            with_view!(piece, view => simd.call(PackWidened { view, scales, panels, depth, at }));
         }
         self.pack_zeros(simd, free..positions.end, positions.start, panels, depth);
     }

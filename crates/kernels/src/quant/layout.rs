@@ -6,6 +6,7 @@
 //! in line `4 + j / 4`, from bit `2 * (j % 4)`; codes of 8 bits in line `j`. Floats lie column by column, 16 rows each.
 
 use super::format::{BLOCK, Format, Piece};
+use super::piece::FOURS;
 
 /// Rows of a group.
 pub(super) const GROUP: usize = 16;
@@ -63,25 +64,50 @@ impl Format {
     }
 }
 
-/// Writes piece `index` of row `row` of a group, which held zeros there.
+/// The low half of every byte of a word.
+const LOW: u32 = 0x0f0f_0f0f;
+
+/// Four codes of a row to a word, as the words of its lines; only the first [`Format::bits`] count.
+fn to_lines(format: Format, fours: [u32; FOURS]) -> [u32; FOURS] {
+    if format.bits() == 8 {
+        return fours;
+    }
+    let upper = format.bits() - 4;
+    let mut lines = [0; FOURS];
+    for j in 0..FOURS {
+        lines[j % 4] |= (fours[j] & LOW) << (j / 4 * 4);
+        lines[4 + j * upper / 8] |= (fours[j] >> 4 & LOW) << (j * upper % 8);
+    }
+    lines
+}
+
+/// What [`to_lines`] was given.
+fn from_lines(format: Format, lines: [u32; FOURS]) -> [u32; FOURS] {
+    if format.bits() == 8 {
+        return lines;
+    }
+    let upper = format.bits() - 4;
+    let mask = 0x0101_0101 * ((1 << upper) - 1);
+    let mut fours = [0; FOURS];
+    for j in 0..FOURS {
+        fours[j] = lines[j % 4] >> (j / 4 * 4) & LOW | (lines[4 + j * upper / 8] >> (j * upper % 8) & mask) << 4;
+    }
+    fours
+}
+
+/// Writes piece `index` of row `row` of a group.
 pub(super) fn put(format: Format, group: &mut [u8], row: usize, index: usize, piece: &Piece) {
     let (shared, at) = format.place(index);
     for field in 0..format.shared_fields() {
         group[shared + (field * GROUP + row) * 2..][..2].copy_from_slice(&piece.shared[field * 2..][..2]);
     }
     let (lines, own) = group[at..at + format.piece_bytes()].split_at_mut(LINE * format.bits());
-    for (column, code) in piece.codes.iter().enumerate() {
-        let (j, byte) = (column / 4, 4 * row + column % 4);
-        if format.bits() == 8 {
-            lines[j * LINE + byte] = *code;
-            continue;
-        }
-        lines[j % 4 * LINE + byte] |= (code & 15) << (j / 4 * 4);
-        match format.bits() {
-            5 => lines[4 * LINE + byte] |= code >> 4 << j,
-            6 => lines[(4 + j / 4) * LINE + byte] |= code >> 4 << (2 * (j % 4)),
-            _ => {}
-        }
+    let mut fours = [0; FOURS];
+    for (four, codes) in fours.iter_mut().zip(piece.codes.as_chunks().0) {
+        *four = u32::from_le_bytes(*codes);
+    }
+    for (line, four) in lines.chunks_exact_mut(LINE).zip(to_lines(format, fours)) {
+        line[4 * row..][..4].copy_from_slice(&four.to_le_bytes());
     }
     let size = format.own_size();
     for field in 0..format.own_fields() {
@@ -97,17 +123,12 @@ pub(super) fn get(format: Format, group: &[u8], row: usize, index: usize) -> Pie
         piece.shared[field * 2..][..2].copy_from_slice(&group[shared_at + (field * GROUP + row) * 2..][..2]);
     }
     let (lines, own) = group[at..at + format.piece_bytes()].split_at(LINE * format.bits());
-    for (column, code) in piece.codes.iter_mut().enumerate() {
-        let (j, byte) = (column / 4, 4 * row + column % 4);
-        *code = match format.bits() {
-            8 => lines[j * LINE + byte],
-            _ => lines[j % 4 * LINE + byte] >> (j / 4 * 4) & 15,
-        };
-        match format.bits() {
-            5 => *code |= (lines[4 * LINE + byte] >> j & 1) << 4,
-            6 => *code |= (lines[(4 + j / 4) * LINE + byte] >> (2 * (j % 4)) & 3) << 4,
-            _ => {}
-        }
+    let mut fours = [0; FOURS];
+    for (four, line) in fours.iter_mut().zip(lines.chunks_exact(LINE)) {
+        *four = u32::from_le_bytes(line.as_chunks().0[row]);
+    }
+    for (codes, four) in piece.codes.as_chunks_mut().0.iter_mut().zip(from_lines(format, fours)) {
+        *codes = four.to_le_bytes();
     }
     let size = format.own_size();
     for field in 0..format.own_fields() {

@@ -124,8 +124,8 @@ pub(super) fn multiply<S: Integers, const FORMAT: usize, const T: usize>(
             products[0][0] = dot::<S, FORMAT, FOURS, T>(simd, zero, piece.codes, codes);
         }
     }
-    let scales = piece.scales.map(|scale| [scale]);
-    add_scaled::<S, FORMAT, 1, T>(simd, std::array::from_mut(sums), products, scales, [piece.minimum], blocks);
+    let [first, second] = piece.scales;
+    add_scaled::<S, FORMAT, 1, T>(simd, std::array::from_mut(sums), products, [[first], [second]], [piece.minimum], blocks);
 }
 
 /// `sums[v][t] += ` products of codes, of the whole piece or of its halves, times their scales. The only place where scales of weights and of
@@ -142,10 +142,9 @@ pub(super) fn add_scaled<S: Integers, const FORMAT: usize, const V: usize, const
     let (f, format) = (simd.floats(), const { Format::ALL[FORMAT] });
     for t in 0..T {
         let (block, of_activations) = (blocks[t], f.splat(blocks[t].scale));
-        let halves = block.halves.map(i32::from);
-        let parts = if format.by_halves() { &halves[..] } else { std::slice::from_ref(&block.whole) };
-        for (part, sum_of_codes) in parts.iter().enumerate() {
-            let zero = simd.up(simd.splat(*sum_of_codes), format.zero());
+        for part in 0..if format.by_halves() { 2 } else { 1 } {
+            let sum_of_codes = if format.by_halves() { i32::from(block.halves[part]) } else { block.whole };
+            let zero = simd.up(simd.splat(sum_of_codes), format.zero());
             for v in 0..V {
                 let product = products[part][v][t];
                 let product = if const { zero_counts::<S, FORMAT>() } { simd.sub(product, zero) } else { product };

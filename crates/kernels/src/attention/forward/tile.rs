@@ -274,7 +274,7 @@ impl<'a, O: Operand> Work<'a, O> {
     fn add_values<S: Simd>(&mut self, simd: S, start: usize, reach: &Reach, needed: Range<usize>) {
         let d_v = self.spec.d_v;
         let values = Rows { runs: self.item.sequence.values, head: self.item.head, width: d_v };
-        if self.item.few {
+        if self.item.few && self.rows < group::LARGE {
             for (first, piece) in values.pieces(start + needed.start..start + needed.end) {
                 self.add_in_place(simd, first - start, piece);
             }
@@ -286,7 +286,7 @@ impl<'a, O: Operand> Work<'a, O> {
         let cells = O::cells(needed.len());
         let depth = panel_depth(cells);
         if O::VALUES == 1 {
-            values.pack_as_rows(simd, positions.clone(), self.value_panels, depth, self.gathered);
+            values.pack_as_rows(simd, positions.clone(), self.value_panels, depth);
         } else {
             let all = [positions.clone(), 0..0];
             values.pack_seen_as_rows::<O, _>(simd, positions.clone(), &all, self.value_panels, depth, self.gathered);
