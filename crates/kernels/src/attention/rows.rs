@@ -45,21 +45,25 @@ pub(super) struct View<'a, E> {
 }
 
 impl<'a, E: Element> View<'a, E> {
+    #[inline]
     fn new(data: &'a [E], rows: usize, width: usize, stride: usize) -> Self {
         let end = rows.checked_sub(1).map_or(0, |last| last * stride + E::cells(width));
         assert!(end <= data.len(), "{rows} rows of {width}, {stride} apart, in {} values", data.len());
         View { data, rows, width, stride }
     }
 
+    #[inline]
     pub(super) fn rows(&self) -> usize {
         self.rows
     }
 
+    #[inline]
     pub(super) fn width(&self) -> usize {
         self.width
     }
 
     /// Cells from one row to the next.
+    #[inline]
     pub(super) fn stride(&self) -> usize {
         self.stride
     }
@@ -100,11 +104,13 @@ macro_rules! with_view {
 pub(super) use with_view;
 
 impl<'a> Piece<'a> {
+    #[inline]
     pub(super) fn rows(self) -> usize {
         with_view!(self, view => view.rows)
     }
 
     /// The scales of the rows, if they have any.
+    #[inline]
     pub(super) fn scales(self) -> Option<&'a [f32]> {
         match self {
             Piece::Int8(_, scales) => Some(scales),
@@ -113,6 +119,7 @@ impl<'a> Piece<'a> {
     }
 
     /// The rows as a matrix, unless they need widening.
+    #[inline]
     pub(super) fn in_place(self) -> Option<MatrixRef<'a>> {
         match self {
             Piece::F32(View { data, rows, width, stride }) => Some(MatrixRef::strided(data, rows, width, stride, 1)),
@@ -163,7 +170,9 @@ impl<E: Element> Kernel for Widen<'_, E> {
             E::widen(simd, self.view.row(row), to);
             if let Some(scales) = self.scales {
                 let scale = scales[row];
-                to.iter_mut().for_each(|x| *x *= scale);
+                for x in to.iter_mut() {
+                    *x *= scale;
+                }
             }
         }
     }

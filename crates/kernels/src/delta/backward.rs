@@ -71,7 +71,9 @@ pub fn gated_delta_backward(
             let state = MatrixRef::row_major(&checkpoints[at..at + state_len], key_width, value_width);
             let chunk = Chunk { decays: &decays, q, k, d_out, state };
             let mut of_rows = [0.0; CHUNK];
-            rows.clone().zip(&mut of_rows).for_each(|(row, to)| *to = beta[row * heads + head]);
+            for (row, to) in rows.clone().zip(&mut of_rows) {
+                *to = beta[row * heads + head];
+            }
             // SAFETY: sequences do not overlap (checked), so no other item has these rows and this head. The three are parts of
             // different arrays.
             let gradients = unsafe {
@@ -144,7 +146,9 @@ impl Kernel for Retreat<'_> {
         chunk.score(simd, &mut scratch, true);
         let mut below: Square = [[0.0; CHUNK]; CHUNK];
         for t in 0..n {
-            (0..t).for_each(|s| below[t][s] = decays.between[t][s] * scratch.scores[(n + t) * CHUNK + s]);
+            for s in 0..t {
+                below[t][s] = decays.between[t][s] * scratch.scores[(n + t) * CHUNK + s];
+            }
         }
         let mut recalled = MatrixMut::row_major(errors, n, width);
         product(simd, &mut recalled, chunk.k, chunk.state, Accumulate::Store, scratch.panels);

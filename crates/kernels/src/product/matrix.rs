@@ -61,6 +61,7 @@ impl<'a> MatrixRef<'a> {
     /// # Panics
     /// If `data` is shorter than `rows * cols`.
     #[track_caller]
+    #[inline]
     pub fn row_major(data: &'a [f32], rows: usize, cols: usize) -> Self {
         Self::strided(data, rows, cols, cols, 1)
     }
@@ -70,33 +71,39 @@ impl<'a> MatrixRef<'a> {
     /// # Panics
     /// If an entry lies outside `data`.
     #[track_caller]
+    #[inline]
     pub fn strided(data: &'a [f32], rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> Self {
         check("a matrix to read", data.len(), rows, cols, row_stride, col_stride);
         MatrixRef { data, rows, cols, row_stride, col_stride }
     }
 
     /// The same entries as `[cols, rows]`.
+    #[inline]
     pub fn transposed(self) -> Self {
         let MatrixRef { data, rows, cols, row_stride, col_stride } = self;
         MatrixRef { data, rows: cols, cols: rows, row_stride: col_stride, col_stride: row_stride }
     }
 
     /// Number of rows.
+    #[inline]
     pub fn rows(&self) -> usize {
         self.rows
     }
 
     /// Number of columns.
+    #[inline]
     pub fn cols(&self) -> usize {
         self.cols
     }
 
     /// Distance between entries of one column.
+    #[inline]
     pub fn row_stride(&self) -> usize {
         self.row_stride
     }
 
     /// Distance between entries of one row.
+    #[inline]
     pub fn col_stride(&self) -> usize {
         self.col_stride
     }
@@ -105,6 +112,7 @@ impl<'a> MatrixRef<'a> {
     ///
     /// # Panics
     /// If there is none.
+    #[inline]
     pub fn at(&self, i: usize, j: usize) -> f32 {
         assert!(i < self.rows && j < self.cols, "entry ({i}, {j}) of [{}, {}]", self.rows, self.cols);
         self.data[i * self.row_stride + j * self.col_stride]
@@ -143,6 +151,7 @@ impl<'a> MatrixRef<'a> {
     /// # Panics
     /// If an entry would lie outside the slice that this matrix was made of.
     #[track_caller]
+    #[inline]
     pub(crate) fn moved(&self, step: usize) -> Self {
         Self::strided(self.data.get(step..).unwrap_or(&[]), self.rows, self.cols, self.row_stride, self.col_stride)
     }
@@ -154,6 +163,7 @@ impl<'a> MatrixMut<'a> {
     /// # Panics
     /// If `data` is shorter than `rows * cols`.
     #[track_caller]
+    #[inline]
     pub fn row_major(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
         Self::strided(data, rows, cols, cols)
     }
@@ -163,6 +173,7 @@ impl<'a> MatrixMut<'a> {
     /// # Panics
     /// If an entry lies outside `data`, or `row_stride` is below `cols` so that rows would overlap.
     #[track_caller]
+    #[inline]
     pub fn strided(data: &'a mut [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
         check("a matrix to write", data.len(), rows, cols, row_stride, 1);
         assert!(rows <= 1 || row_stride >= cols, "row stride of a matrix to write: want at least {cols}, got {row_stride}");
@@ -170,11 +181,13 @@ impl<'a> MatrixMut<'a> {
     }
 
     /// Number of rows.
+    #[inline]
     pub fn rows(&self) -> usize {
         self.rows
     }
 
     /// Number of columns.
+    #[inline]
     pub fn cols(&self) -> usize {
         self.cols
     }
@@ -183,6 +196,7 @@ impl<'a> MatrixMut<'a> {
     ///
     /// # Panics
     /// If there is none.
+    #[inline]
     pub fn row(&self, i: usize) -> &[f32] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
         // SAFETY: the row lies within the borrowed values (checked when the matrix was made and by the line above).
@@ -193,6 +207,7 @@ impl<'a> MatrixMut<'a> {
     ///
     /// # Panics
     /// If there is none.
+    #[inline]
     pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
         // SAFETY: as in `row`; rows do not overlap and this matrix is borrowed mutably.
@@ -200,6 +215,7 @@ impl<'a> MatrixMut<'a> {
     }
 
     /// Distance between rows.
+    #[inline]
     pub fn row_stride(&self) -> usize {
         self.row_stride
     }

@@ -65,6 +65,7 @@ impl<'a> Activations<'a> {
         self.rows
     }
 
+    #[inline]
     pub(super) fn row(&self, i: usize) -> &'a [ActivationBlock] {
         let in_row = self.rows.cols().div_ceil(BLOCK);
         &self.blocks[i * in_row..(i + 1) * in_row]

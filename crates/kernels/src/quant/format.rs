@@ -64,6 +64,7 @@ impl Format {
         Format::Q6K,
     ];
 
+    #[inline]
     const fn facts(self) -> Facts {
         let (name, gguf, columns, bytes, bits, zero) = match self {
             Format::F32 => ("F32", 0, 1, 4, 0, 0),
@@ -97,11 +98,13 @@ impl Format {
     }
 
     /// Columns of a block: rows are whole blocks.
+    #[inline]
     pub const fn block_columns(self) -> usize {
         self.facts().columns
     }
 
     /// Bytes of a block.
+    #[inline]
     pub const fn block_bytes(self) -> usize {
         self.facts().bytes
     }
@@ -113,29 +116,35 @@ impl Format {
     }
 
     /// Whether weights are floats rather than codes.
+    #[inline]
     pub const fn is_float(self) -> bool {
         self.facts().bits == 0
     }
 
+    #[inline]
     pub(super) const fn bits(self) -> usize {
         self.facts().bits
     }
 
     /// The code of zero is `1 << zero` where there is no minimum.
+    #[inline]
     pub(super) const fn zero(self) -> u32 {
         self.facts().zero
     }
 
+    #[inline]
     pub(super) const fn has_minimum(self) -> bool {
         self.facts().zero == 0 && !self.is_float()
     }
 
     /// Whether every 16 columns have a scale of their own.
+    #[inline]
     pub(super) const fn by_halves(self) -> bool {
         matches!(self, Format::Q6K)
     }
 
     /// Whether scales are small integers times an f16 of the whole block.
+    #[inline]
     pub(super) const fn by_factors(self) -> bool {
         self.facts().columns > BLOCK
     }
@@ -188,8 +197,12 @@ impl Piece {
         match format {
             Format::F32 | Format::F16 | Format::Bf16 => unreachable!("floats have no codes"),
             Format::Q8_0 => {
-                let (scale, codes) = block.split_at(2);
-                Piece { codes: std::array::from_fn(|c| codes[c] ^ 0x80), own: [scale[0], scale[1], 0, 0], shared: [0; 4] }
+                let (scale, signed) = block.split_at(2);
+                let mut codes = [0; BLOCK];
+                for (code, signed) in codes.iter_mut().zip(signed) {
+                    *code = signed ^ 0x80;
+                }
+                Piece { codes, own: [scale[0], scale[1], 0, 0], shared: [0; 4] }
             }
             Format::Q4_0 | Format::Q4_1 | Format::Q5_0 | Format::Q5_1 => of_32(format, block),
             Format::Q4K | Format::Q5K => with_minima(format, block, part),
@@ -212,10 +225,12 @@ impl Piece {
 
     pub(super) fn values(&self, format: Format) -> [f32; BLOCK] {
         let (scales, minimum) = self.scales(format);
-        std::array::from_fn(|c| {
+        let mut values = [0.0; BLOCK];
+        for c in 0..BLOCK {
             let (scale, code) = (scales[c / 16], f32::from(self.codes[c]));
-            if format.has_minimum() { scale * code + minimum } else { scale * (code - (1 << format.zero()) as f32) }
-        })
+            values[c] = if format.has_minimum() { scale * code + minimum } else { scale * (code - (1 << format.zero()) as f32) };
+        }
+        values
     }
 }
 
@@ -225,8 +240,16 @@ fn of_32(format: Format, block: &[u8]) -> Piece {
     let (fields, rest) = block.split_at(if format.has_minimum() { 4 } else { 2 });
     own[..fields.len()].copy_from_slice(fields);
     let (fifths, low) = rest.split_at(if format.bits() == 5 { 4 } else { 0 });
-    let fifth = |c: usize| fifths.get(c / 8).map_or(0, |bits| bits >> (c % 8) & 1);
-    let codes = std::array::from_fn(|c| low[c % 16] >> (c / 16 * 4) & 15 | fifth(c) << 4);
+    let mut codes = [0; BLOCK];
+    for (c, byte) in low[..BLOCK / 2].iter().enumerate() {
+        codes[c] = byte & 15;
+        codes[c + BLOCK / 2] = byte >> 4;
+    }
+    for (codes, bits) in codes.chunks_exact_mut(8).zip(fifths) {
+        for (bit, code) in codes.iter_mut().enumerate() {
+            *code |= (bits >> bit & 1) << 4;
+        }
+    }
     Piece { codes, own, shared: [0; 4] }
 }
 
@@ -236,8 +259,13 @@ fn with_minima(format: Format, block: &[u8], part: usize) -> Piece {
     let (fields, rest) = block.split_at(4);
     let (packed, rest) = rest.split_at(12);
     let (fifths, low) = rest.split_at(if format.bits() == 5 { 32 } else { 0 });
-    let fifth = |c: usize| fifths.get(c).map_or(0, |bits| bits >> part & 1);
-    let codes = std::array::from_fn(|c| low[part / 2 * 32 + c] >> (part % 2 * 4) & 15 | fifth(c) << 4);
+    let mut codes = [0; BLOCK];
+    for (code, byte) in codes.iter_mut().zip(&low[part / 2 * BLOCK..]) {
+        *code = byte >> (part % 2 * 4) & 15;
+    }
+    for (code, bits) in codes.iter_mut().zip(fifths) {
+        *code |= (bits >> part & 1) << 4;
+    }
     // The first four have bytes of their own; the upper bits of those hold what the low halves of the last four lack.
     let (scale, minimum) = if part < 4 {
         (packed[part] & 63, packed[part + 4] & 63)
@@ -254,9 +282,10 @@ fn of_6_bits(block: &[u8], part: usize) -> Piece {
     let (high, rest) = rest.split_at(64);
     let (scales, scale) = rest.split_at(16);
     let (half, quarter) = (part / 4, part % 4);
-    let codes = std::array::from_fn(|c| {
-        let low = low[half * 64 + quarter % 2 * 32 + c] >> (quarter / 2 * 4) & 15;
-        low | (high[half * 32 + c] >> (quarter * 2) & 3) << 4
-    });
+    let mut codes = [0; BLOCK];
+    let (low, high) = (&low[half * 64 + quarter % 2 * BLOCK..], &high[half * BLOCK..]);
+    for ((code, low), high) in codes.iter_mut().zip(low).zip(high) {
+        *code = low >> (quarter / 2 * 4) & 15 | (high >> (quarter * 2) & 3) << 4;
+    }
     Piece { codes, own: [scales[2 * part], scales[2 * part + 1], 0, 0], shared: [scale[0], scale[1], 0, 0] }
 }

@@ -16,15 +16,18 @@ pub(super) const LINE: usize = 4 * GROUP;
 
 impl Format {
     /// Bytes of each of the piece's own fields, of which there are [`Format::own_fields`].
+    #[inline]
     pub(super) const fn own_size(self) -> usize {
         if self.by_factors() { 1 } else { 2 }
     }
 
+    #[inline]
     pub(super) const fn own_fields(self) -> usize {
         if self.has_minimum() || self.by_factors() { 2 } else { 1 }
     }
 
     /// Fields of 2 bytes that the pieces of a block share.
+    #[inline]
     const fn shared_fields(self) -> usize {
         match (self.by_factors(), self.has_minimum()) {
             (false, _) => 0,
@@ -34,21 +37,25 @@ impl Format {
     }
 
     /// Pieces that share fields.
+    #[inline]
     pub(super) const fn pieces(self) -> usize {
         self.block_columns() / BLOCK
     }
 
     /// Bytes of what is shared, for a group.
+    #[inline]
     pub(super) const fn shared_bytes(self) -> usize {
         2 * GROUP * self.shared_fields()
     }
 
     /// Bytes of a piece of every row of a group.
+    #[inline]
     pub(super) const fn piece_bytes(self) -> usize {
         LINE * self.bits() + GROUP * self.own_fields() * self.own_size()
     }
 
     /// Bytes of a group, for rows of whole blocks.
+    #[inline]
     pub(super) const fn group_bytes(self, width: usize) -> usize {
         if self.is_float() {
             return GROUP * width * self.block_bytes();
@@ -57,6 +64,7 @@ impl Format {
     }
 
     /// Where in a group the shared fields of piece `index` are, and the piece itself.
+    #[inline]
     pub(super) const fn place(self, index: usize) -> (usize, usize) {
         let block = index / self.pieces();
         let shared = block * (self.shared_bytes() + self.pieces() * self.piece_bytes());

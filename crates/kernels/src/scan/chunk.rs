@@ -50,7 +50,9 @@ impl Decays {
         let (mut all, mut below) = (terms.whole, [0.0; CHUNK]);
         for t in (0..rows).rev() {
             all += terms.from_start[t];
-            (0..t).for_each(|s| below[s] += terms.between[t][s]);
+            for s in 0..t {
+                below[s] += terms.between[t][s];
+            }
             let across: f32 = (0..t).map(|s| below[s] + terms.to_end[s]).sum();
             gradients[t] = (all + across) / self.each[t];
         }
@@ -204,7 +206,9 @@ impl Chunk<'_> {
         for i in 0..key_width {
             let d_row = &mut d_state[i * d_v..][..d_v];
             terms.whole += decay * sum(simd, Dot, [d_row, self.state.row(i)]);
-            d_row.iter_mut().for_each(|d| *d *= decay);
+            for d in d_row.iter_mut() {
+                *d *= decay;
+            }
         }
         let rows = MatrixRef::row_major(scratch.rows, count, key_width);
         let mut d_state = MatrixMut::row_major(d_state, key_width, d_v);
@@ -236,7 +240,9 @@ pub(crate) fn product<S: Simd>(
 pub(crate) fn scale_rows(to: &mut [f32], from: MatrixRef<'_>, factor: impl Fn(usize) -> f32) {
     for (i, to) in to.chunks_exact_mut(from.cols()).take(from.rows()).enumerate() {
         let factor = factor(i);
-        to.iter_mut().zip(from.row(i)).for_each(|(to, from)| *to = from * factor);
+        for (to, from) in to.iter_mut().zip(from.row(i)) {
+            *to = from * factor;
+        }
     }
 }
 

@@ -293,7 +293,7 @@ impl Kernel for Retreat<'_> {
                 }
             }
             let (d_input, d_rate) = (simd.sum_each(to_input), simd.sum_each(to_rate));
-            let [x, dt, d_y] = [x, dt, self.d_y].map(|row| load(simd, &row[first..]));
+            let [x, dt, d_y] = [load(simd, &x[first..]), load(simd, &dt[first..]), load(simd, &self.d_y[first..])];
             let skip = self.skip.map_or(simd.splat(0.0), |skip| load(simd, &skip[first..]));
             add(simd, &mut self.d_x[first..], simd.fma(dt, d_input, simd.mul(skip, d_y)));
             add(simd, &mut self.d_dt[first..], simd.fma(x, d_input, d_rate));

@@ -14,7 +14,11 @@ macro_rules! each_four {
         $(
             #[inline(always)]
             fn $name(self, $($arg: Self::V),+) -> Self::V {
-                std::array::from_fn(|i| four::$name($($arg[i]),+))
+                let mut v = self.splat(0.0);
+                for i in 0..FOURS {
+                    v[i] = four::$name($($arg[i]),+);
+                }
+                v
             }
         )+
     };
@@ -59,11 +63,17 @@ impl<const FOURS: usize> Simd for Portable<FOURS> {
     #[inline(never)]
     unsafe fn load_columns(self, from: *const f32, stride: usize) -> [Self::V; MAX_LANES] {
         let mut columns = [self.splat(0.0); MAX_LANES];
-        for (row, column) in (0..FOURS).flat_map(|row| (0..FOURS).map(move |column| (row, column))) {
-            // SAFETY: the caller promises `LANES` readable values at each of `LANES` places.
-            let square = [0, 1, 2, 3].map(|i| unsafe { four::load(from.add((4 * row + i) * stride + 4 * column)) });
-            for (j, values) in four::transpose(square).into_iter().enumerate() {
-                columns[4 * column + j][row] = values;
+        for row in 0..FOURS {
+            for column in 0..FOURS {
+                let mut square = [four::splat(0.0); 4];
+                for i in 0..4 {
+                    // SAFETY: the caller promises `LANES` readable values at each of `LANES` places.
+                    square[i] = unsafe { four::load(from.add((4 * row + i) * stride + 4 * column)) };
+                }
+                let square = four::transpose(square);
+                for j in 0..4 {
+                    columns[4 * column + j][row] = square[j];
+                }
             }
         }
         columns
@@ -78,8 +88,12 @@ impl<const FOURS: usize> Simd for Portable<FOURS> {
     }
     #[inline(always)]
     unsafe fn load(self, p: *const f32) -> Self::V {
-        // SAFETY: the caller promises `LANES` readable values.
-        std::array::from_fn(|i| unsafe { four::load(p.add(4 * i)) })
+        let mut v = self.splat(0.0);
+        for i in 0..FOURS {
+            // SAFETY: the caller promises `LANES` readable values.
+            v[i] = unsafe { four::load(p.add(4 * i)) };
+        }
+        v
     }
     #[inline(always)]
     unsafe fn store(self, p: *mut f32, v: Self::V) {
@@ -90,8 +104,12 @@ impl<const FOURS: usize> Simd for Portable<FOURS> {
     }
     #[inline(always)]
     unsafe fn load_bf16(self, p: *const bf16) -> Self::V {
-        // SAFETY: the caller promises `LANES` readable values.
-        std::array::from_fn(|i| unsafe { four::load_bf16(p.add(4 * i)) })
+        let mut v = self.splat(0.0);
+        for i in 0..FOURS {
+            // SAFETY: the caller promises `LANES` readable values.
+            v[i] = unsafe { four::load_bf16(p.add(4 * i)) };
+        }
+        v
     }
     #[inline(always)]
     unsafe fn store_bf16(self, p: *mut bf16, v: Self::V) {
@@ -102,42 +120,58 @@ impl<const FOURS: usize> Simd for Portable<FOURS> {
     }
     #[inline(always)]
     unsafe fn load_f16(self, p: *const f16) -> Self::V {
-        // SAFETY: the caller promises `LANES` readable values.
-        std::array::from_fn(|i| unsafe { four::load_f16(p.add(4 * i)) })
+        let mut v = self.splat(0.0);
+        for i in 0..FOURS {
+            // SAFETY: the caller promises `LANES` readable values.
+            v[i] = unsafe { four::load_f16(p.add(4 * i)) };
+        }
+        v
     }
     #[inline(always)]
     unsafe fn load_i8(self, p: *const i8) -> Self::V {
-        // SAFETY: the caller promises `LANES` readable values.
-        std::array::from_fn(|i| unsafe { four::load_i8(p.add(4 * i)) })
+        let mut v = self.splat(0.0);
+        for i in 0..FOURS {
+            // SAFETY: the caller promises `LANES` readable values.
+            v[i] = unsafe { four::load_i8(p.add(4 * i)) };
+        }
+        v
     }
     #[inline(always)]
     unsafe fn load_i4(self, p: *const u8) -> Self::V {
-        std::array::from_fn(|i| {
+        let mut v = self.splat(0.0);
+        for i in 0..FOURS {
             // SAFETY: the caller promises `LANES / 2` readable bytes.
-            let [a, b] = unsafe { p.add(2 * i).cast::<[u8; 2]>().read() }.map(u8::cast_signed);
+            let [a, b] = unsafe { p.add(2 * i).cast::<[i8; 2]>().read() };
             let numbers = [a << 4 >> 4, a >> 4, b << 4 >> 4, b >> 4];
             // SAFETY: the array has four values.
-            unsafe { four::load_i8(numbers.as_ptr()) }
-        })
+            v[i] = unsafe { four::load_i8(numbers.as_ptr()) };
+        }
+        v
     }
     #[inline(always)]
     fn load_partial(self, x: &[f32]) -> Self::V {
         let mut all = [[0.0; 4]; FOURS];
-        all.as_flattened_mut().iter_mut().zip(x).for_each(|(lane, x)| *lane = *x);
+        for (lane, x) in all.as_flattened_mut().iter_mut().zip(x) {
+            *lane = *x;
+        }
         // SAFETY: an array has four values.
         all.map(|four| unsafe { four::load(four.as_ptr()) })
     }
     #[inline(always)]
     fn store_partial(self, y: &mut [f32], v: Self::V) {
-        y.iter_mut().zip(v.map(four::to_array).as_flattened()).for_each(|(y, lane)| *y = *lane);
+        for (y, lane) in y.iter_mut().zip(v.map(four::to_array).as_flattened()) {
+            *y = *lane;
+        }
     }
     #[inline(always)]
     fn dot(self, a: Self::V, b: Self::V, sum: Self::V) -> Self::V {
         // A product of two bf16 is exact, so that rounding it makes no difference to a fused sum.
-        std::array::from_fn(|i| {
-            let sum = four::fma(four::upper(a[i]), four::upper(b[i]), sum[i]);
-            four::fma(four::lower(a[i]), four::lower(b[i]), sum)
-        })
+        let mut sums = sum;
+        for i in 0..FOURS {
+            sums[i] = four::fma(four::upper(a[i]), four::upper(b[i]), sums[i]);
+            sums[i] = four::fma(four::lower(a[i]), four::lower(b[i]), sums[i]);
+        }
+        sums
     }
     #[inline(always)]
     fn reduce_add(self, a: Self::V) -> f32 {
@@ -146,10 +180,16 @@ impl<const FOURS: usize> Simd for Portable<FOURS> {
     }
     #[inline(always)]
     fn sum_each(self, vectors: [Self::V; MAX_LANES]) -> Self::V {
-        std::array::from_fn(|i| {
-            let [a, b, c, d] = four::transpose([0, 1, 2, 3].map(|j| Self::folded(vectors[4 * i + j], four::add)));
-            four::add(four::add(a, c), four::add(b, d))
-        })
+        let mut sums = self.splat(0.0);
+        for i in 0..FOURS {
+            let mut square = [four::splat(0.0); 4];
+            for j in 0..4 {
+                square[j] = Self::folded(vectors[4 * i + j], four::add);
+            }
+            let [a, b, c, d] = four::transpose(square);
+            sums[i] = four::add(four::add(a, c), four::add(b, d));
+        }
+        sums
     }
     #[inline(always)]
     fn reduce_max(self, a: Self::V) -> f32 {

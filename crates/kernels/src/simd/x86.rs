@@ -224,7 +224,7 @@ impl Simd for Avx2 {
             // Four vectors become one of their sums within each 128-bit half.
             let mut fours = [_mm256_setzero_ps(); 2];
             for i in 0..2 {
-                let [a, b, c, d] = [0, 1, 2, 3].map(|j| vectors[4 * i + j]);
+                let [a, b, c, d] = [vectors[4 * i], vectors[4 * i + 1], vectors[4 * i + 2], vectors[4 * i + 3]];
                 let ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
                 let cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
                 fours[i] = _mm256_add_ps(_mm256_shuffle_ps::<0b01_00_01_00>(ab, cd), _mm256_shuffle_ps::<0b11_10_11_10>(ab, cd));
@@ -373,7 +373,7 @@ impl<P: Pairs> Simd for Avx512<P> {
             // Four vectors become one of their sums within each 128-bit quarter, then quarters are added.
             let mut fours = [_mm512_setzero_ps(); 4];
             for i in 0..4 {
-                let [a, b, c, d] = [0, 1, 2, 3].map(|j| vectors[4 * i + j]);
+                let [a, b, c, d] = [vectors[4 * i], vectors[4 * i + 1], vectors[4 * i + 2], vectors[4 * i + 3]];
                 let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
                 let cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
                 fours[i] = _mm512_add_ps(_mm512_shuffle_ps::<0b01_00_01_00>(ab, cd), _mm512_shuffle_ps::<0b11_10_11_10>(ab, cd));

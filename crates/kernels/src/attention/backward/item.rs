@@ -96,7 +96,9 @@ impl<O: Operand> Item<'_, O> {
         if self.spec.sink.is_some() {
             let place = self.index * heads + head;
             // SAFETY: sums of this span and head, which no other item touches.
-            unsafe { self.gradients.sink_sums.slice(place..place + 1) }.iter_mut().for_each(|sum| *sum += d_sink as f32);
+            for sum in unsafe { self.gradients.sink_sums.slice(place..place + 1) }.iter_mut() {
+                *sum += d_sink as f32;
+            }
         }
         let scaled = MatrixRef::row_major(operands.scaled, rows.len(), d_qk);
         O::pack(simd, scaled.transposed(), operands.q_columns, O::cells(d_qk), 0);

@@ -22,6 +22,7 @@ const LINE: usize = 64;
 const AHEAD: usize = 16;
 
 /// Rows that make a block, a multiple of `unit`.
+#[inline]
 fn block_rows<E: Element>(width: usize, unit: usize) -> usize {
     let rows = BLOCK / E::bytes(width).max(1) / unit * unit;
     if rows < unit { unit } else { rows }
@@ -220,7 +221,9 @@ impl<E: Element> AddWeighted<'_, E> {
             // The same columns a block later: rows are too far apart for hardware to foresee.
             if row == 0 {
                 let ahead = value.wrapping_add(ahead).cast::<u8>().wrapping_add(E::bytes(column));
-                (0..E::bytes(VECTORS * S::LANES)).step_by(LINE).for_each(|at| simd.prefetch(ahead.wrapping_add(at).cast()));
+                for at in (0..E::bytes(VECTORS * S::LANES)).step_by(LINE) {
+                    simd.prefetch(ahead.wrapping_add(at).cast());
+                }
             }
             let mut vectors = [simd.splat(0.0); VECTORS];
             for j in 0..VECTORS {

@@ -33,7 +33,9 @@ impl Kernel for Join<'_> {
             }
             let head = join.head * group + row % group;
             let finished = finish(max, sum, spec.sink.map(|sink| sink[head]));
-            out[2..].iter_mut().for_each(|out| *out *= finished.factor);
+            for out in out[2..].iter_mut() {
+                *out *= finished.factor;
+            }
             target.write((join.sequence.rows.start + row / group) * spec.heads + head, &out[2..], finished.lse);
         }
     }
@@ -43,6 +45,8 @@ impl Kernel for Join<'_> {
 #[inline(always)]
 fn weight(own: f32, max: f32, sums: &mut [f32]) -> f32 {
     let factor = if own == max { 1.0 } else { (own - max).exp2() };
-    sums.iter_mut().for_each(|sum| *sum *= factor);
+    for sum in sums.iter_mut() {
+        *sum *= factor;
+    }
     sums[0]
 }

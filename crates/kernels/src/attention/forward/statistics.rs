@@ -122,7 +122,9 @@ impl Kernel for Measure<'_> {
             probs.fill(0.0);
         }
         let mut counted = [0.0; MAX_LANES];
-        (0..S::LANES).for_each(|lane| counted[lane] = lane as f32);
+        for lane in 0..S::LANES {
+            counted[lane] = lane as f32;
+        }
         let counted = load(simd, &counted[..S::LANES]);
         for start in work.starts() {
             work.each_score(simd, start, |i, column, scores| {

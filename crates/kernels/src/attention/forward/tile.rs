@@ -217,7 +217,9 @@ impl<'a, O: Operand> Work<'a, O> {
                     with_view!(piece, keys => simd.call(Score { scores, queries, keys }));
                 }
                 if let Some(scales) = piece.scales() {
-                    scores.chunks_mut(KEYS).for_each(|scores| multiply_each(scores, scales));
+                    for scores in scores.chunks_mut(KEYS) {
+                        multiply_each(scores, scales);
+                    }
                 }
             }
             return;
@@ -385,7 +387,9 @@ impl<'a, O: Operand> Work<'a, O> {
 
 #[inline(always)]
 fn multiply_each(values: &mut [f32], by: &[f32]) {
-    values.iter_mut().zip(by).for_each(|(value, by)| *value *= by);
+    for (value, by) in values.iter_mut().zip(by) {
+        *value *= by;
+    }
 }
 
 /// Adds a head's bias to scores of keys from `k_pos` on.

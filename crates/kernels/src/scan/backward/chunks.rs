@@ -36,7 +36,9 @@ pub(super) fn retreat<'s>(
             let at = (row * scan.heads + head) * call.gate_width;
             // SAFETY: as above.
             let d_gate = unsafe { call.d_gate.slice(at..at + call.gate_width) };
-            d_gate.iter_mut().for_each(|d_gate| *d_gate += d_decay);
+            for d_gate in d_gate.iter_mut() {
+                *d_gate += d_decay;
+            }
         }
     }
 }
