@@ -4,8 +4,8 @@
 //! with all its keys. Key tiles begin at multiples of their size in positions, and what is invisible contributes exactly nothing,
 //! so a row's bits depend on its position and its keys alone: not on the rows beside it, nor on how keys are stored.
 //!
-//! A sequence of few rows, as in decoding, is cut along its keys instead, and the parts are joined in order. Its keys and values
-//! are not packed; they are multiplied in place.
+//! A sequence of few rows, as in decoding, is cut along its keys instead, and the parts are joined in order. Its keys are not packed, nor
+//! are its values where few queries read them: they are multiplied in place.
 
 mod few;
 mod group;

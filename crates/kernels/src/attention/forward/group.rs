@@ -1,5 +1,6 @@
 //! Scores of a large group of queries, in decoding with many query heads to a key head: a product whose left operand are the keys
-//! where they lie, and whose right one are the queries, packed once for all keys. Scores come key by key and are turned.
+//! where they lie, and whose right one are the queries, packed once for all keys. Scores come key by key and are turned. The values
+//! of such a group are packed as for many rows: each of its register tiles would widen them anew.
 
 use super::KEYS;
 use crate::attention::rows::Piece;
