@@ -295,6 +295,34 @@ impl Numbers {
     }
 }
 
+/// Replaces, removes or repeats something in a JSON value, most often by its like, so that readers get to what it means.
+fn mutate(value: &mut Value, numbers: &mut Numbers) {
+    let alike = numbers.below(32) > 0;
+    match value {
+        Value::Array(items) if alike && !items.is_empty() => {
+            let at = numbers.below(items.len());
+            match numbers.below(8) {
+                0 => drop(items.remove(at)),
+                1 => items.push(items[at].clone()),
+                _ => mutate(&mut items[at], numbers),
+            }
+        }
+        Value::Object(fields) if alike && !fields.is_empty() => {
+            let name = fields.keys().nth(numbers.below(fields.len())).expect("one of the fields").clone();
+            match numbers.below(16) {
+                0 => drop(fields.remove(&name)),
+                _ => mutate(&mut fields[&name], numbers),
+            }
+        }
+        Value::Number(_) if alike => {
+            *value = [json!(0), json!(1), json!(7), json!(-1), json!(u32::MAX), json!(1e9)][numbers.below(6)].clone()
+        }
+        Value::String(_) if alike => *value = ["", "a", "é", " ", "<unk>", "##a"][numbers.below(6)].into(),
+        Value::Bool(set) if alike => *set = !*set,
+        _ => *value = [json!(0), json!("a"), json!(true), json!([]), json!({}), Value::Null][numbers.below(6)].clone(),
+    }
+}
+
 #[test]
 fn mutated_files_never_panic() {
     let _alone = alone();
@@ -312,13 +340,23 @@ fn mutated_files_never_panic() {
     let mut accepted = 0;
     for round in 0..400 {
         let mut file = files[round % files.len()].to_vec();
-        for _ in 0..=numbers.below(3) {
-            let at = numbers.below(file.len());
-            let end = (at + numbers.below(12)).min(file.len());
-            match numbers.below(3) {
-                0 => file[at] = numbers.below(256) as u8,
-                1 => drop(file.drain(at..end)),
-                _ => drop(file.splice(at..end, words[numbers.below(words.len())].iter().copied())),
+        let changes = 1 + numbers.below(3);
+        // Values, which leave it JSON, and bytes, which seldom do, by turns.
+        if round / files.len() % 2 == 0 {
+            let mut value = serde_json::from_slice(&file).expect("the files are JSON");
+            for _ in 0..changes {
+                mutate(&mut value, &mut numbers);
+            }
+            file = value.to_string().into_bytes();
+        } else {
+            for _ in 0..changes {
+                let at = numbers.below(file.len());
+                let end = (at + numbers.below(12)).min(file.len());
+                match numbers.below(3) {
+                    0 => file[at] = numbers.below(256) as u8,
+                    1 => drop(file.drain(at..end)),
+                    _ => drop(file.splice(at..end, words[numbers.below(words.len())].iter().copied())),
+                }
             }
         }
         if let Ok(tokenizer) = Tokenizer::from_json(&file) {
@@ -330,7 +368,8 @@ fn mutated_files_never_panic() {
             }
         }
     }
-    assert!(accepted > 20, "{accepted}: most mutations must get past the JSON");
+
+    assert!(accepted > 10, "{accepted} of 400 were accepted: too few to say anything");
 }
 
 #[test]
