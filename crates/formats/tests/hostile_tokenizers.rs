@@ -341,8 +341,8 @@ fn mutated_files_never_panic() {
     for round in 0..400 {
         let mut file = files[round % files.len()].to_vec();
         let changes = 1 + numbers.below(3);
-        // Values, which leave it JSON, and bytes, which seldom do, by turns.
-        if round / files.len() % 2 == 0 {
+        // Values, which leave it JSON, or bytes, which seldom do.
+        if numbers.below(2) == 0 {
             let mut value = serde_json::from_slice(&file).expect("the files are JSON");
             for _ in 0..changes {
                 mutate(&mut value, &mut numbers);
@@ -368,7 +368,6 @@ fn mutated_files_never_panic() {
             }
         }
     }
-
     assert!(accepted > 10, "{accepted} of 400 were accepted: too few to say anything");
 }
 
