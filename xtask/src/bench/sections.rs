@@ -21,20 +21,20 @@ struct Section {
 
 const SECTIONS: &str = include_str!("sections.json");
 
-/// Measures the sections whose titles contain one of the words given, or all.
+/// Measures the sections whose titles contain one of the words given, in any case, or all.
 ///
 /// # Errors
-/// If a program does not build or fails, or if nothing is called so.
+/// If a program does not build or fails, or if no section has one of the words.
 pub(crate) fn run(mut flags: Flags) -> Result<(), String> {
     let wanted = flags.rest();
     let sections: Vec<Section> = serde_json::from_str(SECTIONS).map_err(|why| format!("sections.json: {why}"))?;
-    let sections: Vec<Section> = sections
-        .into_iter()
-        .filter(|section| wanted.is_empty() || wanted.iter().any(|word| section.title.contains(word.as_str())))
-        .collect();
-    if sections.is_empty() {
-        return Err(format!("table: no section is called {}", wanted.join(" or ")));
+    let has = |section: &Section, word: &String| section.title.to_lowercase().contains(&word.to_lowercase());
+    if let Some(word) = wanted.iter().find(|word| !sections.iter().any(|section| has(section, word))) {
+        let titles: Vec<_> = sections.iter().map(|section| section.title.as_str()).collect();
+        return Err(format!("table: got {word:?}, which none of these has in it: {}", titles.join("; ")));
     }
+    let chosen = |section: &Section| wanted.is_empty() || wanted.iter().any(|word| has(section, word));
+    let sections: Vec<Section> = sections.into_iter().filter(chosen).collect();
     let programs = Programs::from(&mut flags)?;
     flags.finish()?;
     let (path, mut log) = programs.log()?;
