@@ -47,7 +47,7 @@ pub(crate) fn run(mut flags: Flags) -> Result<(), String> {
     let mut versions = BTreeSet::new();
     for Section { title, note, words, aims } in sections {
         let table = programs.measure(&words, programs.table(aims), &mut log)?;
-        println!("\n## {title}\n\n{note}\n\n`attendant bench {}`\n\n{table}", words.join(" "));
+        print!("\n## {title}\n\n{note}\n\n`attendant bench {}`\n\n{table}", words.join(" "));
         versions.extend(table.versions().map(str::to_owned));
         table.strays().for_each(|row| eprintln!("{title}: no row is called {row:?}, which sections.json aims at"));
     }
