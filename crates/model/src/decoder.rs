@@ -147,6 +147,29 @@ impl Decoder {
         states: &mut [&mut SequenceState],
         rows: LogitRows,
     ) -> Result<Var> {
+        let x = self.advance(tape, bound, batch, inputs, states)?;
+        let x = match rows {
+            LogitRows::All => x,
+            LogitRows::Last => {
+                let last: Vec<u32> = batch.sequences().iter().map(|sequence| sequence.rows.end as u32 - 1).collect();
+                tape.embedding(x, &last)
+            }
+        };
+        Ok(self.logits(tape, bound, x))
+    }
+
+    /// What the layers make of new tokens `[N, d_model]`, of which [`Decoder::logits`] makes logits.
+    ///
+    /// # Errors
+    /// As [`Decoder::forward`].
+    pub(crate) fn advance<'a>(
+        &self,
+        tape: &mut Tape,
+        bound: &BoundModel,
+        batch: &Batch,
+        inputs: impl Into<Inputs<'a>>,
+        states: &mut [&mut SequenceState],
+    ) -> Result<Var> {
         let inputs = inputs.into();
         require(!self.plan.head.absent, "head", || "got none, wanted a model that gives logits: this one gives rows".into())?;
         self.check(tape, batch, &inputs, states)?;
@@ -158,14 +181,7 @@ impl Decoder {
         for (state, sequence) in states.iter_mut().zip(batch.sequences()) {
             state.advance(sequence.rows.len());
         }
-        let x = match rows {
-            LogitRows::All => x,
-            LogitRows::Last => {
-                let last: Vec<u32> = batch.sequences().iter().map(|sequence| sequence.rows.end as u32 - 1).collect();
-                tape.embedding(x, &last)
-            }
-        };
-        Ok(self.logits(tape, bound, x))
+        Ok(x)
     }
 
     /// What the layers make of sequences that are read whole: the rows `[N, d_model]` that logits would be made of, or, in a model with
@@ -195,8 +211,8 @@ impl Decoder {
         Ok(encoder.normed(self.plan.norm, tape, bound, x))
     }
 
-    /// Logits of rows that leave the last layer.
-    fn logits(&self, tape: &mut Tape, bound: &BoundModel, x: Var) -> Var {
+    /// Logits `[N, vocab]` of rows `[N, d_model]` that leave the last layer.
+    pub(crate) fn logits(&self, tape: &mut Tape, bound: &BoundModel, x: Var) -> Var {
         let head = &self.parts.head;
         let mut x = self.parts.decoder.normed(self.plan.norm, tape, bound, x);
         if let (Some((product, norm)), Some(transform)) = (head.transform, self.plan.head.transform) {

@@ -1,12 +1,14 @@
 //! How well a model foretells a text: the likelihood of every token after those before it, window by window.
 
-use crate::decoder::{Decoder, LogitRows};
+use crate::decoder::Decoder;
 use attendant_core::{Activations, Error, Processor, Result, Tape};
 use attendant_mech::{Batch, Order};
 use attendant_state::Storage;
 
-/// Rows whose logits are held at once.
+/// Rows that go through the layers at once.
 const CHUNK: usize = 128;
+/// Bytes of the logits that are held at once, unless those of one row are more.
+const LOGITS: usize = 32 << 20;
 
 /// What a window gives.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +35,8 @@ pub fn windows<'a>(
     if decoder.order() != Order::Causal || decoder.plan().encoder.is_some() {
         return Err(Error::config("model", "got one that does not go from left to right, wanted one that continues a text"));
     }
+    let vocab = decoder.plan().vocab_size;
+    let most = (LOGITS / (vocab * size_of::<f32>())).max(1);
     let mut tape = Tape::inference(processor.clone()).with_activations(activations);
     for ids in windows {
         if ids.len() < 2 {
@@ -45,10 +49,18 @@ pub fn windows<'a>(
             let first = state.position();
             let bound = decoder.bind(&mut tape);
             let batch = Batch::new([(chunk.len(), first)]).reaching([ids.len()]);
-            let logits = decoder.forward(&mut tape, &bound, &batch, chunk, &mut [&mut state], LogitRows::All)?;
-            let rows = tape.value(logits).chunks_exact(decoder.plan().vocab_size);
+            let rows: Vec<u32> = (0..chunk.len() as u32).collect();
+            let x = decoder.advance(&mut tape, &bound, &batch, chunk, &mut [&mut state])?;
             let targets = &ids[first + 1..first + 1 + chunk.len()];
-            log_probs.extend(rows.zip(targets).map(|(logits, &target)| log_prob(logits, target)));
+            for (rows, targets) in rows.chunks(most).zip(targets.chunks(most)) {
+                tape.scope(|tape| {
+                    let some = tape.embedding(x, rows);
+                    let logits = decoder.logits(tape, &bound, some);
+                    let rows = tape.value(logits).chunks_exact(vocab);
+                    log_probs.extend(rows.zip(targets).map(|(logits, &target)| log_prob(logits, target)));
+                    Ok::<_, Error>(x)
+                })?;
+            }
         }
         let loss = -log_probs.iter().sum::<f64>() / log_probs.len() as f64;
         if !each(Window { loss, log_probs }) {
@@ -64,4 +76,45 @@ fn log_prob(logits: &[f32], target: u32) -> f64 {
     let sum: f64 = logits.iter().map(|&logit| f64::from(logit - largest).exp()).sum();
     let logit = logits.get(target as usize).copied().unwrap_or(f32::NEG_INFINITY);
     f64::from(logit - largest) - sum.ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decoder::LogitRows;
+    use crate::plan::{Dense, Embedding, Head, Layer, Norm, Plan};
+    use attendant_mech::{Size, preset};
+
+    /// A vocabulary so large that the logits of a chunk are more than are held.
+    #[test]
+    fn logits_that_are_not_held_at_once_give_the_same_bits() {
+        let mixer = preset("gqa", Size { d_model: 8, heads: 2, d_head: 4 }).unwrap().configuration;
+        let plan = Plan {
+            vocab_size: 80_001,
+            d_model: 8,
+            context: 160,
+            norm: Norm::rms(1e-5),
+            embedding: Embedding::default(),
+            layers: vec![Layer::pre(mixer, Dense::swiglu(8).into())],
+            head: Head::default(),
+            encoder: None,
+        };
+        let (decoder, processor) = (Decoder::new(plan, 7).unwrap(), Processor::new(1));
+        let ids: Vec<u32> = (0..CHUNK as u32 + 9).map(|i| i * 7919 % 80_001).collect();
+        let storage = Storage::contiguous(ids.len());
+        let mut tape = Tape::inference(processor.clone());
+        let bound = decoder.bind(&mut tape);
+        let (mut state, batch) = (decoder.new_state(storage), Batch::new([(ids.len() - 1, 0)]));
+        let rows = decoder.forward(&mut tape, &bound, &batch, &ids[..ids.len() - 1], &mut [&mut state], LogitRows::All).unwrap();
+        let rows = tape.value(rows).chunks_exact(80_001);
+        let want: Vec<f64> = rows.zip(&ids[1..]).map(|(logits, &target)| log_prob(logits, target)).collect();
+        let mut got = Vec::new();
+        let each = |window: Window| {
+            got = window.log_probs;
+            true
+        };
+        windows(&decoder, &processor, Activations::F32, storage, [&ids[..]].into_iter(), each).unwrap();
+        assert!(LOGITS / (4 * 80_001) < CHUNK);
+        assert_eq!(got, want);
+    }
 }
