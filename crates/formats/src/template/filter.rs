@@ -100,12 +100,18 @@ pub(super) fn replaced(state: &State<'_, '_>, text: &str, from: &str, to: &str, 
 
 fn split(state: &State<'_, '_>, value: &Value, separator: Option<&str>, most: Option<i64>) -> Result<Value, Error> {
     let text = text(state, value)?;
-    if separator == Some("") {
-        return Err(cannot("split: nothing separates"));
-    }
-    let parts = separator.map_or_else(|| text.split_whitespace().count(), |separator| text.matches(separator).count());
-    pay(state, (parts + 1).saturating_mul(2 * SLOT))?;
+    parted(state, &text, separator)?;
     filters::split(&Value::from(text), separator.map(Into::into), most)
+}
+
+/// Pays for the parts of a text: between separators, words or lines.
+pub(super) fn parted(state: &State<'_, '_>, text: &str, separator: Option<&str>) -> Result<(), Error> {
+    let parts = match separator {
+        Some("") => return Err(cannot("split: nothing separates")),
+        Some(separator) => text.matches(separator).count(),
+        None => text.split_whitespace().count().max(text.lines().count()),
+    };
+    pay(state, (parts + 1).saturating_mul(2 * SLOT))
 }
 
 fn joined(

@@ -1,7 +1,7 @@
 //! Methods of Python's texts, lists and dictionaries that published templates use.
 
-use super::filter::{CASED, join, replaced, stripped};
-use super::fuel::{SLOT, cannot, listed, look_through, pay, weigh};
+use super::filter::{CASED, join, parted, replaced, stripped};
+use super::fuel::{cannot, listed, look_through, pay, weigh};
 use super::{namespace, sequence};
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
@@ -50,13 +50,7 @@ fn of_text(state: &mut State<'_, '_>, value: &Value, text: &str, name: &str, arg
             _ => Err(cannot("replace: wanted two texts")),
         },
         ("split" | "splitlines", _) => {
-            let separator = arguments.first().and_then(Value::as_str);
-            let parts = match separator {
-                Some("") => return Err(cannot("split: nothing separates")),
-                Some(separator) => text.matches(separator).count(),
-                None => text.split_ascii_whitespace().count().max(text.lines().count()),
-            };
-            pay(state, (parts + 1).saturating_mul(2 * SLOT))?;
+            parted(state, text, arguments.first().and_then(Value::as_str))?;
             python(state, value, name, arguments)
         }
         (

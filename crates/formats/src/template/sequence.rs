@@ -61,38 +61,32 @@ pub(super) fn register(environment: &mut Environment<'_>) {
     selections(environment);
 }
 
+type Test<'a> = Option<Cow<'a, str>>;
+type Select = fn(&mut State<'_, '_>, Value, Test<'_>, Rest<ValueOrKwargs>) -> Result<Vec<Value>, Error>;
+type SelectBy = fn(&mut State<'_, '_>, Value, Cow<'_, str>, Test<'_>, Rest<ValueOrKwargs>) -> Result<Vec<Value>, Error>;
+
 fn selections(environment: &mut Environment<'_>) {
-    type Test<'a> = Option<Cow<'a, str>>;
-    environment.add_filter(
-        "select",
-        |state: &mut State<'_, '_>, value: Value, test: Test<'_>, arguments: Rest<ValueOrKwargs>| {
-            each(state, &value, &arguments)?;
-            filters::select(state, value, test, arguments)
-        },
-    );
-    environment.add_filter(
-        "reject",
-        |state: &mut State<'_, '_>, value: Value, test: Test<'_>, arguments: Rest<ValueOrKwargs>| {
-            each(state, &value, &arguments)?;
-            filters::reject(state, value, test, arguments)
-        },
-    );
-    environment.add_filter(
-        "selectattr",
-        |state: &mut State<'_, '_>, value: Value, name: Cow<'_, str>, test: Test<'_>, arguments: Rest<ValueOrKwargs>| {
-            each(state, &value, &arguments)?;
-            pay(state, name.len().saturating_mul(value.len().unwrap_or(0)))?;
-            filters::selectattr(state, value, name, test, arguments)
-        },
-    );
-    environment.add_filter(
-        "rejectattr",
-        |state: &mut State<'_, '_>, value: Value, name: Cow<'_, str>, test: Test<'_>, arguments: Rest<ValueOrKwargs>| {
-            each(state, &value, &arguments)?;
-            pay(state, name.len().saturating_mul(value.len().unwrap_or(0)))?;
-            filters::rejectattr(state, value, name, test, arguments)
-        },
-    );
+    let of_items: [(&str, Select); 2] = [("select", filters::select), ("reject", filters::reject)];
+    for (filter, chosen) in of_items {
+        environment.add_filter(
+            filter,
+            move |state: &mut State<'_, '_>, value: Value, test: Test<'_>, arguments: Rest<ValueOrKwargs>| {
+                each(state, &value, &arguments)?;
+                chosen(state, value, test, arguments)
+            },
+        );
+    }
+    let of_attributes: [(&str, SelectBy); 2] = [("selectattr", filters::selectattr), ("rejectattr", filters::rejectattr)];
+    for (filter, chosen) in of_attributes {
+        environment.add_filter(
+            filter,
+            move |state: &mut State<'_, '_>, value: Value, name: Cow<'_, str>, test: Test<'_>, arguments: Rest<ValueOrKwargs>| {
+                each(state, &value, &arguments)?;
+                pay(state, name.len().saturating_mul(value.len().unwrap_or(0)))?;
+                chosen(state, value, name, test, arguments)
+            },
+        );
+    }
 }
 
 /// Pays for comparing the items of a list with each other, by what is found along a path.
