@@ -1,9 +1,12 @@
 //! GGUF, versions 2 and 3: metadata, descriptions of tensors, and their data, each part with counts that lead it.
 
 mod cursor;
+mod part;
 mod value;
 mod writer;
 
+pub(crate) use part::Said;
+pub use part::{MAX_PARTS, Part};
 pub use value::{Array, Strings, Value};
 pub use writer::Writer;
 
@@ -48,7 +51,12 @@ pub struct Gguf {
 /// # Errors
 /// If anything is not as the format and the caps of this crate want it.
 pub fn parse(file: &[u8]) -> Result<Gguf> {
-    let mut cursor = Cursor::new(file, MAX_MEMORY);
+    parse_within(file, MAX_MEMORY).map(|(gguf, _)| gguf)
+}
+
+/// The same, and how much is left of so much memory.
+pub(crate) fn parse_within(file: &[u8], memory: usize) -> Result<(Gguf, usize)> {
+    let mut cursor = Cursor::new(file, memory);
     let version = version(&mut cursor)?;
     let tensor_count = cursor.count("tensor count", MAX_TENSORS, SHORTEST_TENSOR)?;
     let entry_count = cursor.count("metadata count", MAX_ENTRIES, SHORTEST_ENTRY)?;
@@ -65,7 +73,7 @@ pub fn parse(file: &[u8]) -> Result<Gguf> {
         described.insert(name, tensor);
     }
     let tensors = place(described, cursor.offset().next_multiple_of(alignment as usize), alignment, file.len())?;
-    Ok(Gguf { version, metadata, tensors })
+    Ok((Gguf { version, metadata, tensors }, cursor.memory_left()))
 }
 
 fn version(cursor: &mut Cursor<'_>) -> Result<u32> {

@@ -1,21 +1,20 @@
 //! The tensors of a model, whatever files they lie in.
 
 use crate::error::{Error, Refusal, Result, quoted};
-use crate::gguf;
+use crate::gguf::{self, Part, Said};
 use crate::mapping::{self, Access, FileBytes};
 use crate::safetensors;
 use crate::shards::{self, Index};
 use crate::tensor::{TensorView, Tensors};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 const WHOLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
-/// Its value is above 1 in each part of a GGUF file that was cut into several.
-const PARTS: &str = "split.count";
 
-/// The weights of a model: one safetensors file, several with an index, or one GGUF file.
+/// The weights of a model: one safetensors file, several with an index, or a GGUF file, perhaps the first of several.
 #[derive(Debug)]
 pub struct Weights {
     path: PathBuf,
@@ -42,7 +41,8 @@ struct WeightFile {
 }
 
 impl Weights {
-    /// Reads the headers of a safetensors file, a GGUF file, an index of shards, or a folder that holds one of them.
+    /// Reads the headers of a safetensors file, a GGUF file, an index of shards, or a folder that holds one of them. The parts of a GGUF file
+    /// that was cut into several are those with its name in its folder; it is opened by the first.
     ///
     /// # Errors
     /// If a file cannot be read, or anything in it is not as its format and the caps of this crate want it.
@@ -51,19 +51,54 @@ impl Weights {
         if path.extension().is_some_and(|extension| extension == "json") {
             return Weights::open_shards(path, access);
         }
-        let bytes = FileBytes::open(path, access)?;
-        let in_file = |refusal: Refusal| refusal.in_file(path);
-        let is_gguf = bytes.starts_with(b"GGUF") || path.extension().is_some_and(|extension| extension == "gguf");
-        let (tensors, metadata) = if is_gguf {
-            let gguf = gguf::parse(&bytes).map_err(in_file)?;
-            whole(&gguf).map_err(in_file)?;
-            (gguf.tensors, Metadata::Gguf(gguf.metadata))
-        } else {
-            let header = safetensors::parse(&bytes).map_err(in_file)?;
-            (header.tensors, Metadata::SafeTensors(header.metadata))
-        };
-        let files = vec![WeightFile { path: path.into(), bytes, tensors }];
-        Ok(Weights { path: path.into(), files, index: None, metadata })
+        let mut memory = gguf::MAX_MEMORY;
+        let (first, metadata) = WeightFile::open(path, access, &mut memory)?;
+        match said(&metadata, path)? {
+            Some(said) => Weights::open_parts(said, first, metadata, access, memory),
+            None => Ok(Weights { path: path.into(), files: vec![first], index: None, metadata }),
+        }
+    }
+
+    /// Reads the header of one file, which may be a part of a model.
+    ///
+    /// # Errors
+    /// As [`Weights::open`].
+    pub fn open_alone(path: &Path, access: Access) -> Result<Weights, Error> {
+        let (file, metadata) = WeightFile::open(path, access, &mut { gguf::MAX_MEMORY })?;
+        Ok(Weights { path: path.into(), files: vec![file], index: None, metadata })
+    }
+
+    /// Reads the parts that follow the first; so much memory is left for all of their headers.
+    fn open_parts(
+        said: Said,
+        first: WeightFile,
+        metadata: Metadata,
+        access: Access,
+        mut memory: usize,
+    ) -> Result<Weights, Error> {
+        let path = first.path.clone();
+        let mut index = Index { files: said.names(&path)?, file_of: BTreeMap::new() };
+        let mut files = vec![first];
+        for (number, name) in index.files.iter().enumerate() {
+            if number > 0 {
+                let place = path.with_file_name(name);
+                let (file, metadata) = WeightFile::open(&place, access, &mut memory)?;
+                let missing = || Refusal::new("split.count", "missing, wanted what the first part says").in_file(&place);
+                said.check(self::said(&metadata, &place)?.ok_or_else(missing)?, number, &place)?;
+                files.push(file);
+            }
+            let WeightFile { path, tensors, .. } = &files[number];
+            for name in tensors.keys() {
+                let refuse = |why| Refusal::new(format_args!("tensor {}", quoted(name)), why).in_file(path);
+                let left = memory.checked_sub(name.len() + 2 * size_of::<(String, usize)>());
+                memory = left.ok_or_else(|| refuse("wanted descriptions that fit the memory allowed for those of all parts"))?;
+                if index.file_of.insert(name.clone(), number).is_some() {
+                    return Err(refuse("wanted a name of its own, got one that an earlier part has"));
+                }
+            }
+        }
+        said.check_tensors(index.file_of.len(), &path)?;
+        Ok(Weights { path, files, index: Some(index), metadata })
     }
 
     fn open_shards(path: &Path, access: Access) -> Result<Weights, Error> {
@@ -147,6 +182,22 @@ impl Weights {
 }
 
 impl WeightFile {
+    /// Reads the header of a file, within so much memory.
+    fn open(path: &Path, access: Access, memory: &mut usize) -> Result<(WeightFile, Metadata), Error> {
+        let bytes = FileBytes::open(path, access)?;
+        let in_file = |refusal: Refusal| refusal.in_file(path);
+        let is_gguf = bytes.starts_with(b"GGUF") || path.extension().is_some_and(|extension| extension == "gguf");
+        let (tensors, metadata) = if is_gguf {
+            let (gguf, left) = gguf::parse_within(&bytes, *memory).map_err(in_file)?;
+            *memory = left;
+            (gguf.tensors, Metadata::Gguf(gguf.metadata))
+        } else {
+            let header = safetensors::parse(&bytes).map_err(in_file)?;
+            (header.tensors, Metadata::SafeTensors(header.metadata))
+        };
+        Ok((WeightFile { path: path.into(), bytes, tensors }, metadata))
+    }
+
     fn view(&self, name: &str) -> Option<TensorView<'_>> {
         let (name, info) = self.tensors.get_key_value(name)?;
         Some(TensorView { name, dtype: info.dtype, shape: &info.shape, bytes: self.bytes.get(info.range.clone())? })
@@ -159,7 +210,9 @@ fn in_folder(folder: &Path) -> Result<PathBuf, Error> {
         return Ok(path);
     }
     let entries = fs::read_dir(folder).map_err(|source| Error::io(folder, source))?;
-    let mut ggufs = entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "gguf"));
+    let later = |path: &PathBuf| path.file_name().and_then(OsStr::to_str).and_then(Part::of).is_some_and(|part| !part.is_first());
+    let ggufs = entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "gguf"));
+    let mut ggufs = ggufs.filter(|path| !later(path));
     match (ggufs.next(), ggufs.next()) {
         (Some(path), None) => Ok(path),
         (None, _) => {
@@ -169,12 +222,10 @@ fn in_folder(folder: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-/// Refuses a part of a GGUF file that was cut into several.
-fn whole(gguf: &gguf::Gguf) -> Result<()> {
-    match gguf.metadata.get(PARTS) {
-        None | Some(gguf::Value::Unsigned(0 | 1)) => Ok(()),
-        Some(parts) => {
-            Err(Refusal::new(PARTS, format_args!("wanted a whole file, got a part of {}; join them first", parts.summary())))
-        }
+/// What the metadata of a file says of the parts of its model, if there are several.
+fn said(metadata: &Metadata, path: &Path) -> Result<Option<Said>, Error> {
+    match metadata {
+        Metadata::Gguf(metadata) => Said::of(metadata).map_err(|refusal| refusal.in_file(path)),
+        Metadata::SafeTensors(_) => Ok(None),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::name::Name;
+use attendant_formats::gguf::Part;
 use std::fmt;
 
 pub(crate) const CONFIG: &str = "config.json";
@@ -28,14 +29,16 @@ pub(crate) enum Choice {
     Whole,
     /// A folder with weights in the files that an index names.
     Shards,
-    /// One file, at this path.
+    /// One file at this path, or the first of its parts.
     Gguf(String),
 }
 
 impl Choice {
     /// Chooses among the paths of a repository.
     pub(crate) fn of(name: &Name, paths: &[&str]) -> Result<Choice> {
-        let ggufs: Vec<&str> = paths.iter().copied().filter(|path| path.to_ascii_lowercase().ends_with(".gguf")).collect();
+        let begins = |path: &&str| part(path).is_none_or(|part| part.is_first());
+        let ggufs = paths.iter().copied().filter(|path| path.to_ascii_lowercase().ends_with(".gguf"));
+        let ggufs: Vec<&str> = ggufs.filter(begins).collect();
         let Some(wanted) = name.file() else {
             return match ggufs[..] {
                 _ if paths.contains(&WHOLE) => Ok(Choice::Whole),
@@ -61,10 +64,21 @@ impl Choice {
         }
     }
 
+    /// The paths of all parts of a GGUF file; of a whole one its own.
+    pub(crate) fn parts(file: &str) -> Vec<String> {
+        let folder = file.rfind('/').map_or("", |end| &file[..=end]);
+        part(file).map_or_else(|| vec![file.into()], |part| part.names().map(|name| format!("{folder}{name}")).collect())
+    }
+
     /// The files beside the weights that are there.
     pub(crate) fn beside<'a>(paths: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
         BESIDE.into_iter().filter(|name| paths.contains(name))
     }
+}
+
+/// Which part of how many the file at a path is, if it is one.
+fn part(path: &str) -> Option<Part> {
+    Part::of(path.rsplit('/').next()?)
 }
 
 /// What a repository has that holds nothing that is read here.
@@ -99,6 +113,18 @@ mod tests {
         assert_eq!(choice("a/b", &["README.md", "q/x.GGUF"]), Ok(Choice::Gguf("q/x.GGUF".into())));
         assert_eq!(choice("a/b:x.gguf", &["model.safetensors", "x.gguf", "xx.gguf"]), Ok(Choice::Gguf("x.gguf".into())));
         assert_eq!(choice("a/b:q4_k_m", &["x-Q4_K_M.gguf", "x-Q8_0.gguf"]), Ok(Choice::Gguf("x-Q4_K_M.gguf".into())));
+    }
+
+    #[test]
+    fn a_file_in_parts_is_chosen_once_and_whole() {
+        let parts = ["q8/x-Q8_0-00001-of-00002.gguf", "q8/x-Q8_0-00002-of-00002.gguf"];
+        let all = [&parts[..], &["x-Q4_0.gguf"]].concat();
+        assert_eq!(choice("a/b", &parts), Ok(Choice::Gguf(parts[0].into())));
+        assert_eq!(choice("a/b:q8_0", &all), Ok(Choice::Gguf(parts[0].into())));
+        assert_eq!(Choice::parts(parts[0]), parts);
+        assert_eq!(Choice::parts("q/x-Q4_0.gguf"), ["q/x-Q4_0.gguf"]);
+        let line = choice(&format!("a/b:{}", parts[1]), &all).unwrap_err();
+        assert!(line.contains("got no such file, wanted one of q8/x-Q8_0-00001-of-00002.gguf, x-Q4_0.gguf"), "{line}");
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn fill(client: &Client, wanted: &Wanted, part: &Path) -> Result<()> {
         let bytes = wanted.range(client, have..end, size)?;
         file.write_all(&bytes).map_err(Error::io(part))?;
         have = end;
-        match Weights::open(part, Access::Mapped) {
+        match Weights::open_alone(part, Access::Mapped) {
             Ok(_) => return Ok(()),
             Err(why) if end == size => {
                 let why = why.to_string();

@@ -136,7 +136,7 @@ impl Hub {
         }
         let choice = Choice::of(name, &paths)?;
         let (beside, weights) = match &choice {
-            Choice::Gguf(file) => (Vec::new(), vec![file.clone()]),
+            Choice::Gguf(file) => (Vec::new(), Choice::parts(file)),
             Choice::Whole => (Choice::beside(&paths).collect(), vec![WHOLE.into()]),
             Choice::Shards => {
                 self.bring_files(repository, name, listing, &[INDEX], tell)?;
@@ -223,7 +223,10 @@ fn whole(folder: &Path, name: &Name) -> Result<Option<PathBuf>> {
     let there = match Choice::of(name, &paths) {
         // Another file of the repository is here.
         Err(_) => false,
-        Ok(Choice::Gguf(file)) => return Ok(Some(folder.join(file))),
+        Ok(Choice::Gguf(file)) => {
+            let there = Choice::parts(&file).iter().all(|part| paths.contains(&part.as_str()));
+            return Ok(there.then(|| folder.join(file)));
+        }
         Ok(Choice::Whole) => true,
         Ok(Choice::Shards) => read_index(folder)?.iter().all(|shard| paths.contains(&shard.as_str())),
     };

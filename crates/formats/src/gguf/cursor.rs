@@ -21,6 +21,10 @@ impl<'a> Cursor<'a> {
         self.offset
     }
 
+    pub(super) fn memory_left(&self) -> usize {
+        self.memory_left
+    }
+
     /// Accounts for memory before it is taken.
     pub(super) fn take_memory(&mut self, field: impl Display, bytes: usize) -> Result<()> {
         let left = self.memory_left.checked_sub(bytes);

@@ -152,11 +152,6 @@ fn values() -> Vec<Row> {
             Writer::new().string("general.alignment", "a\nb").finish(),
             &["general.alignment", "got \"a\\nb\""],
         ),
-        (
-            "part of a file",
-            Writer::new().entry("split.count", 2, &[3, 0]).finish(),
-            &["split.count: wanted a whole file, got a part of 3"],
-        ),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! Each file of the tables is refused in time, in bounds of memory, and by one line that says what is wrong and where.
 
 use crate::clock::Clock;
-use crate::{MEMORY, alone, config, gguf, safetensors, shards, valid};
+use crate::{MEMORY, alone, config, gguf, parts, safetensors, shards, valid};
 use attendant_formats::{Access, Config, Error, GenerationConfig, Weights, shards as index};
 use std::fs;
 use std::path::Path;
@@ -80,7 +80,7 @@ fn refuse(case: &Case, folder: &Path) -> Result<Cost, String> {
 #[test]
 fn hostile_files_are_refused() {
     let _alone = alone();
-    let tables = [safetensors::table(), shards::table(), gguf::table(), config::table()];
+    let tables = [safetensors::table(), shards::table(), gguf::table(), parts::table(), config::table()];
     let cases: Vec<Case> = tables.into_iter().flatten().collect();
     let mut names: Vec<_> = cases.iter().map(|case| (case.open, case.name)).collect();
     names.sort_unstable();

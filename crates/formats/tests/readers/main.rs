@@ -7,6 +7,7 @@ mod config;
 mod gguf;
 mod hostile;
 mod mutation;
+mod parts;
 mod safetensors;
 mod shards;
 mod sound;

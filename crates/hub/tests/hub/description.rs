@@ -2,7 +2,8 @@
 
 use crate::server::{Answer, COMMIT, Repository};
 use crate::{Place, names, safetensors, small};
-use attendant_formats::{Access, Weights};
+use attendant_formats::gguf::Writer;
+use attendant_formats::{Access, Dtype, Weights};
 use attendant_hub::Part;
 use std::fs;
 use std::path::PathBuf;
@@ -39,6 +40,22 @@ fn the_header_comes_without_the_weights_and_does_not_pass_for_them() {
     let before = place.server.asked().len();
     assert_eq!(describe(&place, "a/b").unwrap(), folder);
     assert_eq!(place.server.asked().len(), before + 1);
+}
+
+#[test]
+fn the_header_of_every_part_of_a_gguf_file_comes() {
+    let part = |number: u16, name: &str| {
+        let said = Writer::new().entry("split.no", 2, &number.to_le_bytes()).entry("split.count", 2, &[2, 0]);
+        said.tensor(name, Dtype::I8, &[LARGE], &vec![1; LARGE]).finish()
+    };
+    let files = [("b-00001-of-00002.gguf", &part(0, "x")[..]), ("b-00002-of-00002.gguf", &part(1, "y"))];
+    let place = Place::of(Repository::new(&files));
+    let path = describe(&place, "a/b").unwrap();
+    assert_eq!(path, place.cached(&format!(".headers/{COMMIT}/{}", files[0].0)));
+    let weights = Weights::open(&path, Access::Mapped).unwrap();
+    assert_eq!((weights.get("x").unwrap().shape, weights.get("y").unwrap().shape), (&[LARGE][..], &[LARGE][..]));
+    let ranges: Vec<_> = place.server.asked().iter().filter_map(|asked| asked.headers.get("range").cloned()).collect();
+    assert_eq!(ranges, ["bytes=0-65535"; 2]);
 }
 
 #[test]

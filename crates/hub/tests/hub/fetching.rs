@@ -73,6 +73,21 @@ fn one_file_of_a_gguf_repository_is_chosen_by_its_name() {
 }
 
 #[test]
+fn all_parts_of_a_gguf_file_come_and_its_first_is_the_model() {
+    let parts = ["q/b-Q8_0-00001-of-00002.gguf", "q/b-Q8_0-00002-of-00002.gguf"];
+    let place = Place::of(Repository::new(&[(parts[0], &bytes(40)), (parts[1], &bytes(80))]));
+    let path = place.fetch("a/b:q8_0").unwrap();
+    assert!(path.ends_with(format!("snapshots/{COMMIT}/{}", parts[0])));
+    let second = place.cached(&format!("snapshots/{COMMIT}/{}", parts[1]));
+    assert_eq!(fs::read(&second).unwrap(), bytes(80));
+    assert_eq!(place.offline("a/b", Part::Everything).unwrap(), path);
+    fs::remove_file(second).unwrap();
+    assert!(place.offline("a/b", Part::Everything).unwrap_err().to_string().contains("offline, and not whole in "));
+    let place = Place::of(Repository::new(&[(parts[0], &bytes(40))]));
+    assert!(place.refusal("a/b").contains("got no q/b-Q8_0-00002-of-00002.gguf, wanted it"));
+}
+
+#[test]
 fn a_revision_is_asked_for_by_its_name() {
     let place = Place::of(small());
     place.fetch("a/b@refs/pr/1").unwrap();
