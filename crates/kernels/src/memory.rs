@@ -45,8 +45,8 @@ impl Room {
     /// A mapping whose values begin on a huge page; none if the system refuses.
     fn pages(bytes: usize) -> Option<Room> {
         let map = MmapMut::map_anon(bytes.checked_add(HUGE)?).ok()?;
-        // Where there are no huge pages, small ones do.
-        #[cfg(target_os = "linux")]
+        // Where there are no huge pages, small ones do. An interpreter has none.
+        #[cfg(all(target_os = "linux", not(miri)))]
         let _ = map.advise(memmap2::Advice::HugePage);
         let first = map.as_ptr().addr().next_multiple_of(HUGE) - map.as_ptr().addr();
         Some(Room::Pages(map, first))
