@@ -1,17 +1,19 @@
 //! AdamW over a model's parameters, and its state as tensors.
 
 use crate::config::TrainingConfig;
-use crate::error::{LabError, Result};
+use crate::error::Result;
 use attendant_core::buffer::Buffer;
 use attendant_core::kernels::Machine;
 use attendant_core::kernels::optimizer::{AdamW, adamw, clip_scale, sum_squares, sum_squares_scratch};
-use attendant_model::{Decoder, NamedTensor};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use std::fs;
+use attendant_formats::{Access, Weights};
+use attendant_model::tensor_file::{self, Outgoing};
+use attendant_model::{CheckpointError, Decoder, NamedTensor};
 use std::path::Path;
 
 /// How the names of values of parameters begin.
 const VALUE: &str = "value.";
+/// How those of first and second moments begin.
+const MOMENTS: [&str; 2] = ["first.", "second."];
 
 /// First and second moments of every parameter.
 pub struct Optimizer {
@@ -62,20 +64,14 @@ impl Optimizer {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, decoder: &Decoder, inexact: &[&NamedTensor], path: &Path) -> Result<()> {
-        let mut views = Vec::new();
-        for NamedTensor { name, tensor } in inexact {
-            let view = TensorView::new(Dtype::F32, tensor.shape().to_vec(), bytemuck::cast_slice(tensor.data()));
-            views.push((format!("{VALUE}{name}"), view.map_err(|why| unreadable(path, why))?));
+        let outgoing = |kind: &str, parameter: &NamedTensor, values| {
+            Outgoing::floats(format!("{kind}{}", parameter.name), parameter.tensor.shape(), values)
+        };
+        let mut tensors: Vec<_> = inexact.iter().map(|parameter| outgoing(VALUE, parameter, parameter.tensor.data())).collect();
+        for (kind, moments) in MOMENTS.into_iter().zip([&self.first, &self.second]) {
+            tensors.extend(decoder.parameters().iter().zip(moments).map(|(parameter, moment)| outgoing(kind, parameter, moment)));
         }
-        for (kind, moments) in [("first", &self.first), ("second", &self.second)] {
-            for (parameter, moment) in decoder.parameters().iter().zip(moments) {
-                let bytes = bytemuck::cast_slice(moment);
-                let view = TensorView::new(Dtype::F32, parameter.tensor.shape().to_vec(), bytes);
-                views.push((format!("{kind}.{}", parameter.name), view.map_err(|why| unreadable(path, why))?));
-            }
-        }
-        let bytes = safetensors::serialize(views, None).map_err(|why| unreadable(path, why))?;
-        fs::write(path, bytes).map_err(|why| LabError::io(path, why))
+        Ok(tensor_file::write(path, tensors, None)?)
     }
 
     /// Reads what [`Optimizer::save`] wrote, values of parameters into them.
@@ -83,35 +79,25 @@ impl Optimizer {
     /// # Errors
     /// If the file cannot be read or does not fit the model.
     pub fn load(decoder: &mut Decoder, path: &Path) -> Result<Optimizer> {
-        let bytes = fs::read(path).map_err(|why| LabError::io(path, why))?;
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|why| unreadable(path, why))?;
-        let mut optimizer = Optimizer::new(decoder);
-        let names: Vec<String> = decoder.parameters().iter().map(|parameter| format!("{VALUE}{}", parameter.name)).collect();
-        for (name, tensor) in names.iter().zip(decoder.parameters_mut()) {
-            if let Ok(view) = tensors.tensor(name) {
-                fill(tensor.data_mut(), view.data()).map_err(|why| unreadable(path, format!("{name}: {why}")))?;
+        let tensors = Weights::open(path, Access::Mapped).map_err(CheckpointError::from)?;
+        let fill = |name: &str, values: &mut [f32]| {
+            let read = tensors.require(name)?.write_f32(values).map_err(|refusal| tensors.refuse(refusal, name));
+            // Or the file would be in memory a second time, beside what was made of it.
+            tensors.release(name);
+            read
+        };
+        let names: Vec<String> = decoder.parameters().iter().map(|parameter| parameter.name.clone()).collect();
+        for (name, tensor) in names.iter().map(|name| format!("{VALUE}{name}")).zip(decoder.parameters_mut()) {
+            if tensors.get(&name).is_some() {
+                fill(&name, tensor.data_mut()).map_err(CheckpointError::from)?;
             }
         }
-        for (kind, moments) in [("first", &mut optimizer.first), ("second", &mut optimizer.second)] {
-            for (parameter, moment) in decoder.parameters().iter().zip(moments) {
-                let name = format!("{kind}.{}", parameter.name);
-                let view = tensors.tensor(&name).map_err(|why| unreadable(path, format!("{name}: {why}")))?;
-                fill(moment, view.data()).map_err(|why| unreadable(path, format!("{name}: {why}")))?;
+        let mut optimizer = Optimizer::new(decoder);
+        for (kind, moments) in MOMENTS.into_iter().zip([&mut optimizer.first, &mut optimizer.second]) {
+            for (name, moment) in names.iter().zip(moments) {
+                fill(&format!("{kind}{name}"), moment).map_err(CheckpointError::from)?;
             }
         }
         Ok(optimizer)
     }
-}
-
-/// Takes values from their bytes.
-fn fill(values: &mut [f32], bytes: &[u8]) -> Result<(), String> {
-    if bytes.len() != size_of_val(values) {
-        return Err(format!("{} bytes, wanted {}", bytes.len(), size_of_val(values)));
-    }
-    values.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, from)| *to = f32::from_le_bytes(*from));
-    Ok(())
-}
-
-fn unreadable(path: &Path, why: impl std::fmt::Display) -> LabError {
-    attendant_core::Error::config(path.display().to_string(), why.to_string()).into()
 }

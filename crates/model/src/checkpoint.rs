@@ -1,12 +1,13 @@
 //! Checkpoints: model.safetensors and config.json in the published layouts.
 
+use crate::assembly::NamedTensor;
 use crate::decoder::Decoder;
 use crate::description::Description;
 use crate::family::{Published, configuration};
 use crate::source::{Names, Source};
+use crate::tensor_file::{self, Outgoing};
 use crate::weights::Weights;
 use attendant_core::{Error, Processor, Tensor};
-use safetensors::tensor::{Dtype, TensorView};
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,16 +41,9 @@ type Result<T> = std::result::Result<T, CheckpointError>;
 /// If a file cannot be written.
 pub fn save(decoder: &Decoder, folder: &Path) -> Result<()> {
     let path = folder.join("model.safetensors");
-    let mut bytes = Vec::new();
-    for parameter in decoder.parameters() {
-        bytes.push(parameter.tensor.data().iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
-    }
-    let mut views = Vec::new();
-    for (parameter, bytes) in decoder.parameters().iter().zip(&bytes) {
-        let view = TensorView::new(Dtype::F32, parameter.tensor.shape().to_vec(), bytes);
-        views.push((parameter.name.as_str(), view.map_err(|why| content(&path, why))?));
-    }
-    write_tensors(&path, views)?;
+    let tensors =
+        decoder.parameters().iter().map(|NamedTensor { name, tensor }| Outgoing::floats(name, tensor.shape(), tensor.data()));
+    write_tensors(&path, tensors.collect())?;
     let path = folder.join("config.json");
     let config = configuration(decoder.plan()).and_then(|config| serde_json::to_vec_pretty(&config));
     write(&path, &config.map_err(|why| content(&path, why))?)
@@ -116,11 +110,9 @@ pub(crate) fn assemble(published: Published, config: &Path, weights: &Weights, r
 }
 
 /// Writes tensors as a model's.
-pub(crate) fn write_tensors(path: &Path, views: Vec<(&str, TensorView<'_>)>) -> Result<()> {
+pub(crate) fn write_tensors(path: &Path, tensors: Vec<Outgoing<'_>>) -> Result<()> {
     // transformers opens only files that say which framework's layout they have.
-    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-    let file = safetensors::serialize(views, Some(metadata)).map_err(|why| content(path, why))?;
-    write(path, &file)
+    tensor_file::write(path, tensors, Some(HashMap::from([("format".to_string(), "pt".to_string())])))
 }
 
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {

@@ -4,17 +4,18 @@
 //! of tokens `token_type_ids`; for models with an encoder, whose source the ids are then, `decoder_input_ids` `[B, U]`.
 //! Out: `logits` F32 `[B, T, V]`, zeros where there is padding; of the first row `hidden.N`, `cache.L.key` and so on.
 
-use crate::checkpoint::{CheckpointError, content, write as write_file};
+use crate::checkpoint::{CheckpointError, content};
 use crate::decoder::{Decoder, Inputs, LogitRows};
 use crate::generate::Session;
 use crate::sampler::Sampler;
+use crate::tensor_file::{self, Outgoing};
 use crate::trace::{Trace, Traced};
 use attendant_core::{Result, Tape};
 use attendant_formats::{self as formats, Access, Weights};
 use attendant_mech::observer::{NamedRows, Observer};
 use attendant_mech::{Batch, Order};
 use attendant_state::{PlaneStore, SequenceState, Storage};
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::Dtype;
 use std::path::Path;
 
 /// One row of tokens, without its padding.
@@ -270,13 +271,8 @@ pub fn continued<'a>(tokens: &Tokens, count: usize, new: impl Fn() -> Session<'a
 /// # Errors
 /// If the file cannot be written.
 pub fn write(path: &Path, outputs: &[Output]) -> Result<(), CheckpointError> {
-    let bytes: Vec<Vec<u8>> =
-        outputs.iter().map(|output| output.values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
-    let views = outputs.iter().zip(&bytes).map(|(output, bytes)| {
-        let view = TensorView::new(Dtype::F32, output.shape.clone(), bytes);
-        view.map(|view| (output.name.as_str(), view)).map_err(|why| content(path, why))
-    });
-    save(path, views.collect::<Result<Vec<_>, _>>()?)
+    let tensors = outputs.iter().map(|Output { name, shape, values }| Outgoing::floats(name, shape, values));
+    tensor_file::write(path, tensors.collect(), None)
 }
 
 /// Writes rows of tokens as `ids` I64 `[B, n]`.
@@ -285,12 +281,6 @@ pub fn write(path: &Path, outputs: &[Output]) -> Result<(), CheckpointError> {
 /// If the file cannot be written.
 pub fn write_ids(path: &Path, rows: &[Vec<u32>]) -> Result<(), CheckpointError> {
     let bytes: Vec<u8> = rows.iter().flatten().flat_map(|&id| i64::from(id).to_le_bytes()).collect();
-    let shape = vec![rows.len(), rows.first().map_or(0, Vec::len)];
-    let view = TensorView::new(Dtype::I64, shape, &bytes).map_err(|why| content(path, why))?;
-    save(path, vec![("ids", view)])
-}
-
-fn save(path: &Path, views: Vec<(&str, TensorView<'_>)>) -> Result<(), CheckpointError> {
-    let file = safetensors::serialize(views, None).map_err(|why| content(path, why))?;
-    write_file(path, &file)
+    let shape = [rows.len(), rows.first().map_or(0, Vec::len)];
+    tensor_file::write(path, vec![Outgoing::bytes("ids", Dtype::I64, &shape, &bytes)], None)
 }

@@ -11,11 +11,12 @@ use crate::family::{self, Published};
 use crate::gguf;
 use crate::language::Language;
 use crate::source::{Names, Source};
+use crate::tensor_file::Outgoing;
 use crate::weights::Weights;
 use attendant_core::Processor;
 use attendant_formats::mapping;
 use attendant_mech::Order;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::Dtype;
 use serde_json::Value;
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
@@ -137,8 +138,33 @@ impl Layout {
     /// If a file cannot be written.
     pub fn save(&self, decoder: &Decoder, folder: &Path) -> Result<()> {
         let path = folder.join("model.safetensors");
-        let mut values: Vec<Vec<f32>> = self.tensors.iter().map(Stored::before).collect();
+        let mut readers: Vec<Vec<&NamedTensor>> = self.tensors.iter().map(|_| Vec::new()).collect();
         for parameter in decoder.parameters() {
+            parts(&self.tensors, &self.names.source(&parameter.name)).into_iter().for_each(|part| readers[part].push(parameter));
+        }
+        let outgoing = self.tensors.iter().zip(readers).enumerate().map(|(i, (Stored { name, shape, rest }, readers))| {
+            match (rest, &readers[..]) {
+                (Rest::All(dtype, bytes), _) => Outgoing::bytes(name, *dtype, shape, bytes),
+                (Rest::None, [only]) if self.names.source(&only.name).is_whole() => {
+                    Outgoing::floats(name, shape, only.tensor.data())
+                }
+                _ => Outgoing::made(name, shape, move || self.values(i, &readers)),
+            }
+        });
+        checkpoint::write_tensors(&path, outgoing.collect())?;
+        let path = folder.join("config.json");
+        write(&path, &serde_json::to_vec_pretty(&self.written()).map_err(|why| content(&path, why))?)?;
+        self.beside.iter().try_for_each(|(name, bytes)| write(&folder.join(name), bytes))
+    }
+
+    /// The values of a tensor that these parameters come from, with theirs as they are now.
+    fn values(&self, tensor: usize, readers: &[&NamedTensor]) -> std::result::Result<Vec<f32>, String> {
+        let Stored { shape, rest, .. } = &self.tensors[tensor];
+        let mut values = match rest {
+            Rest::Some(values) => values.clone(),
+            Rest::None | Rest::All(..) => vec![0.0; shape.iter().product()],
+        };
+        for parameter in readers {
             let source = self.names.source(&parameter.name);
             let one = source.adds_one();
             // A value that has not moved is written as it was read: with one added and taken away it may be another.
@@ -148,29 +174,17 @@ impl Layout {
                 false => *to = now,
             };
             let now = parameter.tensor.data();
-            let parts = parts(&self.tensors, &source);
-            match parts[..] {
-                [tensor] if source.is_whole() => values[tensor].iter_mut().zip(now).for_each(|(to, &now)| set(to, now)),
-                _ => {
-                    let places = places(&self.tensors, &source, parameter).map_err(|why| content(&path, why))?;
-                    places.iter().zip(now).for_each(|(&(part, at), &now)| set(&mut values[parts[part]][at], now));
+            match source.is_whole() {
+                true => values.iter_mut().zip(now).for_each(|(to, &now)| set(to, now)),
+                false => {
+                    let parts = parts(&self.tensors, &source);
+                    let places = places(&self.tensors, &source, parameter)?.into_iter().zip(now);
+                    let here = places.filter(|((part, _), _)| parts[*part] == tensor);
+                    here.for_each(|((_, at), &now)| set(&mut values[at], now));
                 }
             }
         }
-        let bytes: Vec<Vec<u8>> =
-            values.iter().map(|values| values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
-        let views = self.tensors.iter().zip(&bytes).map(|(stored, bytes)| {
-            let (dtype, bytes) = match &stored.rest {
-                Rest::All(dtype, kept) => (*dtype, kept),
-                Rest::None | Rest::Some(_) => (Dtype::F32, bytes),
-            };
-            let view = TensorView::new(dtype, stored.shape.clone(), bytes);
-            view.map(|view| (stored.name.as_str(), view)).map_err(|why| content(&path, why))
-        });
-        checkpoint::write_tensors(&path, views.collect::<Result<Vec<_>>>()?)?;
-        let path = folder.join("config.json");
-        write(&path, &serde_json::to_vec_pretty(&self.written()).map_err(|why| content(&path, why))?)?;
-        self.beside.iter().try_for_each(|(name, bytes)| write(&folder.join(name), bytes))
+        Ok(values)
     }
 
     /// The configuration, of weights in 32 bits.
@@ -188,17 +202,6 @@ impl Layout {
         let lacks = |parameter: &&NamedTensor| self.names.source(&parameter.name).adds_one();
         let moves = |parameter: &&NamedTensor| parameter.tensor.data().iter().any(|x| x - 1.0 + 1.0 != *x);
         decoder.parameters().iter().filter(lacks).filter(moves).collect()
-    }
-}
-
-impl Stored {
-    /// Its values before those of the parameters are put in.
-    fn before(&self) -> Vec<f32> {
-        match &self.rest {
-            Rest::None => vec![0.0; self.shape.iter().product()],
-            Rest::Some(values) => values.clone(),
-            Rest::All(..) => Vec::new(),
-        }
     }
 }
 

@@ -14,6 +14,7 @@
 //! | [`exchange`] | tokens in, logits out, as files |
 //! | [`checkpoint`] | a folder with weights and configuration |
 //! | [`layout`] | a published model to be trained further, and its files written again |
+//! | [`tensor_file`] | tensors written one after the other |
 //! | `weights`, `source` | its tensors, and which of them a parameter comes from |
 //! | `family` | which plan a published configuration is, and back |
 //! | `description` | the same of the files of a model, whatever their format |
@@ -41,6 +42,7 @@ pub mod plan;
 pub mod sampler;
 mod source;
 mod stack;
+pub mod tensor_file;
 mod trace;
 mod weights;
 
