@@ -3,7 +3,8 @@
 //! `cargo run --release -p attendant-kernels --example training_step`
 
 use attendant_kernels::attention::{
-    Attention, Cells, Run, Sequence, Span, Visible, backward, backward_scratch, forward, forward_scratch,
+    Attention, BackwardInputs, Cells, Gradients, Run, Sequence, Span, Visible, backward, backward_scratch, forward,
+    forward_scratch,
 };
 use attendant_kernels::{Isa, Machine, Pool};
 
@@ -50,23 +51,9 @@ fn main() {
         }
         // Gradients are added to what is there.
         let [mut d_q, mut d_k, mut d_v] = [(); 3].map(|()| vec![0.0; ROWS * width]);
-        backward(
-            machine,
-            &spec,
-            &spans,
-            &q,
-            &k,
-            &v,
-            &out,
-            &lse,
-            &d_out,
-            &mut d_q,
-            &mut d_k,
-            &mut d_v,
-            None,
-            None,
-            &mut back_scratch,
-        );
+        let inputs = BackwardInputs { q: &q, k: &k, v: &v, out: &out, lse: &lse, d_out: &d_out };
+        let gradients = Gradients { d_q: &mut d_q, d_k: &mut d_k, d_v: &mut d_v, d_bias: None, d_sink: None };
+        backward(machine, &spec, &spans, inputs, gradients, &mut back_scratch);
         q.iter_mut().zip(&d_q).for_each(|(q, d)| *q -= 3.0 * d);
     }
 }

@@ -190,3 +190,35 @@ pub struct Span {
     /// Position of the first key row.
     pub k_first: usize,
 }
+
+/// What [`backward`] reads: rows of all spans, and what [`forward`] made of them.
+#[derive(Clone, Copy, Debug)]
+pub struct BackwardInputs<'a> {
+    /// Queries, `[N, H * d_qk]`.
+    pub q: &'a [f32],
+    /// Keys, `[Nk, G * d_qk]`.
+    pub k: &'a [f32],
+    /// Values, `[Nk, G * d_v]`.
+    pub v: &'a [f32],
+    /// Outputs, `[N, H * d_v]`.
+    pub out: &'a [f32],
+    /// Logarithms of sums of exponentials, `[N, H]`.
+    pub lse: &'a [f32],
+    /// Gradients of the outputs, `[N, H * d_v]`.
+    pub d_out: &'a [f32],
+}
+
+/// What [`backward`] adds to.
+#[derive(Debug)]
+pub struct Gradients<'a> {
+    /// Of queries, `[N, H * d_qk]`.
+    pub d_q: &'a mut [f32],
+    /// Of keys, `[Nk, G * d_qk]`.
+    pub d_k: &'a mut [f32],
+    /// Of values, `[Nk, G * d_v]`.
+    pub d_v: &'a mut [f32],
+    /// Of the bias table, `[H, width]`.
+    pub d_bias: Option<&'a mut [f32]>,
+    /// Of the sinks, `[H]`.
+    pub d_sink: Option<&'a mut [f32]>,
+}

@@ -9,6 +9,9 @@ use half::{bf16, f16};
 /// Lanes of the widest vector.
 pub(crate) const MAX_LANES: usize = 16;
 
+/// Bytes that a prefetch brings: a line of the cache.
+pub(crate) const CACHE_LINE: usize = 64;
+
 /// An algorithm, generic in the instruction set. `run` must be `#[inline(always)]`, or it is compiled without the set.
 pub(crate) trait Kernel {
     type Output;

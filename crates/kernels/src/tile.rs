@@ -4,9 +4,10 @@
 //! Every entry is one chain of multiply-adds in ascending `k`, whatever tile it falls in: its bits depend on nothing else.
 //! Operands are f32, or pairs of bf16 of the same size.
 
+use crate::element::Element;
 use crate::isa::Isa;
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
-use crate::simd::{Kernel, Simd};
+use crate::simd::{CACHE_LINE, Kernel, Simd};
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -89,7 +90,7 @@ impl Operand for Single {
 pub(crate) const TILE_ROWS: usize = 6;
 
 /// Values on a cache line.
-pub(crate) const LINE: usize = 16;
+pub(crate) const LINE: usize = CACHE_LINE / size_of::<f32>();
 
 /// How many rows ahead of reading are asked for.
 const AHEAD: usize = 8;
@@ -104,7 +105,7 @@ pub(crate) const fn panel_width<S: Simd>() -> usize {
 
 /// Where entry `(k, j)` of B is in panels `depth` deep; entry `(k, j + 1)` is beside it unless it begins a panel.
 #[inline(always)]
-pub(crate) fn place_in_panels<S: Simd>(depth: usize, k: usize, j: usize) -> usize {
+fn place_in_panels<S: Simd>(depth: usize, k: usize, j: usize) -> usize {
     let width = panel_width::<S>();
     j / width * width * depth + k * width + j % width
 }
@@ -150,6 +151,33 @@ pub(crate) fn multiply_strips<O: Operand, S: Simd>(
     simd.call(MultiplyPanel::<O> { c, a, panel, accumulate: Accumulate::Add, along: Some(along), operand: PhantomData });
 }
 
+/// Packs one row of `width` cells, times its scale if it has one, as row `k` of panels `depth` deep.
+///
+/// # Safety
+/// The cells must be there, and the panels have row `k` and as many columns as whole vectors that hold the row.
+#[inline(always)]
+pub(crate) unsafe fn pack_row<E: Element, S: Simd>(
+    simd: S,
+    cells: *const E,
+    width: usize,
+    scale: Option<f32>,
+    panels: *mut f32,
+    depth: usize,
+    k: usize,
+) {
+    let whole = width / S::LANES * S::LANES;
+    let factor = simd.splat(scale.unwrap_or(1.0));
+    for column in (0..width).step_by(S::LANES) {
+        // SAFETY: the row has these columns, of which the last vector has `width - whole`, and the panels a place for the vector (the caller's promise).
+        unsafe {
+            let values =
+                if column < whole { E::load(simd, cells, column) } else { E::load_partial(simd, cells, column, width - whole) };
+            let values = if scale.is_some() { simd.mul(values, factor) } else { values };
+            simd.store(panels.add(place_in_panels::<S>(depth, k, column)), values);
+        }
+    }
+}
+
 struct PackPanels<'a> {
     b: MatrixRef<'a>,
     panels: &'a mut [f32],
@@ -186,24 +214,16 @@ impl PackPanels<'_> {
     #[inline(always)]
     fn pack_rows<S: Simd>(&mut self, simd: S) {
         let b = self.b;
-        let whole = b.cols() / S::LANES * S::LANES;
         for k in 0..b.rows() {
             // Rows may be far apart, and short: no hardware foresees the next.
             for j in (0..b.cols()).step_by(LINE) {
                 simd.prefetch(b.as_ptr().wrapping_add((k + AHEAD) * b.row_stride() + j));
             }
-            // SAFETY: row `k` of `b` has `cols` values one after the other (col_stride is 1).
-            let row = unsafe { std::slice::from_raw_parts(b.as_ptr().add(k * b.row_stride()), b.cols()) };
-            for j in (0..whole).step_by(S::LANES) {
-                // SAFETY: `j + LANES <= cols`, and the panels have a place for each entry of `b` (asserted by `run`).
-                unsafe {
-                    let to = self.panels.as_mut_ptr().add(self.place::<S>(k, j));
-                    simd.store(to, simd.load(row.as_ptr().add(j)));
-                }
-            }
-            if whole < b.cols() {
-                let (place, tail) = (self.place::<S>(k, whole), simd.load_partial(&row[whole..]));
-                simd.store_partial(&mut self.panels[place..][..S::LANES], tail);
+            // SAFETY: row `k` of `b` has `cols` values one after the other (col_stride is 1), and the panels have a row for each
+            // of `b` and a place for each column (asserted by `run`).
+            unsafe {
+                let row = b.as_ptr().add(k * b.row_stride());
+                pack_row(simd, row, b.cols(), None, self.panels.as_mut_ptr(), self.depth, self.at + k);
             }
         }
     }

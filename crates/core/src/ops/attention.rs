@@ -2,7 +2,9 @@
 
 use crate::precision::Precision;
 use crate::tape::{Backward, Op, Tape, Var};
-use attendant_kernels::attention::{self, Attention, Cells, DistanceBias, Run, Sequence, Span, Visible};
+use attendant_kernels::attention::{
+    self, Attention, BackwardInputs, Cells, DistanceBias, Gradients, Run, Sequence, Span, Visible,
+};
 use attendant_kernels::naive;
 
 /// What one attention computes; see [`Attention`] for each field.
@@ -164,25 +166,24 @@ impl Op for Attend {
         let mut scratch = pass.scratch(scratch(&self.spec.with_values(|var| pass.value(var)), &self.spans, workers));
         {
             let spec = self.spec.with_values(|var| pass.value(var));
+            let inputs = BackwardInputs {
+                q: pass.value(self.q),
+                k: pass.value(self.k),
+                v: pass.value(self.v),
+                out: pass.value(output),
+                lse: pass.value(self.lse),
+                d_out: gradient,
+            };
             let [d_q, d_k, d_v, d_bias, d_sink] = &mut gradients;
             let [spare_q, spare_k, spare_v] = &mut spares;
-            backward(
-                pass.machine(),
-                &spec,
-                &self.spans,
-                pass.value(self.q),
-                pass.value(self.k),
-                pass.value(self.v),
-                pass.value(output),
-                pass.value(self.lse),
-                gradient,
-                d_q.as_mut().map_or(spare_q, |d| d.values()),
-                d_k.as_mut().map_or(spare_k, |d| d.values()),
-                d_v.as_mut().map_or(spare_v, |d| d.values()),
-                d_bias.as_mut().map(|d| d.values()),
-                d_sink.as_mut().map(|d| d.values()),
-                &mut scratch,
-            );
+            let gradients = Gradients {
+                d_q: d_q.as_mut().map_or(spare_q, |d| d.values()),
+                d_k: d_k.as_mut().map_or(spare_k, |d| d.values()),
+                d_v: d_v.as_mut().map_or(spare_v, |d| d.values()),
+                d_bias: d_bias.as_mut().map(|d| d.values()),
+                d_sink: d_sink.as_mut().map(|d| d.values()),
+            };
+            backward(pass.machine(), &spec, &self.spans, inputs, gradients, &mut scratch);
         }
         gradients.into_iter().flatten().for_each(|d| pass.put(d));
         spares.into_iter().for_each(|spare| pass.give(spare));

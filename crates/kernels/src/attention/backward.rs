@@ -8,7 +8,7 @@
 mod block;
 mod item;
 
-use super::{Attention, Span, check};
+use super::{Attention, BackwardInputs, Gradients, Span, check};
 use crate::Machine;
 use crate::disjoint::{Disjoint, run};
 use crate::pairs::Pair;
@@ -23,32 +23,16 @@ const QUERIES: usize = 128;
 /// Keys of a block: whole register tiles.
 const KEYS: usize = 96;
 
-/// What a call reads.
-#[derive(Clone, Copy)]
-struct Inputs<'a> {
-    q: &'a [f32],
-    k: &'a [f32],
-    v: &'a [f32],
-    out: &'a [f32],
-    lse: &'a [f32],
-    d_out: &'a [f32],
-}
-
-/// What a call adds to. Of `d_bias` and `d_sink` every span has its own sums, `[spans, H, width]` and `[spans, H]`.
-struct Gradients<'a> {
-    /// `[N, H * d_qk]`
+/// Where gradients are added. Of `d_bias` and `d_sink` every span has its own sums, `[spans, H, width]` and `[spans, H]`.
+struct Target<'a> {
     d_q: MatrixMut<'a>,
-    /// `[Nk, G * d_qk]`
     d_k: MatrixMut<'a>,
-    /// `[Nk, G * d_v]`
     d_v: MatrixMut<'a>,
     bias_sums: Disjoint<'a, f32>,
     sink_sums: Disjoint<'a, f32>,
 }
 
-/// Gradients of [`forward`](super::forward) for every span. From q `[N, H * d_qk]`, k `[Nk, G * d_qk]`, v `[Nk, G * d_v]`, out
-/// `[N, H * d_v]`, lse `[N, H]` and d_out `[N, H * d_v]` it **adds** to d_q, d_k, d_v (shaped as q, k, v), to d_bias `[H, width]`
-/// and to d_sink `[H]`.
+/// Gradients of [`forward`](super::forward) for every span, which are **added** to what stands in `gradients`.
 ///
 /// # Panics
 /// If shapes do not agree, if spans do not come in ascending rows of queries and of keys, if a query sees a position outside
@@ -58,21 +42,11 @@ pub fn backward(
     machine: Machine<'_>,
     spec: &Attention<'_>,
     spans: &[Span],
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    out: &[f32],
-    lse: &[f32],
-    d_out: &[f32],
-    d_q: &mut [f32],
-    d_k: &mut [f32],
-    d_v: &mut [f32],
-    d_bias: Option<&mut [f32]>,
-    d_sink: Option<&mut [f32]>,
+    inputs: BackwardInputs<'_>,
+    gradients: Gradients<'_>,
     scratch: &mut [f32],
 ) {
-    let (inputs, gradients) = (Inputs { q, k, v, out, lse, d_out }, [d_q, d_k, d_v]);
-    call::<Single>(machine, spec, spans, inputs, gradients, [d_bias, d_sink], scratch);
+    call::<Single>(machine, spec, spans, inputs, gradients, scratch);
 }
 
 /// Values of scratch that [`backward`] needs.
@@ -90,21 +64,11 @@ pub fn backward_bf16(
     machine: Machine<'_>,
     spec: &Attention<'_>,
     spans: &[Span],
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    out: &[f32],
-    lse: &[f32],
-    d_out: &[f32],
-    d_q: &mut [f32],
-    d_k: &mut [f32],
-    d_v: &mut [f32],
-    d_bias: Option<&mut [f32]>,
-    d_sink: Option<&mut [f32]>,
+    inputs: BackwardInputs<'_>,
+    gradients: Gradients<'_>,
     scratch: &mut [f32],
 ) {
-    let (inputs, gradients) = (Inputs { q, k, v, out, lse, d_out }, [d_q, d_k, d_v]);
-    call::<Pair>(machine, spec, spans, inputs, gradients, [d_bias, d_sink], scratch);
+    call::<Pair>(machine, spec, spans, inputs, gradients, scratch);
 }
 
 /// Values of scratch that [`backward_bf16`] needs.
@@ -116,11 +80,11 @@ fn call<O: Operand>(
     machine: Machine<'_>,
     spec: &Attention<'_>,
     spans: &[Span],
-    inputs: Inputs<'_>,
-    [d_q, d_k, d_v]: [&mut [f32]; 3],
-    [d_bias, d_sink]: [Option<&mut [f32]>; 2],
+    inputs: BackwardInputs<'_>,
+    gradients: Gradients<'_>,
     scratch: &mut [f32],
 ) {
+    let Gradients { d_q, d_k, d_v, d_bias, d_sink } = gradients;
     let [rows, key_rows] = check_inputs(spec, spans, &inputs);
     check::length("d_q", d_q.len(), inputs.q.len());
     check::length("d_k", d_k.len(), inputs.k.len());
@@ -133,7 +97,7 @@ fn call<O: Operand>(
 
     let (bias_sums, scratch) = scratch.split_at_mut(spans.len() * bias_values(spec));
     let (sink_sums, scratch) = scratch.split_at_mut(spans.len() * sinks);
-    let gradients = Gradients {
+    let target = Target {
         d_q: MatrixMut::row_major(d_q, rows, spec.heads * spec.d_qk),
         d_k: MatrixMut::row_major(d_k, key_rows, spec.kv_heads * spec.d_qk),
         d_v: MatrixMut::row_major(d_v, key_rows, spec.kv_heads * spec.d_v),
@@ -146,8 +110,8 @@ fn call<O: Operand>(
         // SAFETY: this is the worker's own part, and a worker runs one item at a time.
         let scratch = unsafe { scratch.slice(worker * size..(worker + 1) * size) };
         let (span, head) = (index / spec.kv_heads, index % spec.kv_heads);
-        let (operand, span, index, gradients) = (PhantomData::<O>, &spans[span], span, &gradients);
-        O::run(machine.isa, Item { operand, spec, span, index, head, inputs, gradients, scratch });
+        let (operand, span, index, target) = (PhantomData::<O>, &spans[span], span, &target);
+        O::run(machine.isa, Item { operand, spec, span, index, head, inputs, target, scratch });
     });
     add_in_order(d_bias, bias_sums);
     add_in_order(d_sink, sink_sums);
@@ -168,7 +132,7 @@ fn bias_values(spec: &Attention<'_>) -> usize {
 }
 
 /// Rows of queries and of keys.
-fn check_inputs(spec: &Attention<'_>, spans: &[Span], inputs: &Inputs<'_>) -> [usize; 2] {
+fn check_inputs(spec: &Attention<'_>, spans: &[Span], inputs: &BackwardInputs<'_>) -> [usize; 2] {
     check::spec(spec);
     let Attention { heads, kv_heads, d_qk, d_v, .. } = *spec;
     let rows = inputs.q.len() / (heads * d_qk);

@@ -4,13 +4,10 @@ use super::{Cells, Run};
 use crate::element::Element;
 use crate::int4::Int4;
 use crate::product::MatrixRef;
-use crate::simd::{Kernel, Simd};
-use crate::tile::{MAX_PANEL, Operand, pack_panels, panel_width, place_in_panels};
+use crate::simd::{CACHE_LINE, Kernel, Simd};
+use crate::tile::{MAX_PANEL, Operand, pack_panels, pack_row, panel_width};
 use half::{bf16, f16};
 use std::ops::Range;
-
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 /// Rows between the one at hand and the one that is asked for.
 const AHEAD: usize = 8;
@@ -192,29 +189,19 @@ impl<E: Element> Kernel for PackWidened<'_, E> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let PackWidened { view, scales, panels, depth, at } = self;
-        let (width, whole) = (view.width, view.width / S::LANES * S::LANES);
+        let width = view.width;
         assert!(at + view.rows <= depth, "rows {at}.. of panels {depth} deep for {}", view.rows);
         assert!(panels.len() >= depth * width.next_multiple_of(panel_width::<S>()), "panels of {} for {width}", panels.len());
         for row in 0..view.rows {
             let cells = view.row(row).as_ptr();
             // Rows may be far apart, and short: no hardware foresees the next.
             let ahead = cells.wrapping_add(AHEAD * view.stride).cast::<u8>();
-            for line in (0..E::bytes(width)).step_by(LINE) {
+            for line in (0..E::bytes(width)).step_by(CACHE_LINE) {
                 simd.prefetch(ahead.wrapping_add(line).cast());
             }
-            let scale = simd.splat(scales.map_or(1.0, |scales| scales[row]));
-            for column in (0..width).step_by(S::LANES) {
-                // SAFETY: the row has `width` values, and the panels have a place for a vector from each of those columns on (asserted).
-                unsafe {
-                    let values = if column < whole {
-                        E::load(simd, cells, column)
-                    } else {
-                        E::load_partial(simd, cells, column, width - whole)
-                    };
-                    let values = if scales.is_some() { simd.mul(values, scale) } else { values };
-                    simd.store(panels.as_mut_ptr().add(place_in_panels::<S>(depth, at + row, column)), values);
-                }
-            }
+            let scale = scales.map(|scales| scales[row]);
+            // SAFETY: the row has `width` values, and the panels have a row `at + row` for as many columns (asserted).
+            unsafe { pack_row(simd, cells, width, scale, panels.as_mut_ptr(), depth, at + row) };
         }
     }
 }

@@ -1,4 +1,4 @@
-use crate::attention::{Attention, KEYS, Run, Sequence, Span, Statistics};
+use crate::attention::{Attention, BackwardInputs, Gradients, KEYS, Run, Sequence, Span, Statistics};
 use half::bf16;
 use std::f32::consts::LOG2_E;
 
@@ -156,42 +156,19 @@ pub fn attention_statistics(spec: &Attention<'_>, sequences: &[Sequence<'_>], q:
     }
 }
 
-/// Adds to `d_q` `[N, H * d_qk]`, `d_k` `[Nk, G * d_qk]`, `d_v` `[Nk, G * d_v]`, `d_bias` `[H, width]` and `d_sink` `[H]` the
-/// gradients of `q`, `k`, `v`, the bias and the sink, given that of `out`. Computes the softmax afresh.
-pub fn attention_backward(
-    spec: &Attention<'_>,
-    spans: &[Span],
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    d_out: &[f32],
-    d_q: &mut [f32],
-    d_k: &mut [f32],
-    d_v: &mut [f32],
-    d_bias: Option<&mut [f32]>,
-    d_sink: Option<&mut [f32]>,
-) {
-    backward(spec, spans, [q, q], k, v, d_out, [d_q, d_k, d_v], [d_bias, d_sink], Operands::F32);
+/// Adds the gradients. Computes the softmax and the outputs afresh: reads neither `out` nor `lse`.
+pub fn attention_backward(spec: &Attention<'_>, spans: &[Span], inputs: BackwardInputs<'_>, gradients: Gradients<'_>) {
+    backward(spec, spans, [inputs.q, inputs.q], inputs, gradients, Operands::F32);
 }
 
 /// The same of operands rounded to bf16: queries, as they are and scaled, keys, values, gradients of outputs, probabilities and gradients
 /// of dot products; in the outputs, weights as [`attention_forward_bf16`] rounds them.
-pub fn attention_backward_bf16(
-    spec: &Attention<'_>,
-    spans: &[Span],
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    d_out: &[f32],
-    d_q: &mut [f32],
-    d_k: &mut [f32],
-    d_v: &mut [f32],
-    d_bias: Option<&mut [f32]>,
-    d_sink: Option<&mut [f32]>,
-) {
-    let scaled = rounded_queries(spec, q);
+pub fn attention_backward_bf16(spec: &Attention<'_>, spans: &[Span], inputs: BackwardInputs<'_>, gradients: Gradients<'_>) {
+    let scaled = rounded_queries(spec, inputs.q);
+    let BackwardInputs { q, k, v, d_out, .. } = inputs;
     let [q, k, v, d_out] = [q, k, v, d_out].map(|x| Operands::Bf16.rounded(x));
-    backward(spec, spans, [&scaled, &q], &k, &v, &d_out, [d_q, d_k, d_v], [d_bias, d_sink], Operands::Bf16);
+    let rounded = BackwardInputs { q: &q, k: &k, v: &v, d_out: &d_out, ..inputs };
+    backward(spec, spans, [&scaled, &q], rounded, gradients, Operands::Bf16);
 }
 
 /// Of the queries the first are those whose scores are taken, the second those that the keys' gradients are made of.
@@ -199,13 +176,12 @@ fn backward(
     spec: &Attention<'_>,
     spans: &[Span],
     [scored, q]: [&[f32]; 2],
-    k: &[f32],
-    v: &[f32],
-    d_out: &[f32],
-    [d_q, d_k, d_v]: [&mut [f32]; 3],
-    [d_bias, d_sink]: [Option<&mut [f32]>; 2],
+    inputs: BackwardInputs<'_>,
+    gradients: Gradients<'_>,
     operands: Operands,
 ) {
+    let BackwardInputs { k, v, d_out, .. } = inputs;
+    let Gradients { d_q, d_k, d_v, d_bias, d_sink } = gradients;
     let (heads, group) = (spec.heads, spec.heads / spec.kv_heads);
     let mut sums = [d_q.len(), d_k.len(), d_v.len()].map(|len| vec![0.0; len]);
     let mut bias_sum = vec![0.0; spec.bias.map_or(0, |bias| bias.table.len())];

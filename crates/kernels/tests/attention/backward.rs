@@ -4,8 +4,8 @@ use crate::case::Spec;
 use crate::check::{Random, assert_close, assert_close_at, assert_same_bits, bound, for_random_cases, machines, poison};
 use crate::oracle::{self, FILES, Oracle};
 use attendant_kernels::attention::{
-    Cells, Run, Sequence, Span, Visible, backward, backward_bf16, backward_bf16_scratch, backward_scratch, forward, forward_bf16,
-    forward_bf16_scratch, forward_scratch,
+    self, BackwardInputs, Cells, Run, Sequence, Span, Visible, backward, backward_bf16, backward_bf16_scratch, backward_scratch,
+    forward, forward_bf16, forward_bf16_scratch, forward_scratch,
 };
 use attendant_kernels::{Machine, naive};
 use std::ops::Range;
@@ -23,7 +23,7 @@ pub(crate) struct Batch {
 }
 
 /// Gradients of one batch: d_q, d_k, d_v, d_bias, d_sink.
-pub(crate) type Gradients = [Vec<f32>; 5];
+pub(crate) type BatchGradients = [Vec<f32>; 5];
 
 pub(crate) const NAMES: [&str; 5] = ["d_q", "d_k", "d_v", "d_bias", "d_sink"];
 
@@ -91,7 +91,7 @@ impl Batch {
     }
 
     /// What every gradient starts from: backward adds.
-    fn start(&self) -> Gradients {
+    fn start(&self) -> BatchGradients {
         let Spec { bias, sink, .. } = &self.spec;
         let sizes = [
             self.q.len(),
@@ -103,7 +103,7 @@ impl Batch {
         sizes.map(|size| (0..size).map(|i| (1 + i % 5) as f32 * 0.25).collect())
     }
 
-    pub(crate) fn backward(&self, machine: Machine<'_>, [out, lse]: &[Vec<f32>; 2]) -> Gradients {
+    pub(crate) fn backward(&self, machine: Machine<'_>, [out, lse]: &[Vec<f32>; 2]) -> BatchGradients {
         let mut gradients = self.start();
         let [d_q, d_k, d_v, d_bias, d_sink] = &mut gradients;
         let spec = self.spec.view();
@@ -112,17 +112,20 @@ impl Batch {
         let mut scratch = poison(scratch_of(&spec, &self.spans, machine.executor.workers()));
         let (d_bias, d_sink) = (spec.bias.map(|_| d_bias.as_mut_slice()), spec.sink.map(|_| d_sink.as_mut_slice()));
         let Batch { spans, q, k, v, d_out, .. } = self;
-        kernel(machine, &spec, spans, q, k, v, out, lse, d_out, d_q, d_k, d_v, d_bias, d_sink, &mut scratch);
+        let inputs = BackwardInputs { q, k, v, out, lse, d_out };
+        kernel(machine, &spec, spans, inputs, attention::Gradients { d_q, d_k, d_v, d_bias, d_sink }, &mut scratch);
         gradients
     }
 
-    pub(crate) fn twin(&self) -> Gradients {
+    pub(crate) fn twin(&self) -> BatchGradients {
         let mut gradients = self.start();
         let [d_q, d_k, d_v, d_bias, d_sink] = &mut gradients;
         let spec = self.spec.view();
         let (d_bias, d_sink) = (spec.bias.map(|_| d_bias.as_mut_slice()), spec.sink.map(|_| d_sink.as_mut_slice()));
         let twin = if self.bf16 { naive::attention_backward_bf16 } else { naive::attention_backward };
-        twin(&spec, &self.spans, &self.q, &self.k, &self.v, &self.d_out, d_q, d_k, d_v, d_bias, d_sink);
+        let Batch { spans, q, k, v, d_out, .. } = self;
+        let inputs = BackwardInputs { q, k, v, out: &[], lse: &[], d_out };
+        twin(&spec, spans, inputs, attention::Gradients { d_q, d_k, d_v, d_bias, d_sink });
         gradients
     }
 }
@@ -149,7 +152,7 @@ fn random_span(random: &mut Random, spec: &Spec, rows: &mut usize, key_rows: &mu
 
 fn check_against_twin(batch: &Batch) {
     let want = batch.twin();
-    let mut one_thread = Gradients::default();
+    let mut one_thread = BatchGradients::default();
     for machine in machines() {
         let got = batch.backward(machine, &batch.forward(machine));
         for i in 0..NAMES.len() {

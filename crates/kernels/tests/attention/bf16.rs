@@ -1,6 +1,6 @@
 //! Attention whose products are of bf16 against its twin, which rounds the same.
 
-use crate::backward::{Batch, Gradients, NAMES};
+use crate::backward::{Batch, BatchGradients, NAMES};
 use crate::case::{Case, Plane, Sequenced, Spec};
 use crate::check::{assert_close, assert_close_at, assert_same_bits, bound, for_random_cases, inline_machines, machines, poison};
 use attendant_kernels::attention::{Sequence, Span, Visible, forward_bf16, forward_bf16_scratch};
@@ -28,7 +28,7 @@ fn check_forward(case: &Case, scale: f64, bound: f64) {
 
 fn check_gradients(batch: &Batch, scale: f64, bound: f64) {
     let want = batch.twin();
-    let mut one_thread = Gradients::default();
+    let mut one_thread = BatchGradients::default();
     for machine in machines() {
         let got = batch.backward(machine, &batch.forward(machine));
         for i in 0..NAMES.len() {

@@ -3,8 +3,8 @@
 
 use super::{Figure, limits, time, values};
 use attendant_core::kernels::attention::{
-    Attention, Cells, Run, Sequence, Span, Visible, backward, backward_bf16, backward_bf16_scratch, backward_scratch, forward,
-    forward_bf16, forward_bf16_scratch, forward_scratch,
+    Attention, BackwardInputs, Cells, Gradients, Run, Sequence, Span, Visible, backward, backward_bf16, backward_bf16_scratch,
+    backward_scratch, forward, forward_bf16, forward_bf16_scratch, forward_scratch,
 };
 use attendant_core::{Precision, Processor};
 use std::time::Duration;
@@ -66,9 +66,9 @@ fn figures_of(processor: &Processor, precision: Precision, kv: usize, d: usize, 
     let mut back_scratch = vec![0.0; backward_scratch(&spec, &spans, workers)];
     let both = time(budget, || {
         forward(machine, &spec, &sequences, &q, &mut out, Some(&mut lse), &mut scratch);
-        let gradients = (&mut d_q[..], &mut d_k[..], &mut d_v[..]);
-        let (d_q, d_k, d_v) = gradients;
-        backward(machine, &spec, &spans, &q, &k, &v, &out, &lse, &d_out, d_q, d_k, d_v, None, None, &mut back_scratch);
+        let inputs = BackwardInputs { q: &q, k: &k, v: &v, out: &out, lse: &lse, d_out: &d_out };
+        let gradients = Gradients { d_q: &mut d_q, d_k: &mut d_k, d_v: &mut d_v, d_bias: None, d_sink: None };
+        backward(machine, &spec, &spans, inputs, gradients, &mut back_scratch);
     });
     let ceiling = before.max(limit(processor));
     [("prefill", ahead, operations), ("bwd", both, 3.5 * operations)].map(|(what, timing, operations)| {

@@ -1,10 +1,10 @@
 //! One item: a key head of one span, with all the query heads that read it.
 
 use super::block::{Block, Operands};
-use super::{Gradients, Inputs, KEYS, QUERIES};
+use super::{KEYS, QUERIES, Target};
 use crate::attention::reach::Reach;
 use crate::attention::softmax::query_factor;
-use crate::attention::{Attention, Span};
+use crate::attention::{Attention, BackwardInputs, Span};
 use crate::product::MatrixRef;
 use crate::simd::{Kernel, Simd};
 use crate::tile::{MAX_PANEL, Operand};
@@ -22,8 +22,8 @@ pub(super) struct Item<'a, O> {
     pub(super) index: usize,
     /// The key head.
     pub(super) head: usize,
-    pub(super) inputs: Inputs<'a>,
-    pub(super) gradients: &'a Gradients<'a>,
+    pub(super) inputs: BackwardInputs<'a>,
+    pub(super) target: &'a Target<'a>,
     pub(super) scratch: &'a mut [f32],
 }
 
@@ -95,10 +95,9 @@ impl<O: Operand> Item<'_, O> {
         }
         if self.spec.sink.is_some() {
             let place = self.index * heads + head;
-            // SAFETY: sums of this span and head, which no other item touches.
-            for sum in unsafe { self.gradients.sink_sums.slice(place..place + 1) }.iter_mut() {
-                *sum += d_sink as f32;
-            }
+            // SAFETY: the sum of this span and head, which no other item touches.
+            let sum = unsafe { self.target.sink_sums.slice(place..place + 1) };
+            sum[0] += d_sink as f32;
         }
         let scaled = MatrixRef::row_major(operands.scaled, rows.len(), d_qk);
         O::pack(simd, scaled.transposed(), operands.q_columns, O::cells(d_qk), 0);
@@ -145,9 +144,9 @@ impl<O: Operand> Item<'_, O> {
         // and its query heads. The three are parts of different arrays.
         let (d_q, d_k, d_v) = unsafe {
             (
-                self.gradients.d_q.part(0, rows, columns(block.head, d_qk)),
-                self.gradients.d_k.part(0, key_rows.clone(), columns(self.head, d_qk)),
-                self.gradients.d_v.part(0, key_rows, columns(self.head, d_v)),
+                self.target.d_q.part(0, rows, columns(block.head, d_qk)),
+                self.target.d_k.part(0, key_rows.clone(), columns(self.head, d_qk)),
+                self.target.d_v.part(0, key_rows, columns(self.head, d_v)),
             )
         };
         let left = &mut *operands.left_scores;
@@ -157,8 +156,7 @@ impl<O: Operand> Item<'_, O> {
         if let Some(bias) = self.spec.bias {
             let place = (self.index * self.spec.heads + block.head) * bias.width;
             // SAFETY: sums of this span and head, which no other item touches.
-            block
-                .add_bias_sums(&bias, operands.d_distances, unsafe { self.gradients.bias_sums.slice(place..place + bias.width) });
+            block.add_bias_sums(&bias, operands.d_distances, unsafe { self.target.bias_sums.slice(place..place + bias.width) });
         }
     }
 
@@ -168,8 +166,8 @@ impl<O: Operand> Item<'_, O> {
         let (bias, sink) = (self.spec.bias.map_or(0, |bias| bias.width), usize::from(self.spec.sink.is_some()));
         // SAFETY: sums of this span and head, which no other item touches.
         unsafe {
-            self.gradients.bias_sums.slice(place * bias..(place + 1) * bias).fill(0.0);
-            self.gradients.sink_sums.slice(place * sink..(place + 1) * sink).fill(0.0);
+            self.target.bias_sums.slice(place * bias..(place + 1) * bias).fill(0.0);
+            self.target.sink_sums.slice(place * sink..(place + 1) * sink).fill(0.0);
         }
     }
 }

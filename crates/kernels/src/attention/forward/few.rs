@@ -7,19 +7,13 @@
 use super::KEYS;
 use crate::attention::rows::View;
 use crate::element::Element;
-use crate::simd::{Kernel, MAX_LANES, Simd};
+use crate::simd::{CACHE_LINE, Kernel, MAX_LANES, Simd};
 use crate::vector::{load, store};
 use std::ops::Range;
 
 /// Bytes of keys that pass by all queries, and of values that weighted sums stay in registers for: as much as leaves the
 /// first-level cache room for the others.
 const BLOCK: usize = 16 << 10;
-
-/// Bytes of a cache line.
-const LINE: usize = 64;
-
-/// Rows of keys between those in use and those asked for.
-const AHEAD: usize = 16;
 
 /// Rows that make a block, a multiple of `unit`.
 #[inline]
@@ -58,21 +52,24 @@ impl<E: Element> Score<'_, E> {
             let end = (start + block_rows::<E>(width, step)).min(rows);
             for query in (0..self.queries.len() / width).step_by(QUERIES) {
                 for key in (start..end).step_by(step) {
-                    // The first queries bring the keys; the others find them near.
-                    if query == 0 {
-                        self.block::<S, QUERIES, true>(simd, query, key);
+                    // The first queries bring the keys from memory; the others find them near. Groups of 4 bits are bound by what
+                    // takes them apart.
+                    if query == 0 && E::VALUES == 1 {
+                        self.block::<S, QUERIES, 1>(simd, query, key);
                     } else {
-                        self.block::<S, QUERIES, false>(simd, query, key);
+                        self.block::<S, QUERIES, 2>(simd, query, key);
                     }
                 }
             }
         }
     }
 
-    /// QUERIES queries from `query` on by as many keys from `key` on as make a vector of scores. Beyond the last query and the
-    /// last key these take their places, and what comes of it is dropped. With ASK, keys that come later are asked for.
+    /// QUERIES queries from `query` on by as many keys from `key` on as make a vector of scores, ROWS of them at a time. Beyond the
+    /// last query and the last key these take their places, and what comes of it is dropped.
+    ///
+    /// One row at a time is memory read from one end to the other, which hardware foresees; with two each query is loaded half as often.
     #[inline(always)]
-    fn block<S: Simd, const QUERIES: usize, const ASK: bool>(&mut self, simd: S, query: usize, key: usize) {
+    fn block<S: Simd, const QUERIES: usize, const ROWS: usize>(&mut self, simd: S, query: usize, key: usize) {
         let (width, count) = (self.keys.width(), self.queries.len() / self.keys.width());
         let keys_of_block = S::LANES / QUERIES;
         let mut queries = [&[][..]; QUERIES];
@@ -81,42 +78,17 @@ impl<E: Element> Score<'_, E> {
         }
         let (last, stride) = (self.keys.rows() - 1 - key, self.keys.stride());
         let first = self.keys.rows_from(key..self.keys.rows()).as_ptr();
-        let mut keys = [first; MAX_LANES];
-        for r in 0..keys_of_block {
-            keys[r] = first.wrapping_add(r.min(last) * stride);
-        }
         let mut sums = [simd.splat(0.0); MAX_LANES];
-        let whole = width / S::LANES * S::LANES;
-        // With each step some lines of one row, so that the steps of a block together ask for a whole block.
-        let lines = E::bytes(keys_of_block * S::LANES).div_ceil(LINE);
-        for k in (0..whole).step_by(S::LANES) {
-            if ASK {
-                let step = k / S::LANES;
-                let ahead = first.wrapping_add((AHEAD + step % keys_of_block) * stride).cast::<u8>();
-                for line in 0..lines {
-                    simd.prefetch(ahead.wrapping_add((step / keys_of_block * lines + line) * LINE).cast());
-                }
+        for row in (0..keys_of_block).step_by(ROWS) {
+            let mut keys = [first; ROWS];
+            for r in 0..ROWS {
+                keys[r] = first.wrapping_add((row + r).min(last) * stride);
             }
-            let mut q = [simd.splat(0.0); QUERIES];
+            // SAFETY: each key is one of the rows that are there (`rows_from` checked it), `width` wide.
+            let of_rows = unsafe { dots::<E, S, QUERIES, ROWS>(simd, queries, keys, width) };
             for i in 0..QUERIES {
-                // SAFETY: `k + LANES <= whole`, which is at most `width`, the length of every query.
-                q[i] = unsafe { simd.load(queries[i].as_ptr().add(k)) };
-            }
-            for r in 0..keys_of_block {
-                // SAFETY: as above; each key is one of the rows that are there (`rows_from` checked it), and as wide.
-                let x = unsafe { E::load(simd, keys[r], k) };
-                for i in 0..QUERIES {
-                    sums[i * keys_of_block + r] = simd.fma(x, q[i], sums[i * keys_of_block + r]);
-                }
-            }
-        }
-        if whole < width {
-            for r in 0..keys_of_block {
-                // SAFETY: as above; the key has `width` values.
-                let x = unsafe { E::load_partial(simd, keys[r], whole, width - whole) };
-                for i in 0..QUERIES {
-                    let q = simd.load_partial(&queries[i][whole..]);
-                    sums[i * keys_of_block + r] = simd.fma(x, q, sums[i * keys_of_block + r]);
+                for r in 0..ROWS {
+                    sums[i * keys_of_block + row + r] = of_rows[i][r];
                 }
             }
         }
@@ -133,6 +105,48 @@ impl<E: Element> Score<'_, E> {
             }
         }
     }
+}
+
+/// Dot products of queries with keys as sums along lanes, which are left to add.
+///
+/// # Safety
+/// Every key must hold `width` values.
+#[inline(always)]
+unsafe fn dots<E: Element, S: Simd, const QUERIES: usize, const ROWS: usize>(
+    simd: S,
+    queries: [&[f32]; QUERIES],
+    keys: [*const E; ROWS],
+    width: usize,
+) -> [[S::V; ROWS]; QUERIES] {
+    let mut sums = [[simd.splat(0.0); ROWS]; QUERIES];
+    let whole = width / S::LANES * S::LANES;
+    for query in queries {
+        assert!(query.len() >= width, "a query of {} for keys of {width}", query.len());
+    }
+    for k in (0..whole).step_by(S::LANES) {
+        let mut x = [simd.splat(0.0); ROWS];
+        for r in 0..ROWS {
+            // SAFETY: `k + LANES <= whole`, which is at most `width`, of which the key has as many values (the caller's promise).
+            x[r] = unsafe { E::load(simd, keys[r], k) };
+        }
+        for i in 0..QUERIES {
+            // SAFETY: as above; so has the query (asserted).
+            let q = unsafe { simd.load(queries[i].as_ptr().add(k)) };
+            for r in 0..ROWS {
+                sums[i][r] = simd.fma(x[r], q, sums[i][r]);
+            }
+        }
+    }
+    if whole < width {
+        for r in 0..ROWS {
+            // SAFETY: as above; the key has `width` values.
+            let x = unsafe { E::load_partial(simd, keys[r], whole, width - whole) };
+            for i in 0..QUERIES {
+                sums[i][r] = simd.fma(x, simd.load_partial(&queries[i][whole..width]), sums[i][r]);
+            }
+        }
+    }
+    sums
 }
 
 /// Adds the values in `range`, weighted: `out[i] += weights[i * KEYS + r] * values[r]`.
@@ -214,15 +228,22 @@ impl<E: Element> AddWeighted<'_, E> {
             }
         }
         let stride = self.values.stride();
-        let ahead = block_rows::<E>(self.values.width(), 8) * stride;
         let first = self.values.rows_from(block.clone()).as_ptr();
+        // The next block is asked for, some bytes at each row: from one end to the other, which memory likes best, or if there are
+        // others between its rows the same columns of it.
+        let (width, bytes) = (self.values.width(), E::bytes(VECTORS * S::LANES));
+        let next = first.wrapping_add(block_rows::<E>(width, 8) * stride).cast::<u8>();
+        let (next, step) = if stride == E::cells(width) {
+            (next.wrapping_add(E::bytes(column) * block.len()), bytes)
+        } else {
+            (next.wrapping_add(E::bytes(column)), stride * size_of::<E>())
+        };
         for r in block.clone() {
-            let value = first.wrapping_add((r - block.start) * stride);
-            // The same columns a block later: rows are too far apart for hardware to foresee.
+            let at = r - block.start;
+            let value = first.wrapping_add(at * stride);
             if row == 0 {
-                let ahead = value.wrapping_add(ahead).cast::<u8>().wrapping_add(E::bytes(column));
-                for at in (0..E::bytes(VECTORS * S::LANES)).step_by(LINE) {
-                    simd.prefetch(ahead.wrapping_add(at).cast());
+                for line in (0..bytes).step_by(CACHE_LINE) {
+                    simd.prefetch(next.wrapping_add(at * step + line).cast());
                 }
             }
             let mut vectors = [simd.splat(0.0); VECTORS];
