@@ -118,7 +118,7 @@ mod tests {
             assert_eq!(memory.len(), len);
             assert!(memory.as_ptr().addr().is_multiple_of(64) && all(&memory, 0.0), "{len}");
             let copy = memory.clone();
-            memory.fill(1.0);
+            memory.iter_mut().step_by(step).for_each(|x| *x = 1.0);
             assert!(all(&copy, 0.0) && all(&memory, 1.0), "{len}");
         }
     }

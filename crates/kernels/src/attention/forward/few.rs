@@ -1,6 +1,6 @@
 //! Few queries over keys and values that are read once, in place, in the type that they are stored in: decoding.
 //!
-//! Scores are sums along lanes, several rows of keys by several queries at a time, each key loaded once for all of them; the
+//! Scores are sums along lanes, up to four queries at a time, each key loaded once for all of them; the
 //! sums of a block are reduced together. Values are multiplied by broadcast weights where they lie. Nothing is packed.
 //! A score is the same bits whatever block it falls in.
 
