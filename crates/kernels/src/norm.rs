@@ -33,13 +33,21 @@ pub fn rms_norm_backward(
     backward(machine, Norm { width, eps, centred: false, weight, bias: None }, d_x, [d_weight, None], d_y, x, scratch);
 }
 
-/// `y [n, width] = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias`, row by row; `weight [width]`, `bias [width]` or 0.
+/// `y [n, width] = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias`, row by row; `weight [width]` or 1, `bias [width]` or 0.
 /// The variance is that of the row itself (divided by `width`).
 ///
 /// # Panics
 /// If `x` is not whole rows, or another slice does not fit.
-pub fn layer_norm(machine: Machine<'_>, y: &mut [f32], x: &[f32], weight: &[f32], bias: Option<&[f32]>, width: usize, eps: f32) {
-    forward(machine, Norm { width, eps, centred: true, weight: Some(weight), bias }, y, x);
+pub fn layer_norm(
+    machine: Machine<'_>,
+    y: &mut [f32],
+    x: &[f32],
+    weight: Option<&[f32]>,
+    bias: Option<&[f32]>,
+    width: usize,
+    eps: f32,
+) {
+    forward(machine, Norm { width, eps, centred: true, weight, bias }, y, x);
 }
 
 /// Gradients of [`layer_norm`]: `d_x [n, width] +=`, `d_weight [width] +=`, `d_bias [width] +=`.
@@ -50,17 +58,16 @@ pub fn layer_norm(machine: Machine<'_>, y: &mut [f32], x: &[f32], weight: &[f32]
 pub fn layer_norm_backward(
     machine: Machine<'_>,
     d_x: &mut [f32],
-    d_weight: &mut [f32],
+    d_weight: Option<&mut [f32]>,
     d_bias: Option<&mut [f32]>,
     d_y: &[f32],
     x: &[f32],
-    weight: &[f32],
+    weight: Option<&[f32]>,
     width: usize,
     eps: f32,
     scratch: &mut [f32],
 ) {
-    let norm = Norm { width, eps, centred: true, weight: Some(weight), bias: None };
-    backward(machine, norm, d_x, [Some(d_weight), d_bias], d_y, x, scratch);
+    backward(machine, Norm { width, eps, centred: true, weight, bias: None }, d_x, [d_weight, d_bias], d_y, x, scratch);
 }
 
 /// Values that [`rms_norm_backward`] and [`layer_norm_backward`] need as scratch for `rows` rows of `width`.

@@ -115,11 +115,7 @@ impl QkNorm {
     fn normalise(&self, cx: &mut Context<'_>, x: Var, weight: Option<Var>, bias: Option<Var>) -> Var {
         match self.kind {
             NormKind::Rms => cx.rms_norm(x, weight, self.eps),
-            NormKind::Layer => {
-                let width = cx.width(x);
-                let weight = weight.unwrap_or_else(|| cx.constant(1, width, &vec![1.0; width]));
-                cx.layer_norm(x, weight, bias, self.eps)
-            }
+            NormKind::Layer => cx.layer_norm(x, weight, bias, self.eps),
         }
     }
 

@@ -186,14 +186,9 @@ impl Call<'_> {
 impl NormPlace {
     pub(crate) fn apply(self, norm: Norm, tape: &mut Tape, bound: &BoundModel, x: Var) -> Var {
         let [weight, bias] = [self.weight, self.bias].map(|place| place.map(|place| bound.vars[place]));
-        match (norm, weight) {
-            (Norm::Rms { eps, .. }, weight) => tape.rms_norm(x, weight, eps),
-            (Norm::Layer { eps, .. }, Some(weight)) => tape.layer_norm(x, weight, bias, eps),
-            (Norm::Layer { eps, .. }, None) => {
-                let width = tape.width(x);
-                let ones = tape.constant(1, width, &vec![1.0; width]);
-                tape.layer_norm(x, ones, bias, eps)
-            }
+        match norm {
+            Norm::Rms { eps, .. } => tape.rms_norm(x, weight, eps),
+            Norm::Layer { eps, .. } => tape.layer_norm(x, weight, bias, eps),
         }
     }
 }

@@ -14,13 +14,13 @@ impl Tape {
         })
     }
 
-    /// x `[N, width]`, weight and bias `[width]` -> (x - mean) / deviation * weight + bias (Ba et al. 2016, 1607.06450).
-    pub fn layer_norm(&mut self, x: Var, weight: Var, bias: Option<Var>, eps: f32) -> Var {
+    /// x `[N, width]`, weight `[width]` or 1, bias `[width]` or 0 -> (x - mean) / deviation * weight + bias (Ba et al. 2016, 1607.06450).
+    pub fn layer_norm(&mut self, x: Var, weight: Option<Var>, bias: Option<Var>, eps: f32) -> Var {
         let (rows, width) = (self.rows(x), self.width(x));
-        let inputs = [x, weight, bias.unwrap_or(x)];
+        let inputs = [x, weight.unwrap_or(x), bias.unwrap_or(x)];
         self.operation(&inputs, rows, width, LayerNorm { x, weight, bias, eps }, |tape, y, _| {
-            let bias = bias.map(|bias| tape.value(bias));
-            norm::layer_norm(tape.processor().machine(), y, tape.value(x), tape.value(weight), bias, width, eps);
+            let [weight, bias] = [weight, bias].map(|var| var.map(|var| tape.value(var)));
+            norm::layer_norm(tape.processor().machine(), y, tape.value(x), weight, bias, width, eps);
         })
     }
 }
@@ -56,7 +56,7 @@ impl Op for RmsNorm {
 
 struct LayerNorm {
     x: Var,
-    weight: Var,
+    weight: Option<Var>,
     bias: Option<Var>,
     eps: f32,
 }
@@ -64,19 +64,18 @@ struct LayerNorm {
 impl Op for LayerNorm {
     fn backward(&self, pass: &mut Backward<'_>, _output: Var, gradient: &[f32]) {
         let (rows, width) = (pass.rows(self.x), pass.width(self.x));
-        let mut scratch = pass.scratch(norm::norm_backward_scratch(rows, width) + rows * width + width);
+        let mut scratch = pass.scratch(norm::norm_backward_scratch(rows, width) + rows * width);
         let (spare, work) = scratch.split_at_mut(rows * width);
-        let (spare_weight, work) = work.split_at_mut(width);
-        let (mut d_x, mut d_weight) = (pass.gradient(self.x), pass.gradient(self.weight));
-        let mut d_bias = self.bias.and_then(|bias| pass.gradient(bias));
+        let mut d_x = pass.gradient(self.x);
+        let [mut d_weight, mut d_bias] = [self.weight, self.bias].map(|var| var.and_then(|var| pass.gradient(var)));
         norm::layer_norm_backward(
             pass.machine(),
             d_x.as_mut().map_or(spare, |d| d.values()),
-            d_weight.as_mut().map_or(spare_weight, |d| d.values()),
+            d_weight.as_mut().map(|d| d.values()),
             d_bias.as_mut().map(|d| d.values()),
             gradient,
             pass.value(self.x),
-            pass.value(self.weight),
+            self.weight.map(|weight| pass.value(weight)),
             width,
             self.eps,
             work,

@@ -16,7 +16,7 @@ pub fn rms_norm(_: Machine<'_>, y: &mut [f32], x: &[f32], weight: Option<&[f32]>
 pub fn rms_norm_backward(
     _: Machine<'_>,
     d_x: &mut [f32],
-    mut d_weight: Option<&mut [f32]>,
+    d_weight: Option<&mut [f32]>,
     d_y: &[f32],
     x: &[f32],
     weight: Option<&[f32]>,
@@ -37,19 +37,27 @@ pub fn rms_norm_backward(
             d_w[i] += d_y[i] * x[i] * factor;
         }
     }
-    for (d, sum) in d_weight.iter_mut().flat_map(|d| d.iter_mut()).zip(d_w) {
+    for (d, sum) in d_weight.into_iter().flatten().zip(d_w) {
         *d = (f64::from(*d) + sum) as f32;
     }
 }
 
 /// `y [n, width] = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias`.
-pub fn layer_norm(_: Machine<'_>, y: &mut [f32], x: &[f32], weight: &[f32], bias: Option<&[f32]>, width: usize, eps: f32) {
+pub fn layer_norm(
+    _: Machine<'_>,
+    y: &mut [f32],
+    x: &[f32],
+    weight: Option<&[f32]>,
+    bias: Option<&[f32]>,
+    width: usize,
+    eps: f32,
+) {
     for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
         let mean = x.iter().map(|x| f64::from(*x)).sum::<f64>() / width as f64;
         let variance = x.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / width as f64;
         for i in 0..width {
             let standard = (f64::from(x[i]) - mean) / (variance + f64::from(eps)).sqrt();
-            y[i] = (standard * f64::from(weight[i]) + bias.map_or(0.0, |b| f64::from(b[i]))) as f32;
+            y[i] = (standard * weight.map_or(1.0, |w| f64::from(w[i])) + bias.map_or(0.0, |b| f64::from(b[i]))) as f32;
         }
     }
 }
@@ -58,11 +66,11 @@ pub fn layer_norm(_: Machine<'_>, y: &mut [f32], x: &[f32], weight: &[f32], bias
 pub fn layer_norm_backward(
     _: Machine<'_>,
     d_x: &mut [f32],
-    d_weight: &mut [f32],
+    d_weight: Option<&mut [f32]>,
     d_bias: Option<&mut [f32]>,
     d_y: &[f32],
     x: &[f32],
-    weight: &[f32],
+    weight: Option<&[f32]>,
     width: usize,
     eps: f32,
     _scratch: &mut [f32],
@@ -75,7 +83,7 @@ pub fn layer_norm_backward(
         let d_y: Vec<f64> = d_y[span.clone()].iter().map(|x| f64::from(*x)).collect();
         let mean = x.iter().sum::<f64>() / n;
         let factor = 1.0 / (x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n + f64::from(eps)).sqrt();
-        let g: Vec<f64> = (0..width).map(|i| d_y[i] * f64::from(weight[i])).collect();
+        let g: Vec<f64> = (0..width).map(|i| d_y[i] * weight.map_or(1.0, |w| f64::from(w[i]))).collect();
         let level = g.iter().sum::<f64>() / n;
         let along = (0..width).map(|i| g[i] * (x[i] - mean)).sum::<f64>() / n;
         for (i, d_x) in d_x[span].iter_mut().enumerate() {
@@ -84,10 +92,9 @@ pub fn layer_norm_backward(
             d_b[i] += d_y[i];
         }
     }
-    for (d, sum) in d_weight.iter_mut().zip(d_w) {
-        *d = (f64::from(*d) + sum) as f32;
-    }
-    for (d, sum) in d_bias.into_iter().flatten().zip(d_b) {
-        *d = (f64::from(*d) + sum) as f32;
+    for (d, sums) in [(d_weight, d_w), (d_bias, d_b)] {
+        for (d, sum) in d.into_iter().flatten().zip(sums) {
+            *d = (f64::from(*d) + sum) as f32;
+        }
     }
 }

@@ -7,9 +7,10 @@ const SHAPES: [(usize, usize); 9] = [(17, 1), (3, 17), (17, 3), (63, 65), (5, 10
 const EPS: f32 = 1e-5;
 
 type Rms = fn(Machine<'_>, &mut [f32], &[f32], Option<&[f32]>, usize, f32);
-type Layer = fn(Machine<'_>, &mut [f32], &[f32], &[f32], Option<&[f32]>, usize, f32);
+type Layer = fn(Machine<'_>, &mut [f32], &[f32], Option<&[f32]>, Option<&[f32]>, usize, f32);
 type RmsBackward = fn(Machine<'_>, &mut [f32], Option<&mut [f32]>, &[f32], &[f32], Option<&[f32]>, usize, f32, &mut [f32]);
-type LayerBackward = fn(Machine<'_>, &mut [f32], &mut [f32], Option<&mut [f32]>, &[f32], &[f32], &[f32], usize, f32, &mut [f32]);
+type LayerBackward =
+    fn(Machine<'_>, &mut [f32], Option<&mut [f32]>, Option<&mut [f32]>, &[f32], &[f32], Option<&[f32]>, usize, f32, &mut [f32]);
 
 #[test]
 fn rms_norm() {
@@ -57,13 +58,14 @@ fn layer_norm() {
             // Far from zero: the variance must not be a difference of large squares.
             let x = within(random, n * width, 9.0..11.0);
             let (w, b) = (signed(random, width), signed(random, width));
-            for bias in [None, Some(&b[..])] {
+            let (w, b) = (Some(&w[..]), Some(&b[..]));
+            for (weight, bias) in [(w, b), (w, None), (None, b), (None, None)] {
                 let run = |f: Layer, machine: Machine<'_>| {
                     let mut y = poison(n * width);
-                    f(machine, &mut y, &x, &w, bias, width, EPS);
+                    f(machine, &mut y, &x, weight, bias, width, EPS);
                     [y]
                 };
-                let what = format!("layer_norm {n} x {width}, bias {}", bias.is_some());
+                let what = format!("layer_norm {n} x {width}, weight {}, bias {}", weight.is_some(), bias.is_some());
                 hold(&what, 1e-6, run(naive::norm::layer_norm, any()), |machine| run(norm::layer_norm, machine));
             }
         }
@@ -76,15 +78,16 @@ fn layer_norm_backward() {
         for (n, width) in shapes(SHAPES).skip(1) {
             let (x, w, d_y) = (signed(random, n * width), signed(random, width), signed(random, n * width));
             let (old_x, old_w) = (present(random, n * width), present(random, width));
-            for with_bias in [false, true] {
+            for (weight, with_bias) in [(Some(&w[..]), true), (Some(&w[..]), false), (None, true), (None, false)] {
                 let run = |f: LayerBackward, machine: Machine<'_>| {
                     let (mut d_x, mut d_w, mut d_b) = (old_x.clone(), old_w.clone(), old_w.clone());
+                    let d_weight = weight.is_some().then_some(&mut d_w[..]);
                     let d_bias = with_bias.then_some(&mut d_b[..]);
                     let mut scratch = poison(norm::norm_backward_scratch(n, width));
-                    f(machine, &mut d_x, &mut d_w, d_bias, &d_y, &x, &w, width, EPS, &mut scratch);
+                    f(machine, &mut d_x, d_weight, d_bias, &d_y, &x, weight, width, EPS, &mut scratch);
                     [d_x, d_w, d_b]
                 };
-                let what = format!("layer_norm_backward {n} x {width}, bias {with_bias}");
+                let what = format!("layer_norm_backward {n} x {width}, weight {}, bias {with_bias}", weight.is_some());
                 hold(&what, 1e-6, run(naive::norm::layer_norm_backward, any()), |machine| {
                     run(norm::layer_norm_backward, machine)
                 });
@@ -112,11 +115,12 @@ fn gradients_are_differences() {
         let b = signed(random, width);
         let want = differences([&x, &w, &b], |[x, w, b]| {
             let mut y = poison(n * width);
-            naive::norm::layer_norm(any(), &mut y, x, w, Some(b), width, 0.1);
+            naive::norm::layer_norm(any(), &mut y, x, Some(w), Some(b), width, 0.1);
             dot(&y, &d_y)
         });
         let (mut d_x, mut d_w, mut d_b) = (vec![0.0; n * width], vec![0.0; width], vec![0.0; width]);
-        naive::norm::layer_norm_backward(any(), &mut d_x, &mut d_w, Some(&mut d_b), &d_y, &x, &w, width, 0.1, &mut []);
+        let (d_weight, d_bias) = (Some(&mut d_w[..]), Some(&mut d_b[..]));
+        naive::norm::layer_norm_backward(any(), &mut d_x, d_weight, d_bias, &d_y, &x, Some(&w), width, 0.1, &mut []);
         assert_close("layer_norm d_x", &d_x, &want[0], DIFFERENCE);
         assert_close("layer_norm d_weight", &d_w, &want[1], DIFFERENCE);
         assert_close("layer_norm d_bias", &d_b, &want[2], DIFFERENCE);
@@ -131,14 +135,14 @@ fn a_row_does_not_see_its_neighbours() {
         for isa in instruction_sets() {
             let machine = Machine { isa, ..any() };
             let mut all = poison(n * width);
-            norm::layer_norm(machine, &mut all, &x, &w, None, width, EPS);
+            norm::layer_norm(machine, &mut all, &x, Some(&w), None, width, EPS);
             let mut d_all = vec![0.0; n * width];
             let mut scratch = poison(norm::norm_backward_scratch(n, width));
             norm::rms_norm_backward(machine, &mut d_all, None, &d_y, &x, Some(&w), width, EPS, &mut scratch);
             for row in [0, 7, 299] {
                 let span = row * width..(row + 1) * width;
                 let (mut y, mut d_x) = (poison(width), vec![0.0; width]);
-                norm::layer_norm(machine, &mut y, &x[span.clone()], &w, None, width, EPS);
+                norm::layer_norm(machine, &mut y, &x[span.clone()], Some(&w), None, width, EPS);
                 assert_same_bits("layer_norm", &y, &all[span.clone()]);
                 let (d_y, x) = (&d_y[span.clone()], &x[span.clone()]);
                 norm::rms_norm_backward(machine, &mut d_x, None, d_y, x, Some(&w), width, EPS, &mut scratch);

@@ -142,7 +142,7 @@ impl Mechanism for Dsa {
         let index_q = cx.linear(latent, p["index_q_proj"], None);
         let index_q = cx.rotate(index_q, self.index_heads, 0, &rotary);
         let index_k = cx.linear(x, p["index_k_proj"], None);
-        let index_k = cx.layer_norm(index_k, p["index_k_norm"], Some(p["index_k_norm_bias"]), self.index_eps);
+        let index_k = cx.layer_norm(index_k, Some(p["index_k_norm"]), Some(p["index_k_norm_bias"]), self.index_eps);
         let index_k = cx.rotate(index_k, 1, 0, &rotary);
         let index = cx.remember("index", index_k)?;
         let weights = cx.linear(x, p["index_weights_proj"], None);
