@@ -209,6 +209,17 @@ impl Map<1, 3> for Standardise {
     }
 }
 
+/// [`Standardise`] with a bias and no weight.
+#[derive(Clone, Copy)]
+struct Shift(Standardise);
+
+impl Map<1, 2> for Shift {
+    #[inline(always)]
+    fn at<S: Simd>(self, simd: S, _: [S::V; 1], [x, bias]: [S::V; 2]) -> [S::V; 1] {
+        [simd.add(self.0.value(simd, x), bias)]
+    }
+}
+
 impl Norm<'_> {
     #[inline(always)]
     fn standardise<S: Simd>(self, simd: S, x: &[f32]) -> Standardise {
@@ -239,7 +250,8 @@ impl Kernel for Forward<'_> {
             match (self.norm.weight, self.norm.bias) {
                 (Some(weight), Some(bias)) => apply(simd, op, [y], [x, weight, bias]),
                 (Some(weight), None) => apply(simd, op, [y], [x, weight]),
-                (None, _) => apply(simd, op, [y], [x]),
+                (None, Some(bias)) => apply(simd, Shift(op), [y], [x, bias]),
+                (None, None) => apply(simd, op, [y], [x]),
             }
         }
     }
