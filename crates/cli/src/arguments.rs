@@ -337,11 +337,18 @@ pub(crate) struct Inspect {
     /// Allocate the cache as well, and compare its bytes with those declared
     #[arg(long, conflicts_with = "known")]
     pub(crate) measure: bool,
-    /// Tokens to allocate the cache for
-    #[arg(long, default_value_t = 4096, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
+    /// Tokens that --measure allocates the cache for
+    #[arg(
+        long,
+        requires = "measure",
+        default_value_t = 4096,
+        value_name = "N",
+        value_parser = at_least_one::<usize>,
+        allow_negative_numbers = true
+    )]
     pub(crate) context: usize,
-    /// Type of the allocated cache
-    #[arg(long, value_enum, default_value_t = CacheType::F32, value_name = "TYPE")]
+    /// Type of the cache that --measure allocates
+    #[arg(long, requires = "measure", value_enum, default_value_t = CacheType::F32, value_name = "TYPE")]
     pub(crate) cache: CacheType,
 }
 

@@ -45,6 +45,7 @@ fn what_cannot_be_inspected_is_refused_in_one_line() {
     assert!(place.bad("inspect config.json", 2).contains("mamba is unsupported"));
     fs::write(place.path("config.json"), CONFIG).unwrap();
     assert!(place.bad("inspect config.json --memory -1", 2).contains("--memory: got -1, wanted a number above 0"));
+    assert!(place.bad("inspect config.json --context 300", 2).contains("--measure"));
     fs::write(place.path("cut.gguf"), "GGUF").unwrap();
     assert!(place.bad("inspect cut.gguf", 2).contains("cut.gguf"));
 }
