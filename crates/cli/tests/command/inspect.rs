@@ -1,6 +1,6 @@
 //! `inspect`: as prose within 80 columns, as JSON, and what it refuses.
 
-use crate::Place;
+use crate::{Place, code, error};
 use serde_json::Value;
 use std::fs;
 
@@ -45,7 +45,17 @@ fn what_cannot_be_inspected_is_refused_in_one_line() {
     assert!(place.bad("inspect config.json", 2).contains("mamba is unsupported"));
     fs::write(place.path("config.json"), CONFIG).unwrap();
     assert!(place.bad("inspect config.json --memory -1", 2).contains("--memory: got -1, wanted a number above 0"));
-    assert!(place.bad("inspect config.json --context 300", 2).contains("--measure"));
     fs::write(place.path("cut.gguf"), "GGUF").unwrap();
     assert!(place.bad("inspect cut.gguf", 2).contains("cut.gguf"));
+}
+
+#[test]
+fn what_only_measuring_reads_is_refused_without_it() {
+    let place = Place::new();
+    fs::write(place.path("config.json"), CONFIG).unwrap();
+    for words in ["inspect config.json --context 300", "inspect config.json --cache int8"] {
+        let output = place.run(words);
+        assert_eq!(code(&output), 2, "{words}");
+        assert!(error(&output).contains("--measure"), "{words}: {}", error(&output));
+    }
 }
