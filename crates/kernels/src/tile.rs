@@ -168,7 +168,8 @@ pub(crate) unsafe fn pack_row<E: Element, S: Simd>(
     let whole = width / S::LANES * S::LANES;
     let factor = simd.splat(scale.unwrap_or(1.0));
     for column in (0..width).step_by(S::LANES) {
-        // SAFETY: the row has these columns, of which the last vector has `width - whole`, and the panels a place for the vector (the caller's promise).
+        // SAFETY: the row has these columns, of which the last vector has `width - whole`, and the panels have a place for the vector
+        // (the caller's promise).
         unsafe {
             let values =
                 if column < whole { E::load(simd, cells, column) } else { E::load_partial(simd, cells, column, width - whole) };
