@@ -164,6 +164,9 @@ pub(crate) struct Generate {
     /// Positions to keep, at most, those of the prompt among them: a longer prompt is refused, and generation ends there
     #[arg(long, value_name = "N", conflicts_with = "ids", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
     pub(crate) context: Option<usize>,
+    /// Print more at the end: time to load and to read, rates, the cache, the most memory taken
+    #[arg(long, conflicts_with = "ids")]
+    pub(crate) stats: bool,
     #[command(flatten)]
     pub(crate) sampling: Sampling,
     #[command(flatten)]
@@ -311,6 +314,7 @@ pub(crate) enum CacheType {
     /// 1 byte, and a scale for each head of each token
     Int8,
     /// 4 bits a value, and 2 bytes for each 32 of a head
+    #[value(alias = "q4")]
     Int4,
 }
 

@@ -18,7 +18,9 @@ use std::time::Instant;
 pub(crate) fn run(options: &Generate) -> Done {
     let path = checkpoint_of(&options.model)?;
     let processor = processor(options.running.threads)?;
+    let start = Instant::now();
     let decoder = load(&path, &processor)?;
+    let loaded = start.elapsed().as_secs_f64();
     if let (Some(ids), Some(out)) = (&options.ids, &options.out) {
         let tokens = exchange::read(ids)?;
         let (storage, activations) = (options.running.storage(), options.running.activations(ActivationType::F32));
@@ -37,8 +39,25 @@ pub(crate) fn run(options: &Generate) -> Done {
     let read = start.elapsed().as_secs_f64();
     let answer = answer(&mut session, &language, &sampler, options.max_new, &stop)?;
     print("\n")?;
-    say(format!("{} tokens read in {read:.2} s, {}", prompt.len(), answer.stats(&session)));
+    let tokens = prompt.len();
+    if options.stats {
+        let per_token = decoder.cache_bytes_per_token(options.running.cache.into());
+        say(format!("loaded in {loaded:.2} s\n{tokens} tokens read in {read:.2} s, {:.0} tokens/s", tokens as f64 / read));
+        say(format!("{}, {per_token} a token", answer.stats(&session)));
+        if let Some(most) = most_memory() {
+            say(format!("memory at most: {:.0} MiB", most as f64 / (1 << 20) as f64));
+        }
+    } else {
+        say(format!("{tokens} tokens read in {read:.2} s, {}", answer.stats(&session)));
+    }
     if stop.load(Ordering::Relaxed) { Err(Failure::Interrupted("interrupted".into())) } else { Ok(()) }
+}
+
+/// The most bytes of memory that this program has had, where the system tells.
+fn most_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
 }
 
 fn prompt(options: &Generate) -> Result<String, Failure> {

@@ -25,6 +25,10 @@ fn generation_streams_text_and_says_what_it_cost() {
     assert!(talk.contains(" s, 40 tokens, ") && talk.contains(" tokens/s; cache: "), "{talk}");
     // Two layers keep two times one head of four values; a page holds 256 tokens.
     assert!(talk.contains(&format!("cache: {} bytes for 41 tokens", 2 * 2 * 4 * 4 * 256)), "{talk}");
+    let talk = error(&place.run("generate run -p 1 --max-new 40 --stats"));
+    let told = ["loaded in ", "1 tokens read in ", "40 tokens, ", "bytes for 41 tokens, 64 a token"];
+    assert!(told.iter().all(|words| talk.contains(words)) && talk.lines().count() >= 3, "{talk}");
+    assert!(!cfg!(target_os = "linux") || talk.contains("\nmemory at most: "), "{talk}");
     let likeliest = |seed: u32| place.good(&format!("generate run -p 1 --max-new 9 --temperature 0 --seed {seed}"));
     assert_eq!(likeliest(1), likeliest(2));
     assert_eq!(place.good("generate run -p 1 --max-new 9 --top-k 1"), likeliest(1));
@@ -35,7 +39,7 @@ fn a_cache_of_fewer_bits_takes_fewer_bytes() {
     let place = Place::new();
     place.good("train --config run.toml --out run");
     // Two layers keep two rows of one head of four values, and in int8 a scale for each, and in int4 a group; a page holds 256 tokens.
-    for (cache, bytes) in [("f32", 4 * 4), ("bf16", 2 * 4), ("f16", 2 * 4), ("int8", 4 + 4), ("int4", 18)] {
+    for (cache, bytes) in [("f32", 4 * 4), ("bf16", 2 * 4), ("f16", 2 * 4), ("int8", 4 + 4), ("int4", 18), ("q4", 18)] {
         let talk = error(&place.run(&format!("generate run -p 1 --max-new 40 --cache {cache}")));
         assert!(talk.contains(&format!("cache: {} bytes for 41 tokens", 2 * 2 * bytes * 256)), "{cache}: {talk}");
     }
