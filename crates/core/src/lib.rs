@@ -8,7 +8,6 @@
 pub mod buffer;
 pub mod error;
 pub mod ops;
-pub mod precision;
 pub mod processor;
 pub mod random;
 pub mod real;
@@ -17,8 +16,8 @@ pub mod tape;
 pub mod tensor;
 
 pub use attendant_kernels as kernels;
+pub use attendant_kernels::Precision;
 pub use error::{Error, Result};
-pub use precision::Precision;
 pub use processor::Processor;
 pub use random::Random;
 pub use real::{Dual, Real};

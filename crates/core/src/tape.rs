@@ -4,11 +4,10 @@
 //! first; a node's value and gradient go back to the pool of buffers as soon as nothing can ask for them.
 
 use crate::buffer::{Buffer, Buffers};
-use crate::precision::Precision;
 use crate::processor::Processor;
 use crate::tensor::Tensor;
 use attendant_kernels::quant::Matrix;
-use attendant_kernels::{Machine, elementwise};
+use attendant_kernels::{Machine, Precision, elementwise};
 use std::sync::Arc;
 
 /// Rows on a tape.

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p attendant-kernels --example decode`
 
-use attendant_kernels::attention::{Attention, Cells, Run, Sequence, Visible, forward, forward_scratch};
+use attendant_kernels::attention::{Attention, Cells, Run, Sequence, forward, forward_scratch};
 use attendant_kernels::{Isa, Machine, Pool};
 use half::bf16;
 use std::time::Instant;
@@ -36,17 +36,7 @@ impl Plane {
 fn main() {
     let pool = Pool::new(2);
     let machine = Machine { isa: Isa::best(), executor: &pool };
-    let spec = Attention {
-        heads: HEADS,
-        kv_heads: KV_HEADS,
-        d_qk: D,
-        d_v: D,
-        scale: (D as f32).powf(-0.5),
-        visible: Visible::Causal,
-        softcap: None,
-        bias: None,
-        sink: None,
-    };
+    let spec = Attention::causal(HEADS, KV_HEADS, D);
     let (mut keys, mut values) = (Plane::new(), Plane::new());
     let mut out = vec![0.0; HEADS * D];
     let mut scratch = Vec::new();

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p attendant-kernels --example prefill`
 
-use attendant_kernels::attention::{Attention, Cells, Run, Sequence, Visible, forward, forward_scratch};
+use attendant_kernels::attention::{Attention, Cells, Run, Sequence, forward, forward_scratch};
 use attendant_kernels::{Isa, Machine, Pool};
 use std::time::Instant;
 
@@ -20,17 +20,7 @@ fn main() {
     let rows = 1000;
     let [q, k, v] = [HEADS, KV_HEADS, KV_HEADS].map(|heads| numbers(rows * heads * D));
 
-    let spec = Attention {
-        heads: HEADS,
-        kv_heads: KV_HEADS,
-        d_qk: D,
-        d_v: D,
-        scale: (D as f32).powf(-0.5),
-        visible: Visible::Causal,
-        softcap: None,
-        bias: None,
-        sink: None,
-    };
+    let spec = Attention::causal(HEADS, KV_HEADS, D);
     // Keys and values are read where they lie: runs of rows, told how far rows and heads are apart.
     let width = KV_HEADS * D;
     let runs = prompts.clone().map(|prompt| {

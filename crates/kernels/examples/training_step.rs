@@ -3,8 +3,7 @@
 //! `cargo run --release -p attendant-kernels --example training_step`
 
 use attendant_kernels::attention::{
-    Attention, BackwardInputs, Cells, Gradients, Run, Sequence, Span, Visible, backward, backward_scratch, forward,
-    forward_scratch,
+    Attention, BackwardInputs, Cells, Gradients, Run, Sequence, Span, backward, backward_scratch, forward, forward_scratch,
 };
 use attendant_kernels::{Isa, Machine, Pool};
 
@@ -15,18 +14,7 @@ const ROWS: usize = 32;
 fn main() {
     let pool = Pool::new(2);
     let machine = Machine { isa: Isa::best(), executor: &pool };
-    let scale = (D as f32).powf(-0.5);
-    let spec = Attention {
-        heads: HEADS,
-        kv_heads: HEADS,
-        d_qk: D,
-        d_v: D,
-        scale,
-        visible: Visible::Causal,
-        softcap: None,
-        bias: None,
-        sink: None,
-    };
+    let spec = Attention::causal(HEADS, HEADS, D);
     let width = HEADS * D;
     let [k, v, truth] = [1, 2, 3].map(|salt| numbers(ROWS * width, salt));
     let run = |data| [Run { first: 0, rows: ROWS, data: Cells::F32(data), row_stride: width, head_stride: D }];

@@ -7,10 +7,11 @@ mod reach;
 mod rows;
 mod softmax;
 
-pub use backward::{backward, backward_bf16, backward_bf16_scratch, backward_scratch};
+pub use backward::{backward, backward_scratch};
 pub(crate) use forward::KEYS;
-pub use forward::{Statistics, forward, forward_bf16, forward_bf16_scratch, forward_scratch, statistics, statistics_scratch};
+pub use forward::{Statistics, forward, forward_scratch, statistics, statistics_scratch};
 
+use crate::Precision;
 use crate::int4::Int4;
 use half::{bf16, f16};
 use std::ops::Range;
@@ -102,6 +103,31 @@ pub struct Attention<'a> {
     pub bias: Option<DistanceBias<'a>>,
     /// `[H]`: one more score per head in the softmax, that of a key with value zero.
     pub sink: Option<&'a [f32]>,
+    /// What the products multiply, forward and backward.
+    ///
+    /// Rounded to bf16 are queries once they are scaled, keys, values, and weights relative to the largest so far; in the backward
+    /// also queries as they are, gradients of outputs, probabilities and gradients of scores. Sums, the softmax and what comes out are
+    /// f32. What is exact and what is bounded of such products is said in [`crate::product::bf16`]. Keys and values are then packed
+    /// however few the queries: for decoding, which memory bounds, f32 is faster.
+    pub precision: Precision,
+}
+
+impl Attention<'static> {
+    /// Causal attention of heads of width `d`, in f32: scores divided by the root of `d`, nothing added.
+    pub fn causal(heads: usize, kv_heads: usize, d: usize) -> Self {
+        Attention {
+            heads,
+            kv_heads,
+            d_qk: d,
+            d_v: d,
+            scale: 1.0 / (d as f32).sqrt(),
+            visible: Visible::Causal,
+            softcap: None,
+            bias: None,
+            sink: None,
+            precision: Precision::F32,
+        }
+    }
 }
 
 /// Values in the type that they are stored in. All of them are read as f32, a register at a time.

@@ -34,6 +34,7 @@ pub mod naive;
 pub mod norm;
 pub mod optimizer;
 mod pairs;
+mod precision;
 pub mod product;
 pub mod quant;
 pub mod rope;
@@ -45,6 +46,7 @@ mod vector;
 
 pub use executor::{Executor, Inline, Pool};
 pub use isa::Isa;
+pub use precision::Precision;
 
 /// What a kernel runs on: an instruction set and something that runs its work items.
 #[derive(Clone, Copy)]

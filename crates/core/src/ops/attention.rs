@@ -1,11 +1,11 @@
 //! Softmax attention over rows on the tape and, when nothing records, over rows of the past in place.
 
-use crate::precision::Precision;
 use crate::tape::{Backward, Op, Tape, Var};
 use attendant_kernels::attention::{
-    self, Attention, BackwardInputs, Cells, DistanceBias, Gradients, Run, Sequence, Span, Visible,
+    Attention, BackwardInputs, Cells, DistanceBias, Gradients, Run, Sequence, Span, Visible, backward, backward_scratch, forward,
+    forward_scratch,
 };
-use attendant_kernels::naive;
+use attendant_kernels::{Precision, naive};
 
 /// What one attention computes; see [`Attention`] for each field.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub struct Keys<'a> {
 }
 
 impl Softmax {
-    fn with_values<'a>(&self, value: impl Fn(Var) -> &'a [f32]) -> Attention<'a> {
+    fn with_values<'a>(&self, precision: Precision, value: impl Fn(Var) -> &'a [f32]) -> Attention<'a> {
         let bias = self.bias.map(|(table, first)| {
             let table = value(table);
             DistanceBias { table, first, width: table.len() / self.heads }
@@ -55,6 +55,7 @@ impl Softmax {
             softcap: self.softcap,
             bias,
             sink: self.sink.map(value),
+            precision,
         }
     }
 }
@@ -75,14 +76,11 @@ impl Tape {
         let op = |lse| Attend { q, k: keys.new, v: values.new, lse, spec: spec.clone(), spans: spans.to_vec() };
         let shape = [rows, spec.heads * spec.d_v];
         let (y, _) = self.operation_saving(&inputs, shape, [saved, spec.heads], op, |tape, y, lse, buffers| {
-            let attention = spec.with_values(|var| tape.value(var));
+            let attention = spec.with_values(tape.precision(), |var| tape.value(var));
             let machine = tape.processor().machine();
             let lse = tape.recording().then_some(lse);
             tape.with_sequences(spec.kv_heads, keys, values, spans, |sequences| {
-                let half = tape.precision() == Precision::Bf16;
-                let forward = if half { attention::forward_bf16 } else { attention::forward };
-                let scratch = if half { attention::forward_bf16_scratch } else { attention::forward_scratch };
-                let mut scratch = buffers.take(scratch(&attention, sequences, machine.executor.workers()));
+                let mut scratch = buffers.take(forward_scratch(&attention, sequences, machine.executor.workers()));
                 forward(machine, &attention, sequences, tape.value(q), y, lse, &mut scratch);
                 buffers.give(scratch);
             });
@@ -93,7 +91,7 @@ impl Tape {
     /// The probabilities of the same attention, `[H, T, L]` for every span: for looking at, computed plainly. `L` is the largest
     /// key position plus one; what a query does not see is zero, and a sink has no column.
     pub fn attention_probs(&self, q: Var, keys: Keys<'_>, spec: &Softmax, spans: &[Span]) -> Vec<Vec<f32>> {
-        let attention = spec.with_values(|var| self.value(var));
+        let attention = spec.with_values(self.precision(), |var| self.value(var));
         let probs = |sequences: &[Sequence<'_>]| naive::attention_probs(&attention, sequences, self.value(q));
         self.with_sequences(spec.kv_heads, keys, keys, spans, probs)
     }
@@ -160,12 +158,11 @@ impl Op for Attend {
             spare
         });
         let workers = pass.machine().executor.workers();
-        let half = pass.precision() == Precision::Bf16;
-        let backward = if half { attention::backward_bf16 } else { attention::backward };
-        let scratch = if half { attention::backward_bf16_scratch } else { attention::backward_scratch };
-        let mut scratch = pass.scratch(scratch(&self.spec.with_values(|var| pass.value(var)), &self.spans, workers));
+        let precision = pass.precision();
+        let mut scratch =
+            pass.scratch(backward_scratch(&self.spec.with_values(precision, |var| pass.value(var)), &self.spans, workers));
         {
-            let spec = self.spec.with_values(|var| pass.value(var));
+            let spec = self.spec.with_values(precision, |var| pass.value(var));
             let inputs = BackwardInputs {
                 q: pass.value(self.q),
                 k: pass.value(self.k),

@@ -9,11 +9,11 @@ mod block;
 mod item;
 
 use super::{Attention, BackwardInputs, Gradients, Span, check};
-use crate::Machine;
 use crate::disjoint::{Disjoint, run};
 use crate::pairs::Pair;
 use crate::product::MatrixMut;
 use crate::tile::{Operand, Single};
+use crate::{Machine, Precision};
 use item::Item;
 use std::marker::PhantomData;
 
@@ -46,34 +46,18 @@ pub fn backward(
     gradients: Gradients<'_>,
     scratch: &mut [f32],
 ) {
-    call::<Single>(machine, spec, spans, inputs, gradients, scratch);
+    match spec.precision {
+        Precision::F32 => call::<Single>(machine, spec, spans, inputs, gradients, scratch),
+        Precision::Bf16 => call::<Pair>(machine, spec, spans, inputs, gradients, scratch),
+    }
 }
 
 /// Values of scratch that [`backward`] needs.
 pub fn backward_scratch(spec: &Attention<'_>, spans: &[Span], workers: usize) -> usize {
-    scratch_of::<Single>(spec, spans, workers)
-}
-
-/// As [`backward`], of what [`forward_bf16`](super::forward_bf16) gave, with operands of all five products rounded to bf16 on their
-/// way: queries, as they are and scaled, keys, values, gradients of outputs, probabilities, gradients of scores. Sums, the softmax and
-/// the gradients that come out are f32.
-///
-/// # Panics
-/// As [`backward`], with [`backward_bf16_scratch`].
-pub fn backward_bf16(
-    machine: Machine<'_>,
-    spec: &Attention<'_>,
-    spans: &[Span],
-    inputs: BackwardInputs<'_>,
-    gradients: Gradients<'_>,
-    scratch: &mut [f32],
-) {
-    call::<Pair>(machine, spec, spans, inputs, gradients, scratch);
-}
-
-/// Values of scratch that [`backward_bf16`] needs.
-pub fn backward_bf16_scratch(spec: &Attention<'_>, spans: &[Span], workers: usize) -> usize {
-    scratch_of::<Pair>(spec, spans, workers)
+    match spec.precision {
+        Precision::F32 => scratch_of::<Single>(spec, spans, workers),
+        Precision::Bf16 => scratch_of::<Pair>(spec, spans, workers),
+    }
 }
 
 fn call<O: Operand>(

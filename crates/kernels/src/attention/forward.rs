@@ -17,10 +17,10 @@ mod tile;
 pub use statistics::{Statistics, statistics, statistics_scratch};
 
 use super::{Attention, Sequence, check};
-use crate::Machine;
 use crate::disjoint::{Disjoint, run};
 use crate::pairs::Pair;
 use crate::tile::{Operand, Single};
+use crate::{Machine, Precision};
 use join::Join;
 use plan::Plan;
 use std::marker::PhantomData;
@@ -71,23 +71,26 @@ pub fn forward(
     lse: Option<&mut [f32]>,
     scratch: &mut [f32],
 ) {
-    call::<Single>(machine, Plan::new, spec, sequences, q, out, lse, scratch);
+    match spec.precision {
+        Precision::F32 => call::<Single>(machine, spec, sequences, q, out, lse, scratch),
+        Precision::Bf16 => call::<Pair>(machine, spec, sequences, q, out, lse, scratch),
+    }
 }
 
 /// Values of scratch that [`forward`] needs.
 pub fn forward_scratch(spec: &Attention<'_>, sequences: &[Sequence<'_>], workers: usize) -> usize {
-    scratch_of::<Single>(&Plan::new(spec, sequences), workers)
+    let plan = Plan::new(spec, sequences);
+    match spec.precision {
+        Precision::F32 => scratch_of::<Single>(&plan, workers),
+        Precision::Bf16 => scratch_of::<Pair>(&plan, workers),
+    }
 }
 
-/// As [`forward`], with operands of both products rounded to bf16 on their way: queries once they are scaled, keys, values (those
-/// stored as bf16 as they are), and weights relative to the largest so far. Sums and the softmax are f32.
-///
-/// What is exact and what is bounded of such products is said in [`crate::product::bf16`]. Keys and values are packed however
-/// few the rows: for decoding, which memory bounds, [`forward`] is faster.
-///
-/// # Panics
-/// As [`forward`], with [`forward_bf16_scratch`].
-pub fn forward_bf16(
+fn scratch_of<O: Operand>(plan: &Plan<'_>, workers: usize) -> usize {
+    plan.tile_scratch::<O>() * workers + plan.parts_scratch()
+}
+
+fn call<O: Operand>(
     machine: Machine<'_>,
     spec: &Attention<'_>,
     sequences: &[Sequence<'_>],
@@ -96,30 +99,8 @@ pub fn forward_bf16(
     lse: Option<&mut [f32]>,
     scratch: &mut [f32],
 ) {
-    call::<Pair>(machine, Plan::packed, spec, sequences, q, out, lse, scratch);
-}
-
-/// Values of scratch that [`forward_bf16`] needs.
-pub fn forward_bf16_scratch(spec: &Attention<'_>, sequences: &[Sequence<'_>], workers: usize) -> usize {
-    scratch_of::<Pair>(&Plan::packed(spec, sequences), workers)
-}
-
-fn scratch_of<O: Operand>(plan: &Plan<'_>, workers: usize) -> usize {
-    plan.tile_scratch::<O>() * workers + plan.parts_scratch()
-}
-
-fn call<'a, O: Operand>(
-    machine: Machine<'_>,
-    plan: fn(&'a Attention<'a>, &'a [Sequence<'a>]) -> Plan<'a>,
-    spec: &'a Attention<'a>,
-    sequences: &'a [Sequence<'a>],
-    q: &[f32],
-    out: &mut [f32],
-    lse: Option<&mut [f32]>,
-    scratch: &mut [f32],
-) {
     check_call(spec, sequences, q, Some(out), lse.as_deref());
-    let plan = plan(spec, sequences);
+    let plan = Plan::new(spec, sequences);
     let want = scratch_of::<O>(&plan, machine.executor.workers());
     assert!(scratch.len() >= want, "scratch of attention: want {want}, got {}", scratch.len());
     let size = plan.tile_scratch::<O>();

@@ -16,7 +16,5 @@ pub mod rope;
 pub mod scan;
 pub mod selective;
 
-pub use attention::{
-    attention_backward, attention_backward_bf16, attention_forward, attention_forward_bf16, attention_probs, attention_statistics,
-};
+pub use attention::{attention_backward, attention_forward, attention_probs, attention_statistics};
 pub use product::{product, product_bf16};

@@ -4,18 +4,15 @@ use crate::case::Spec;
 use crate::check::{Random, assert_close, assert_close_at, assert_same_bits, bound, for_random_cases, machines, poison};
 use crate::oracle::{self, FILES, Oracle};
 use attendant_kernels::attention::{
-    self, BackwardInputs, Cells, Run, Sequence, Span, Visible, backward, backward_bf16, backward_bf16_scratch, backward_scratch,
-    forward, forward_bf16, forward_bf16_scratch, forward_scratch,
+    self, BackwardInputs, Cells, Run, Sequence, Span, Visible, backward, backward_scratch, forward, forward_scratch,
 };
-use attendant_kernels::{Machine, naive};
+use attendant_kernels::{Machine, Precision, naive};
 use std::ops::Range;
 
 /// A training batch.
 pub(crate) struct Batch {
     pub(crate) spec: Spec,
     spans: Vec<Span>,
-    /// Whether products are of bf16.
-    pub(crate) bf16: bool,
     q: Vec<f32>,
     k: Vec<f32>,
     v: Vec<f32>,
@@ -42,7 +39,6 @@ impl Batch {
             k: random.values(key_rows * spec.kv_heads * spec.d_qk),
             v: random.values(key_rows * spec.kv_heads * spec.d_v),
             d_out: random.values(rows * spec.heads * spec.d_v),
-            bf16: false,
             spans,
             spec,
         }
@@ -80,13 +76,8 @@ impl Batch {
         let rows = self.q.len() / (heads * d_qk);
         let (mut out, mut lse) = (poison(rows * heads * d_v), poison(rows * heads));
         let (spec, workers) = (self.spec.view(), machine.executor.workers());
-        if self.bf16 {
-            let mut scratch = poison(forward_bf16_scratch(&spec, &sequences, workers));
-            forward_bf16(machine, &spec, &sequences, &self.q, &mut out, Some(&mut lse), &mut scratch);
-        } else {
-            let mut scratch = poison(forward_scratch(&spec, &sequences, workers));
-            forward(machine, &spec, &sequences, &self.q, &mut out, Some(&mut lse), &mut scratch);
-        }
+        let mut scratch = poison(forward_scratch(&spec, &sequences, workers));
+        forward(machine, &spec, &sequences, &self.q, &mut out, Some(&mut lse), &mut scratch);
         [out, lse]
     }
 
@@ -107,13 +98,11 @@ impl Batch {
         let mut gradients = self.start();
         let [d_q, d_k, d_v, d_bias, d_sink] = &mut gradients;
         let spec = self.spec.view();
-        let kernel = if self.bf16 { backward_bf16 } else { backward };
-        let scratch_of = if self.bf16 { backward_bf16_scratch } else { backward_scratch };
-        let mut scratch = poison(scratch_of(&spec, &self.spans, machine.executor.workers()));
+        let mut scratch = poison(backward_scratch(&spec, &self.spans, machine.executor.workers()));
         let (d_bias, d_sink) = (spec.bias.map(|_| d_bias.as_mut_slice()), spec.sink.map(|_| d_sink.as_mut_slice()));
         let Batch { spans, q, k, v, d_out, .. } = self;
         let inputs = BackwardInputs { q, k, v, out, lse, d_out };
-        kernel(machine, &spec, spans, inputs, attention::Gradients { d_q, d_k, d_v, d_bias, d_sink }, &mut scratch);
+        backward(machine, &spec, spans, inputs, attention::Gradients { d_q, d_k, d_v, d_bias, d_sink }, &mut scratch);
         gradients
     }
 
@@ -122,10 +111,9 @@ impl Batch {
         let [d_q, d_k, d_v, d_bias, d_sink] = &mut gradients;
         let spec = self.spec.view();
         let (d_bias, d_sink) = (spec.bias.map(|_| d_bias.as_mut_slice()), spec.sink.map(|_| d_sink.as_mut_slice()));
-        let twin = if self.bf16 { naive::attention_backward_bf16 } else { naive::attention_backward };
         let Batch { spans, q, k, v, d_out, .. } = self;
         let inputs = BackwardInputs { q, k, v, out: &[], lse: &[], d_out };
-        twin(&spec, spans, inputs, attention::Gradients { d_q, d_k, d_v, d_bias, d_sink });
+        naive::attention_backward(&spec, spans, inputs, attention::Gradients { d_q, d_k, d_v, d_bias, d_sink });
         gradients
     }
 }
@@ -217,11 +205,11 @@ fn gradients_agree_with_pytorch() {
             .map(|b| Span { rows: b * t..(b + 1) * t, q_first, k_rows: b * keys..b * keys + k_ends[b], k_first: 0 })
             .collect();
         let [q, k, v, d_out] = ["q", "k", "v", "dout"].map(|name| oracle.rows(name));
-        let mut batch = Batch { spec, spans, bf16: false, q, k, v, d_out };
+        let mut batch = Batch { spec, spans, q, k, v, d_out };
         check_against_pytorch(&batch, &oracle, name, bound::ATTENTION_GRADIENT);
         // Large scores of rounded queries and keys are far off.
         if name != "big_scores" {
-            batch.bf16 = true;
+            batch.spec.precision = Precision::Bf16;
             check_against_pytorch(&batch, &oracle, name, bound::BF16_FOR_F32);
         }
     }

@@ -2,19 +2,27 @@
 
 use crate::backward::{Batch, BatchGradients, NAMES};
 use crate::case::{Case, Plane, Sequenced, Spec};
-use crate::check::{assert_close, assert_close_at, assert_same_bits, bound, for_random_cases, inline_machines, machines, poison};
-use attendant_kernels::attention::{Sequence, Span, Visible, forward_bf16, forward_bf16_scratch};
-use attendant_kernels::naive;
+use crate::check::{
+    Random, assert_close, assert_close_at, assert_same_bits, bound, for_random_cases, inline_machines, machines, poison,
+};
+use attendant_kernels::attention::{Sequence, Span, Visible, forward, forward_scratch};
+use attendant_kernels::{Precision, naive};
 
 /// What one value that is rounded the other way may come to where it is most of a sum.
 const ONE_ROUNDING: f64 = 5e-3;
 
+fn random_case(random: &mut Random) -> Case {
+    let mut case = Case::random(random);
+    case.spec.precision = Precision::Bf16;
+    case
+}
+
 fn check_forward(case: &Case, scale: f64, bound: f64) {
-    let (want_out, want_lse) = case.twin_bf16();
+    let (want_out, want_lse) = case.twin();
     let mut one_thread = (Vec::new(), Vec::new());
     for machine in machines() {
         let what = |name: &str| format!("{name} on {:?}, {} workers: {:?}", machine.isa, machine.executor.workers(), case.spec);
-        let (out, lse) = case.forward_bf16(machine);
+        let (out, lse) = case.forward(machine);
         assert_close_at(&what("out"), &case.owned_rows(&out), &case.owned_rows(&want_out), scale, bound);
         assert_close_at(&what("lse"), &case.owned_rows(&lse), &case.owned_rows(&want_lse), 1.0, bound::ATTENTION);
         if machine.executor.workers() == 1 {
@@ -44,14 +52,14 @@ fn check_gradients(batch: &Batch, scale: f64, bound: f64) {
 
 #[test]
 fn random_calls_agree_with_the_twin() {
-    for_random_cases(20, |random| check_forward(&Case::random(random), 1.0, ONE_ROUNDING));
+    for_random_cases(20, |random| check_forward(&random_case(random), 1.0, ONE_ROUNDING));
 }
 
 /// Among them rows of bf16, which are read in place where they lie as pairs.
 #[test]
 fn every_stored_type_agrees_with_the_twin() {
     for_random_cases(20, |random| {
-        let mut case = Case::random(random);
+        let mut case = random_case(random);
         for sequence in &mut case.sequences {
             sequence.keys.encode(random);
             sequence.values.encode(random);
@@ -64,7 +72,7 @@ fn every_stored_type_agrees_with_the_twin() {
 fn random_batches_agree_with_the_twin() {
     for_random_cases(20, |random| {
         let mut batch = Batch::random(random);
-        batch.bf16 = true;
+        batch.spec.precision = Precision::Bf16;
         check_gradients(&batch, 1.0, 2.0 * ONE_ROUNDING);
     });
 }
@@ -80,12 +88,13 @@ fn every_width_agrees_with_the_twin() {
             let spec = || Spec { d_v, ..causal(4, d_qk) };
             let rows = if d_qk > 200 { 60 } else { 100 };
             let sequence = Sequenced::random(random, &spec(), 0..rows, 29, 29 + rows);
-            let case = Case { spec: spec(), q: random.values(rows * 4 * d_qk), sequences: vec![sequence] };
+            let mut case = Case { spec: spec(), q: random.values(rows * 4 * d_qk), sequences: vec![sequence] };
             check_forward(&case, 0.0, bound::ATTENTION_BF16);
-            assert_close("bf16 for f32", &case.twin_bf16().0, &case.twin().0, bound::BF16_FOR_F32);
+            let (out, _) = case.twin();
+            case.spec.precision = Precision::F32;
+            assert_close("bf16 for f32", &out, &case.twin().0, bound::BF16_FOR_F32);
             let spans = vec![Span { rows: 0..rows, q_first: 0, k_rows: 0..rows, k_first: 0 }];
-            let mut batch = Batch::new(random, Spec { kv_heads: 2, ..spec() }, spans, rows, rows);
-            batch.bf16 = true;
+            let batch = Batch::new(random, Spec { kv_heads: 2, ..spec() }, spans, rows, rows);
             check_gradients(&batch, 0.0, bound::ATTENTION_GRADIENT_BF16);
         }
     });
@@ -105,9 +114,9 @@ fn values_may_be_the_first_part_of_keys() {
                 let prefixed: Vec<_> =
                     sequences.iter().map(|sequence| Sequence { values: sequence.keys, ..sequence.clone() }).collect();
                 let [mut got, mut want] = [(); 2].map(|()| poison(rows * 3 * spec.d_v));
-                let mut scratch = poison(forward_bf16_scratch(spec, &prefixed, 1));
-                forward_bf16(machine, spec, &prefixed, q, &mut got, None, &mut scratch);
-                naive::attention_forward_bf16(spec, &prefixed, q, &mut want, None);
+                let mut scratch = poison(forward_scratch(spec, &prefixed, 1));
+                forward(machine, spec, &prefixed, q, &mut got, None, &mut scratch);
+                naive::attention_forward(spec, &prefixed, q, &mut want, None);
                 assert_close_at("values in keys", &got, &want, 1.0, ONE_ROUNDING);
             });
         }
@@ -116,7 +125,18 @@ fn values_may_be_the_first_part_of_keys() {
 
 fn causal(heads: usize, width: usize) -> Spec {
     let scale = 1.0 / (width as f32).sqrt();
-    Spec { heads, kv_heads: 1, d_qk: width, d_v: width, scale, visible: Visible::Causal, softcap: None, bias: None, sink: None }
+    Spec {
+        heads,
+        kv_heads: 1,
+        d_qk: width,
+        d_v: width,
+        scale,
+        visible: Visible::Causal,
+        softcap: None,
+        bias: None,
+        sink: None,
+        precision: Precision::Bf16,
+    }
 }
 
 /// Pairs of keys begin at even positions, wherever the rows of a call begin.
@@ -130,11 +150,11 @@ fn a_row_alone_has_the_bits_it_has_in_company() {
         let mut case = Case { spec, q, sequences: vec![sequence] };
         let row = random.below(rows);
         for machine in inline_machines() {
-            let (out, _) = case.forward_bf16(machine);
+            let (out, _) = case.forward(machine);
             let q = case.q.clone();
             case.q = q[row * row_width..][..row_width].to_vec();
             (case.sequences[0].rows, case.sequences[0].q_first) = (0..1, row);
-            let (alone, _) = case.forward_bf16(machine);
+            let (alone, _) = case.forward(machine);
             assert_same_bits("a row alone", &alone, &out[row * row_width..][..row_width]);
             (case.q, case.sequences[0].rows, case.sequences[0].q_first) = (q, 0..rows, 0);
         }
@@ -154,7 +174,7 @@ fn infinity_stays_with_the_rows_that_see_it() {
         sequence.values = Plane::new(values, 1, 5);
         let case = Case { spec, q: random.values(rows * 5), sequences: vec![sequence] };
         for machine in inline_machines() {
-            let (out, _) = case.forward_bf16(machine);
+            let (out, _) = case.forward(machine);
             let finite = out.chunks(5).take_while(|row| row.iter().all(|x| x.is_finite())).count();
             assert_eq!(finite, wrong, "{:?}, {rows} rows", machine.isa);
             assert!(out[wrong * 5..].iter().all(|x| !x.is_finite()));

@@ -1,11 +1,9 @@
 //! Random calls: specifications, ragged sequences, and keys and values cut into runs in any layout.
 
 use crate::check::{Random, poison};
-use attendant_kernels::attention::{
-    Attention, Cells, DistanceBias, Run, Sequence, Visible, forward, forward_bf16, forward_bf16_scratch, forward_scratch,
-};
+use attendant_kernels::attention::{Attention, Cells, DistanceBias, Run, Sequence, Visible, forward, forward_scratch};
 use attendant_kernels::int4::Int4;
-use attendant_kernels::{Machine, naive};
+use attendant_kernels::{Machine, Precision, naive};
 use half::{bf16, f16};
 use std::ops::Range;
 
@@ -21,6 +19,7 @@ pub(crate) struct Spec {
     pub(crate) softcap: Option<f32>,
     pub(crate) bias: Option<(Vec<f32>, isize, usize)>,
     pub(crate) sink: Option<Vec<f32>>,
+    pub(crate) precision: Precision,
 }
 
 impl Spec {
@@ -38,6 +37,7 @@ impl Spec {
             softcap: random.chance(3).then(|| random.pick(&[0.5, 2.0, 30.0])),
             bias: random.chance(3).then(|| (random.values(heads * 1000), -600, 1000)),
             sink: random.chance(3).then(|| random.values(heads)),
+            precision: Precision::F32,
         }
     }
 
@@ -52,6 +52,7 @@ impl Spec {
             softcap: self.softcap,
             bias: self.bias.as_ref().map(|(table, first, width)| DistanceBias { table, first: *first, width: *width }),
             sink: self.sink.as_deref(),
+            precision: self.precision,
         }
     }
 
@@ -253,18 +254,6 @@ impl Case {
 
     pub(crate) fn twin(&self) -> (Vec<f32>, Vec<f32>) {
         self.call(|spec, sequences, q, out, lse| naive::attention_forward(spec, sequences, q, out, Some(lse)))
-    }
-
-    /// The same with products of bf16.
-    pub(crate) fn forward_bf16(&self, machine: Machine<'_>) -> (Vec<f32>, Vec<f32>) {
-        self.call(|spec, sequences, q, out, lse| {
-            let mut scratch = poison(forward_bf16_scratch(spec, sequences, machine.executor.workers()));
-            forward_bf16(machine, spec, sequences, q, out, Some(lse), &mut scratch);
-        })
-    }
-
-    pub(crate) fn twin_bf16(&self) -> (Vec<f32>, Vec<f32>) {
-        self.call(|spec, sequences, q, out, lse| naive::attention_forward_bf16(spec, sequences, q, out, Some(lse)))
     }
 
     fn call(&self, f: impl FnOnce(&Attention<'_>, &[Sequence<'_>], &[f32], &mut [f32], &mut [f32])) -> (Vec<f32>, Vec<f32>) {

@@ -2,6 +2,7 @@
 
 use crate::case::{Case, Plane, Sequenced, Spec};
 use crate::check::{Random, assert_close, assert_close_at, assert_same_bits, bound, for_random_cases, machines};
+use attendant_kernels::Precision;
 use attendant_kernels::attention::Visible;
 
 fn check_against_twin(case: &Case) {
@@ -42,7 +43,7 @@ fn every_stored_type_agrees_with_the_twin() {
 
 fn plain(heads: usize, kv_heads: usize, d_qk: usize, d_v: usize, visible: Visible) -> Spec {
     let scale = 1.0 / (d_qk as f32).sqrt();
-    Spec { heads, kv_heads, d_qk, d_v, scale, visible, softcap: None, bias: None, sink: None }
+    Spec { heads, kv_heads, d_qk, d_v, scale, visible, softcap: None, bias: None, sink: None, precision: Precision::F32 }
 }
 
 fn one_sequence(random: &mut Random, spec: Spec, rows: usize, q_first: usize, k_end: usize) -> Case {

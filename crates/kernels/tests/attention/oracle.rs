@@ -2,6 +2,7 @@
 
 use crate::case::{Case, Plane, Sequenced, Spec};
 use crate::check::{assert_close, bound, machines};
+use attendant_kernels::Precision;
 use attendant_kernels::attention::Visible;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
@@ -86,6 +87,7 @@ pub(crate) fn spec(oracle: &Oracle, visible: Visible) -> Spec {
         softcap: oracle.get("softcap").map(|cap| cap[0]),
         bias,
         sink: oracle.get("sink").map(<[f32]>::to_vec),
+        precision: Precision::F32,
     }
 }
 

@@ -5,7 +5,7 @@ use attendant_kernels::Machine;
 use attendant_kernels::attention::{Attention, Cells, DistanceBias, Run, Sequence, Visible, forward, forward_scratch};
 
 fn spec(visible: Visible) -> Attention<'static> {
-    Attention { heads: 2, kv_heads: 1, d_qk: 4, d_v: 4, scale: 0.5, visible, softcap: None, bias: None, sink: None }
+    Attention { visible, ..Attention::causal(2, 1, 4) }
 }
 
 fn run(first: usize, rows: usize) -> Run<'static> {

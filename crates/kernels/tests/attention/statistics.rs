@@ -3,7 +3,7 @@
 use crate::case::Case;
 use crate::check::{assert_close_at, assert_same_bits, bound, for_random_cases, machines, poison};
 use attendant_kernels::attention::{Statistics, statistics, statistics_scratch};
-use attendant_kernels::{Machine, naive};
+use attendant_kernels::{Machine, Precision, naive};
 
 const TOP: usize = 3;
 
@@ -41,6 +41,7 @@ impl Owned {
 fn statistics_agree_with_the_twin() {
     for_random_cases(60, |random| {
         let mut case = Case::random(random);
+        case.spec.precision = random.pick(&[Precision::F32, Precision::F32, Precision::Bf16]);
         if random.chance(3) {
             case.sequences.iter_mut().for_each(|sequence| sequence.keys.encode(random));
         }
@@ -81,18 +82,8 @@ fn check_keys(case: &Case, got: &Owned, want: &Owned) {
 
 #[test]
 fn a_uniform_row_has_the_entropy_of_its_length() {
-    use attendant_kernels::attention::{Attention, Cells, Run, Sequence, Visible};
-    let spec = Attention {
-        heads: 1,
-        kv_heads: 1,
-        d_qk: 4,
-        d_v: 4,
-        scale: 1.0,
-        visible: Visible::Causal,
-        softcap: None,
-        bias: None,
-        sink: None,
-    };
+    use attendant_kernels::attention::{Attention, Cells, Run, Sequence};
+    let spec = Attention { scale: 1.0, ..Attention::causal(1, 1, 4) };
     let rows = 300;
     let keys = vec![1.0; rows * 4];
     let run = [Run { first: 0, rows, data: Cells::F32(&keys), row_stride: 4, head_stride: 4 }];

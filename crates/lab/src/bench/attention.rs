@@ -3,8 +3,7 @@
 
 use super::{Figure, limits, time, values};
 use attendant_core::kernels::attention::{
-    Attention, BackwardInputs, Cells, Gradients, Run, Sequence, Span, Visible, backward, backward_bf16, backward_bf16_scratch,
-    backward_scratch, forward, forward_bf16, forward_bf16_scratch, forward_scratch,
+    Attention, BackwardInputs, Cells, Gradients, Run, Sequence, Span, backward, backward_scratch, forward, forward_scratch,
 };
 use attendant_core::{Precision, Processor};
 use std::time::Duration;
@@ -23,12 +22,6 @@ pub struct Shapes {
     pub lengths: Vec<usize>,
 }
 
-/// What attention over `kv_heads` key heads of one width computes.
-pub(super) fn spec(heads: usize, kv_heads: usize, d: usize) -> Attention<'static> {
-    let scale = 1.0 / (d as f32).sqrt();
-    Attention { heads, kv_heads, d_qk: d, d_v: d, scale, visible: Visible::Causal, softcap: None, bias: None, sink: None }
-}
-
 /// Every combination, forward and with its backward.
 pub fn figures(processor: &Processor, shapes: &Shapes, precision: Precision, budget: Duration, mut each: impl FnMut(Figure)) {
     for &d in &shapes.widths {
@@ -41,14 +34,11 @@ pub fn figures(processor: &Processor, shapes: &Shapes, precision: Precision, bud
 }
 
 fn figures_of(processor: &Processor, precision: Precision, kv: usize, d: usize, length: usize, budget: Duration) -> [Figure; 2] {
-    let half = precision == Precision::Bf16;
-    let forward = if half { forward_bf16 } else { forward };
-    let backward = if half { backward_bf16 } else { backward };
-    let forward_scratch = if half { forward_bf16_scratch } else { forward_scratch };
-    let backward_scratch = if half { backward_bf16_scratch } else { backward_scratch };
-    let limit = if half { limits::bf16_operations_per_second } else { limits::operations_per_second };
-    let dtype = if half { "bf16" } else { "f32" };
-    let (machine, spec) = (processor.machine(), spec(HEADS, kv, d));
+    let (limit, dtype): (fn(&Processor) -> f64, _) = match precision {
+        Precision::F32 => (limits::operations_per_second, "f32"),
+        Precision::Bf16 => (limits::bf16_operations_per_second, "bf16"),
+    };
+    let (machine, spec) = (processor.machine(), Attention { precision, ..Attention::causal(HEADS, kv, d) });
     let (q, k, v) = (values(length * HEADS * d), values(length * kv * d), values(length * kv * d));
     let run = |data| [Run { first: 0, rows: length, data: Cells::F32(data), row_stride: kv * d, head_stride: d }];
     let (keys, rows) = ([run(&k), run(&v)], 0..length);

@@ -3,7 +3,7 @@
 //!
 //! Rotated, calls go round caches of 256 MiB together, so that each comes from memory; warm, it is one cache again and again.
 
-use super::attention::{HEADS, Shapes, spec};
+use super::attention::{HEADS, Shapes};
 use super::{Figure, Timing, limits, values};
 use attendant_core::Processor;
 use attendant_core::kernels::attention::{Attention, Cells, Run, Sequence, forward, forward_scratch};
@@ -84,7 +84,7 @@ pub fn figures(
         for (&d, &kv) in shapes.widths.iter().flat_map(|d| shapes.kv_heads.iter().map(move |kv| (d, kv))) {
             for (&length, &dtype) in shapes.lengths.iter().flat_map(|length| dtypes.iter().map(move |dtype| (length, dtype))) {
                 let caches = |copies| (0..2 * copies * batch).map(|_| Stored::new(dtype, length * kv, d)).collect();
-                let call = Call { spec: spec(HEADS, kv, d), length, batch, planes: 2 };
+                let call = Call { spec: Attention::causal(HEADS, kv, d), length, batch, planes: 2 };
                 for figure in call.figures(processor, "decode", dtype, budget, caches) {
                     let operations = (4 * batch * HEADS * length * d) as f64;
                     let gflops = Some(operations / figure.ms / 1e6);
@@ -109,7 +109,7 @@ pub fn latent_figures(
     for &batch in batches {
         for (&length, &dtype) in lengths.iter().flat_map(|length| dtypes.iter().map(move |dtype| (length, dtype))) {
             let caches = |copies| (0..copies * batch).map(|_| Stored::new(dtype, length, width)).collect();
-            let spec = Attention { d_v: latent, ..spec(heads, 1, width) };
+            let spec = Attention { d_v: latent, ..Attention::causal(heads, 1, width) };
             let call = Call { spec, length, batch, planes: 1 };
             for figure in call.figures(processor, "mla", dtype, budget, caches) {
                 let operations = (2 * batch * heads * length * (width + latent)) as f64;

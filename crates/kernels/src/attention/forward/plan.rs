@@ -2,6 +2,7 @@
 
 use super::KEYS;
 use super::group::panel_columns;
+use crate::Precision;
 use crate::attention::reach::MAX_ROWS;
 use crate::attention::{Attention, Sequence};
 use crate::simd::MAX_LANES;
@@ -76,20 +77,17 @@ fn is_few(sequence: &Sequence<'_>) -> bool {
 
 impl<'a> Plan<'a> {
     pub(super) fn new(spec: &'a Attention<'a>, sequences: &'a [Sequence<'a>]) -> Plan<'a> {
-        Plan { cut: true, ..Plan::uncut(spec, sequences) }
+        let width = spec.d_qk + spec.d_v;
+        // Many rows, since each tile packs its keys and values anew.
+        let rows = CACHED.saturating_sub(KEYS * width) / (width + KEYS);
+        let tile = (rows / TILE_ROWS * TILE_ROWS).clamp(8 * TILE_ROWS, MAX_ROWS);
+        let in_place = spec.precision == Precision::F32;
+        Plan { spec, sequences, tile, cut: in_place, in_place }
     }
 
     /// One in which every item has all keys of its rows.
     pub(super) fn uncut(spec: &'a Attention<'a>, sequences: &'a [Sequence<'a>]) -> Plan<'a> {
-        let width = spec.d_qk + spec.d_v;
-        // Many rows, since each tile packs its keys and values anew.
-        let rows = CACHED.saturating_sub(KEYS * width) / (width + KEYS);
-        Plan { spec, sequences, tile: (rows / TILE_ROWS * TILE_ROWS).clamp(8 * TILE_ROWS, MAX_ROWS), cut: false, in_place: true }
-    }
-
-    /// One in which, besides, keys and values are packed for every sequence, however few its rows.
-    pub(super) fn packed(spec: &'a Attention<'a>, sequences: &'a [Sequence<'a>]) -> Plan<'a> {
-        Plan { in_place: false, ..Plan::uncut(spec, sequences) }
+        Plan { cut: false, ..Plan::new(spec, sequences) }
     }
 
     /// Queries that read one key head.
@@ -116,15 +114,15 @@ impl<'a> Plan<'a> {
         self.sequences.iter().map(|sequence| self.items_of(sequence)).sum()
     }
 
-    /// Item `index`. Of one sequence the last tile comes first: under a causal mask it has the most keys.
+    /// Item `index`. The tiles of a key head follow each other, while its keys and values are near, the last first: under a causal mask
+    /// it has the most keys.
     pub(super) fn item(&self, mut index: usize) -> Item<'a> {
         let mut first_part = 0;
         for sequence in self.sequences {
             let (items, rows, parts) = (self.items_of(sequence), self.rows(sequence), self.parts(sequence));
             if index < items {
-                let heads = self.spec.kv_heads;
-                let tile = (items - 1 - index) / (heads * parts);
-                let (head, part) = (index / parts % heads, index % parts);
+                let tiles = items / (self.spec.kv_heads * parts);
+                let (head, tile, part) = (index / (tiles * parts), tiles - 1 - index / parts % tiles, index % parts);
                 let rows_of_tile = tile * self.tile..((tile + 1) * self.tile).min(rows);
                 let place = ((head * rows + rows_of_tile.start) * parts + part) * self.state();
                 let cut = parts > 1;

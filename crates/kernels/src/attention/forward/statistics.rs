@@ -4,14 +4,16 @@
 use super::check_call;
 use super::plan::{Item, Plan};
 use super::tile::Work;
-use crate::Machine;
 use crate::attention::reach::MAX_ROWS;
 use crate::attention::{Attention, Sequence, check};
 use crate::disjoint::{Disjoint, run};
+use crate::pairs::Pair;
 use crate::simd::{Kernel, MAX_LANES, Simd};
-use crate::tile::Single;
+use crate::tile::{Operand, Single};
 use crate::vector::load;
+use crate::{Machine, Precision};
 use std::f32::consts::{LN_2, LOG2_E};
+use std::marker::PhantomData;
 
 /// Where the statistics of each query head of each row go: `[N, H]` each, `[N, H, K]` for the largest.
 #[derive(Debug)]
@@ -45,6 +47,31 @@ pub fn statistics(
     out: Statistics<'_>,
     scratch: &mut [f32],
 ) {
+    match spec.precision {
+        Precision::F32 => call::<Single>(machine, spec, sequences, q, lse, out, scratch),
+        Precision::Bf16 => call::<Pair>(machine, spec, sequences, q, lse, out, scratch),
+    }
+}
+
+/// Values of scratch that [`statistics`] needs.
+pub fn statistics_scratch(spec: &Attention<'_>, sequences: &[Sequence<'_>], workers: usize) -> usize {
+    let plan = Plan::uncut(spec, sequences);
+    workers
+        * match spec.precision {
+            Precision::F32 => plan.tile_scratch::<Single>(),
+            Precision::Bf16 => plan.tile_scratch::<Pair>(),
+        }
+}
+
+fn call<O: Operand>(
+    machine: Machine<'_>,
+    spec: &Attention<'_>,
+    sequences: &[Sequence<'_>],
+    q: &[f32],
+    lse: &[f32],
+    out: Statistics<'_>,
+    scratch: &mut [f32],
+) {
     let places = q.len() / spec.d_qk;
     check_call(spec, sequences, q, None, Some(lse));
     let Statistics { entropy, first, distance, top_keys, top_probs } = out;
@@ -58,7 +85,7 @@ pub fn statistics(
     let want = statistics_scratch(spec, sequences, workers);
     assert!(scratch.len() >= want, "scratch of statistics: want {want}, got {}", scratch.len());
     let plan = Plan::uncut(spec, sequences);
-    let size = plan.tile_scratch::<Single>();
+    let size = plan.tile_scratch::<O>();
     let scratch = Disjoint::new(scratch);
     let out = Places {
         values: [entropy, first, distance].map(Disjoint::new),
@@ -69,13 +96,8 @@ pub fn statistics(
     run(machine, plan.items(), &|index, worker| {
         // SAFETY: this is the worker's own part, and a worker runs one item at a time.
         let scratch = unsafe { scratch.slice(worker * size..(worker + 1) * size) };
-        machine.isa.run(Measure { spec, item: plan.item(index), q, lse, out: &out, scratch });
+        O::run(machine.isa, Measure::<O> { operand: PhantomData, spec, item: plan.item(index), q, lse, out: &out, scratch });
     });
-}
-
-/// Values of scratch that [`statistics`] needs.
-pub fn statistics_scratch(spec: &Attention<'_>, sequences: &[Sequence<'_>], workers: usize) -> usize {
-    Plan::uncut(spec, sequences).tile_scratch::<Single>() * workers
 }
 
 struct Places<'a> {
@@ -86,7 +108,8 @@ struct Places<'a> {
     top_probs: Disjoint<'a, f32>,
 }
 
-struct Measure<'a> {
+struct Measure<'a, O> {
+    operand: PhantomData<O>,
     spec: &'a Attention<'a>,
     item: Item<'a>,
     q: &'a [f32],
@@ -107,12 +130,12 @@ struct Sums {
     first: f32,
 }
 
-impl Kernel for Measure<'_> {
+impl<O: Operand> Kernel for Measure<'_, O> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Measure { spec, item, q, lse, out, scratch } = self;
-        let mut work = Work::<Single>::new(spec, &item, scratch);
+        let Measure { spec, item, q, lse, out, scratch, .. } = self;
+        let mut work = Work::<O>::new(spec, &item, scratch);
         work.load_queries(simd, q);
         let mut sums = [Sums::default(); MAX_ROWS];
         let place = |i: usize| item.place(spec, item.rows.start + i).1;
