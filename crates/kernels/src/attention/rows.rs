@@ -90,11 +90,11 @@ impl<'a, E: Element> View<'a, E> {
 macro_rules! with_view {
     ($piece:expr, $view:ident => $call:expr) => {
         match $piece {
-            Piece::F32($view) => $call,
-            Piece::Bf16($view) => $call,
-            Piece::F16($view) => $call,
-            Piece::Int8($view, _) => $call,
-            Piece::Int4($view) => $call,
+            $crate::attention::rows::Piece::F32($view) => $call,
+            $crate::attention::rows::Piece::Bf16($view) => $call,
+            $crate::attention::rows::Piece::F16($view) => $call,
+            $crate::attention::rows::Piece::Int8($view, _) => $call,
+            $crate::attention::rows::Piece::Int4($view) => $call,
         }
     };
 }

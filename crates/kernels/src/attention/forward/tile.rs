@@ -1,21 +1,24 @@
 //! One item: a tile of queries goes over its keys, a tile of keys at a time.
 
-use super::few::{AddWeighted, Score};
+mod values;
+
+use super::few::Score;
 use super::group::{self, GroupScore, panel_columns};
 use super::plan::Item;
 use super::{KEYS, Target};
 use crate::attention::check::{hull, union};
 use crate::attention::reach::{MAX_ROWS, Reach};
-use crate::attention::rows::{Piece, Rows, with_view};
+use crate::attention::rows::{Rows, with_view};
 use crate::attention::softmax::{Scale, SoftCap, States, finish, hide, query_factor};
 use crate::attention::{Attention, DistanceBias};
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::{Kernel, MAX_LANES, Simd};
-use crate::tile::{MAX_PANEL, Operand, TILE_ROWS, multiply_panel, multiply_strips, panel_width};
+use crate::tile::{MAX_PANEL, Operand, TILE_ROWS, multiply_panel, panel_width};
 use crate::vector::{apply, load};
 use std::f32::consts::LOG2_E;
 use std::marker::PhantomData;
 use std::ops::Range;
+use values::panel_depth;
 
 /// `O` is what both products multiply.
 pub(super) struct Tile<'a, O> {
@@ -271,97 +274,6 @@ impl<'a, O: Operand> Work<'a, O> {
         }
     }
 
-    /// Adds the weighted values.
-    #[inline(always)]
-    fn add_values<S: Simd>(&mut self, simd: S, start: usize, reach: &Reach, needed: Range<usize>) {
-        let d_v = self.spec.d_v;
-        let values = Rows { runs: self.item.sequence.values, head: self.item.head, width: d_v };
-        if self.item.few && self.rows < group::LARGE {
-            for (first, piece) in values.pieces(start + needed.start..start + needed.end) {
-                self.add_in_place(simd, first - start, piece);
-            }
-            return;
-        }
-        // Whole cells. What they hold beyond the keys that a row sees has weight zero.
-        let needed = needed.start / O::VALUES * O::VALUES..needed.end;
-        let positions = start + needed.start..start + needed.end;
-        let cells = O::cells(needed.len());
-        let depth = panel_depth(cells);
-        if O::VALUES == 1 {
-            values.pack_as_rows(simd, positions.clone(), self.value_panels, depth);
-        } else {
-            let all = [positions.clone(), 0..0];
-            values.pack_seen_as_rows::<O, _>(simd, positions.clone(), &all, self.value_panels, depth, self.gathered);
-        }
-        O::round(simd, MatrixRef::row_major(self.scores, self.rows, KEYS).part(0..self.rows, needed.clone()), self.left_weights);
-        let strips = reach.strips_from(needed.start).map(O::cells_of);
-        let all_see_all = self.seen[..self.rows].iter().all(|[first, second]| *first == needed || *second == needed);
-        if all_see_all || all_finite::<O, _>(simd, self.value_panels, cells, d_v) {
-            self.add_panels(simd, &needed, [(0..self.rows, &strips[..])].into_iter());
-            return;
-        }
-        // Zero times infinity is not zero: each row by itself, with no key that it does not see.
-        for i in 0..self.rows {
-            if O::VALUES == 1 {
-                let counted = |column: usize| column.saturating_sub(needed.start);
-                let visible = self.seen[i].clone().map(|range| counted(range.start)..counted(range.end));
-                self.add_panels(simd, &needed, visible.iter().map(|range| (i..i + 1, std::slice::from_ref(range))));
-            } else {
-                let seen = self.seen[i].clone().map(|range| start + range.start..start + range.end);
-                values.pack_seen_as_rows::<O, _>(simd, positions.clone(), &seen, self.value_panels, depth, self.gathered);
-                let strip = &strips[i / TILE_ROWS];
-                self.add_panels(simd, &needed, [(i..i + 1, std::slice::from_ref(strip))].into_iter());
-            }
-        }
-    }
-
-    /// Adds what the values of `piece` give, which begins at a column of the tile, to each row that sees any of them.
-    #[inline(always)]
-    fn add_in_place<S: Simd>(&mut self, simd: S, column: usize, piece: Piece<'_>) {
-        let mut row = 0;
-        while row < self.rows {
-            // Heads of one position see the same.
-            let position = self.position(self.item.rows.start + row);
-            let heads = (row..self.rows).take_while(|i| self.position(self.item.rows.start + i) == position).count();
-            for seen in self.seen[row].clone() {
-                let range = seen.start.max(column) - column..seen.end.clamp(column, column + piece.rows()) - column;
-                if range.is_empty() {
-                    continue;
-                }
-                let weights = &mut self.scores[row * KEYS + column..(row + heads) * KEYS];
-                if let Some(scales) = piece.scales() {
-                    let scaled = |weights: &mut [f32]| multiply_each(&mut weights[range.clone()], &scales[range.clone()]);
-                    weights.chunks_mut(KEYS).for_each(scaled);
-                }
-                let out = &mut self.out[row * self.out_stride..(row + heads) * self.out_stride];
-                let out_stride = self.out_stride;
-                with_view!(piece, values => simd.call(AddWeighted { out, out_stride, weights, values, range: range.clone() }));
-            }
-            row += heads;
-        }
-    }
-
-    /// Adds what the values of the `needed` columns give, each item of `parts` to some rows, whose strips take ranges of them.
-    #[inline(always)]
-    fn add_panels<'b, S: Simd>(
-        &mut self,
-        simd: S,
-        needed: &Range<usize>,
-        parts: impl Iterator<Item = (Range<usize>, &'b [Range<usize>])> + Clone,
-    ) {
-        let (width, d_v) = (panel_width::<S>(), self.spec.d_v);
-        let weights = MatrixRef::row_major(self.scores, self.rows, KEYS).part(0..self.rows, needed.clone());
-        let (weights, cells) = (O::left(weights, self.left_weights), O::cells(needed.len()));
-        let out = MatrixMut::strided(self.out, self.rows, d_v, self.out_stride);
-        for (column, panel) in (0..d_v).step_by(width).zip(self.value_panels.chunks(width * panel_depth(cells))) {
-            for (rows, along) in parts.clone() {
-                // SAFETY: the only part of `out` in use.
-                let out = unsafe { out.part(0, rows.clone(), column..(column + width).min(d_v)) };
-                multiply_strips::<O, _>(simd, out, weights.part(rows, 0..cells), panel, along);
-            }
-        }
-    }
-
     /// Writes the results, or the state to go on from.
     #[inline(always)]
     fn finish<S: Simd>(&mut self, simd: S, target: Target<'_>) {
@@ -403,31 +315,4 @@ fn add_bias(scores: &mut [f32], bias: &DistanceBias<'_>, head: usize, k_pos: usi
     for (score, bias) in scores.iter_mut().zip(bias) {
         *score += bias * LOG2_E;
     }
-}
-
-/// Rows of a panel of `cells` of values: odd, so that a row of all panels does not crowd into one set of the first-level cache.
-fn panel_depth(cells: usize) -> usize {
-    cells | 1
-}
-
-/// Whether panels of `cells` of values hold no infinity and no NaN in their first `columns` columns.
-#[inline(always)]
-fn all_finite<O: Operand, S: Simd>(simd: S, panels: &[f32], cells: usize, columns: usize) -> bool {
-    let width = panel_width::<S>();
-    let zero = simd.splat(0.0);
-    // Stay zero: zero times a finite value is zero, and times any other NaN.
-    let mut sums = [zero; MAX_PANEL / 8];
-    for (column, panel) in (0..columns).step_by(width).zip(panels.chunks(panel_depth(cells) * width)) {
-        let used = (columns - column).min(width).div_ceil(S::LANES);
-        for row in panel.chunks_exact(width).take(cells) {
-            for j in 0..used {
-                sums[j] = O::multiply_add(simd, load(simd, &row[j * S::LANES..]), zero, sums[j]);
-            }
-        }
-    }
-    let mut sum = zero;
-    for some in sums {
-        sum = simd.add(sum, some);
-    }
-    simd.reduce_add(sum) == 0.0
 }
