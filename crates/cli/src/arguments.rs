@@ -377,7 +377,7 @@ pub(crate) struct Bench {
     /// For `model`: folder of a checkpoint or of a published model, a GGUF file, or a name on the hub (owner/name)
     #[arg(long, value_name = "MODEL", required_if_eq("what", "model"))]
     pub(crate) model: Option<PathBuf>,
-    /// How rows meet weights of few bits, in `model`
+    /// How rows meet weights of few bits, in `model` and `quant`
     #[arg(long, value_enum, default_value_t = ActivationType::Int8, value_name = "TYPE")]
     pub(crate) activations: ActivationType,
     /// Measured steps of `train`, and measurements of `model`
@@ -427,7 +427,7 @@ pub(crate) enum Benched {
     Model,
     /// Recurrent scans, forward and with their backward, beside plain loops
     Scan,
-    /// Products with quantised weights, of one row and of 512
+    /// Products with packed weights, of one row and of 512
     Quant,
 }
 

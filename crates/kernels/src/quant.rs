@@ -25,6 +25,7 @@ use crate::Machine;
 use crate::disjoint::{Disjoint, run, sized};
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use exact::Exact;
+use exact::few::ExactFew;
 use few::{FEW_ROWS, Few};
 use layout::GROUP;
 use many::Many;
@@ -128,8 +129,14 @@ fn exactly<const FORMAT: usize>(
     scratch: &mut [f32],
 ) {
     check(&y, x, w);
-    let plan = Plan::exact(y.rows(), w);
-    each_item(machine, plan, w, &y, exact::PANEL, scratch, &|Item { y, rows, groups, scratch }| {
+    let m = y.rows();
+    if m <= exact::few::FEW_ROWS {
+        each_item(machine, Plan::few(m, w), w, &y, 0, scratch, &|Item { y, groups, .. }| {
+            machine.isa.run_integer(ExactFew::<FORMAT> { y, x, w, groups, accumulate });
+        });
+        return;
+    }
+    each_item(machine, Plan::exact(m, w), w, &y, exact::PANEL, scratch, &|Item { y, rows, groups, scratch }| {
         let x = x.part(rows, 0..x.cols());
         machine.isa.run_integer(Exact::<FORMAT> { y, x, w, groups, accumulate, scratch });
     });

@@ -46,7 +46,7 @@ pub(crate) fn run(options: &Bench) -> Done {
             let Shapes { widths, lengths, .. } = shapes(options, &[64], &[2048]);
             scan::figures(&processor, &widths, &lengths, budget, &mut each);
         }
-        Benched::Quant => quant::figures(&processor, budget, &mut each),
+        Benched::Quant => quant::figures(&processor, options.activations.into(), budget, &mut each),
     }
     done
 }

@@ -1,12 +1,14 @@
-//! Activations as they are, times weights as they would be decoded.
+//! Activations as they are, times weights as they would be decoded: of many rows, which meet panels of decoded weights.
+
+pub(super) mod few;
 
 use super::format::{BLOCK, Format};
 use super::layout::GROUP;
 use super::matrix::Matrix;
-use super::piece::take;
+use super::piece::{decoded, take};
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::Simd;
-use crate::simd::integer::{IntegerKernel, Integers};
+use crate::simd::integer::{Floats, IntegerKernel, Integers};
 use crate::tile::{MAX_PANEL, Single, multiply_panel, panel_width};
 use std::ops::Range;
 
@@ -52,6 +54,23 @@ impl<const FORMAT: usize> IntegerKernel for Exact<'_, FORMAT> {
     }
 }
 
+/// A vector of weights that are floats.
+///
+/// # Safety
+/// `LANES` weights of the format must be readable at `from`.
+#[inline(always)]
+unsafe fn load_floats<S: Integers, const FORMAT: usize>(simd: S, from: *const u8) -> Floats<S> {
+    let f = simd.floats();
+    // SAFETY: the caller's promise.
+    unsafe {
+        match const { Format::ALL[FORMAT] } {
+            Format::F16 => f.load_f16(from.cast()),
+            Format::Bf16 => f.load_bf16(from.cast()),
+            _ => f.load(from.cast()),
+        }
+    }
+}
+
 /// Columns `along` of a group into a panel: `panel[k][row]`, a panel's row being `panel_width` values.
 #[inline(always)]
 fn decode<S: Integers, const FORMAT: usize>(simd: S, packed: &[u8], along: Range<usize>, panel: &mut [f32]) {
@@ -65,11 +84,7 @@ fn decode<S: Integers, const FORMAT: usize>(simd: S, packed: &[u8], along: Range
                 // SAFETY: the group has 16 rows of column `k`, and the panel a place for each (both asserted).
                 unsafe {
                     let from = packed.as_ptr().add((k * GROUP + lane) * format.block_bytes());
-                    let values = match format {
-                        Format::F16 => f.load_f16(from.cast()),
-                        Format::Bf16 => f.load_bf16(from.cast()),
-                        _ => f.load(from.cast()),
-                    };
+                    let values = load_floats::<S, FORMAT>(simd, from);
                     f.store(panel.as_mut_ptr().add((k - along.start) * stride + lane), values);
                 }
             }
@@ -84,14 +99,8 @@ fn decode<S: Integers, const FORMAT: usize>(simd: S, packed: &[u8], along: Range
             unsafe {
                 let piece = take::<S, FORMAT>(simd, packed.as_ptr().add(shared), packed.as_ptr().add(place), lane);
                 for column in 0..BLOCK {
-                    let code = simd.and(simd.down(piece.codes[column / 4], column as u32 % 4 * 8), simd.splat(0xff));
-                    let (code, scale) = (simd.to_floats(code), piece.scales[column / 16]);
-                    // Rounded as decoding does: once for the product, once for the sum.
-                    let value = if format.has_minimum() {
-                        f.add(f.mul(scale, code), piece.minimum)
-                    } else {
-                        f.mul(scale, f.sub(code, f.splat((1 << format.zero()) as f32)))
-                    };
+                    let (codes, scale) = (piece.codes[column / 4], piece.scales[column / 16]);
+                    let value = decoded::<S, FORMAT>(simd, codes, column % 4, scale, piece.minimum);
                     f.store(panel.as_mut_ptr().add((index * BLOCK + column - along.start) * stride + lane), value);
                 }
             }

@@ -91,6 +91,25 @@ unsafe fn codes<S: Integers, const FORMAT: usize>(simd: S, lines: *const u8) -> 
     codes
 }
 
+/// Byte `byte` of every lane of some codes as the weight that it stands for, rounded as decoding does: once for the product, once for
+/// the sum.
+#[inline(always)]
+pub(super) fn decoded<S: Integers, const FORMAT: usize>(
+    simd: S,
+    codes: S::I,
+    byte: usize,
+    scale: Floats<S>,
+    minimum: Floats<S>,
+) -> Floats<S> {
+    let (f, format) = (simd.floats(), const { Format::ALL[FORMAT] });
+    let code = simd.to_floats(simd.and(simd.down(codes, 8 * byte as u32), simd.splat(0xff)));
+    if format.has_minimum() {
+        f.add(f.mul(scale, code), minimum)
+    } else {
+        f.mul(scale, f.sub(code, f.splat((1 << format.zero()) as f32)))
+    }
+}
+
 /// Bits `from` of every byte moved to `to`; what is beside them comes along.
 #[inline(always)]
 fn moved<S: Integers>(simd: S, a: S::I, from: usize, to: usize) -> S::I {

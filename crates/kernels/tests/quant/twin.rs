@@ -125,14 +125,16 @@ fn a_row_does_not_depend_on_its_company() {
             let w = random_matrix(random, format, rows, width);
             let x = Rows::random(random, 19, width);
             for machine in inline_machines() {
-                let mut all = poison(19 * rows);
-                quantised(machine, x.view(), &w, Accumulate::Store, &mut all);
-                for (first, m) in [(0, 1), (1, 2), (3, 3), (6, 8), (14, 1), (4, 13)] {
-                    let part = MatrixRef::strided(&x.data[first * x.stride..], m, width, x.stride, 1);
-                    let mut got = poison(m * rows);
-                    quantised(machine, part, &w, Accumulate::Store, &mut got);
-                    let what = format!("rows {first}..{} by {w:?} on {:?}", first + m, machine.isa);
-                    assert_same_bits(&what, &got, &all[first * rows..][..m * rows]);
+                for product in [quantised, exact] {
+                    let mut all = poison(19 * rows);
+                    product(machine, x.view(), &w, Accumulate::Store, &mut all);
+                    for (first, m) in [(0, 1), (1, 2), (3, 3), (6, 8), (14, 1), (4, 13)] {
+                        let part = MatrixRef::strided(&x.data[first * x.stride..], m, width, x.stride, 1);
+                        let mut got = poison(m * rows);
+                        product(machine, part, &w, Accumulate::Store, &mut got);
+                        let what = format!("rows {first}..{} by {w:?} on {:?}", first + m, machine.isa);
+                        assert_same_bits(&what, &got, &all[first * rows..][..m * rows]);
+                    }
                 }
             }
         }

@@ -1,12 +1,12 @@
-//! Products with weights of few bits, as in a decode step (one row, every weight from memory) and in a prompt (512 rows).
+//! Products with packed weights, as in a decode step (one row, every weight from memory) and in a prompt (512 rows).
 //!
 //! One row goes round copies of the weights that no cache holds, and is a share of the rate of reading; many rows are a share of the
 //! rate of multiply-adds in f32, which products of bytes may exceed.
 
 use super::{Figure, Timing, limits, time, values};
-use attendant_core::Processor;
 use attendant_core::kernels::product::{Accumulate, MatrixMut, MatrixRef};
-use attendant_core::kernels::quant::{ActivationBlock, Activations, Format, Matrix, product, product_scratch};
+use attendant_core::kernels::quant::{self, ActivationBlock, Format, Matrix};
+use attendant_core::{Activations, Processor};
 use std::time::{Duration, Instant};
 
 /// Rows and widths of weights: the layers of a model of 135 million parameters, and its head. Widths grow to whole blocks of a format.
@@ -19,13 +19,13 @@ const PROMPT: usize = 512;
 const ROUND: usize = 96 << 20;
 
 /// All of them.
-pub fn figures(processor: &Processor, budget: Duration, mut each: impl FnMut(Figure)) {
+pub fn figures(processor: &Processor, activations: Activations, budget: Duration, mut each: impl FnMut(Figure)) {
     let memory = values(limits::MEMORY / 4);
-    for format in Format::ALL.into_iter().filter(|format| !format.is_float()) {
+    for format in Format::ALL {
         for (rows, width) in SHAPES {
             let w = weights(processor, format, rows, width.next_multiple_of(format.block_columns()));
-            each(one_row(processor, budget, &w, &memory));
-            each(many_rows(processor, budget, &w));
+            each(one_row(processor, activations, budget, &w, &memory));
+            each(many_rows(processor, activations, budget, &w));
         }
     }
 }
@@ -37,37 +37,69 @@ fn weights(processor: &Processor, format: Format, rows: usize, width: usize) -> 
     Matrix::pack(processor.machine(), format, rows, width, &bytes).expect("as many bytes as the shape takes")
 }
 
-fn one_row(processor: &Processor, budget: Duration, w: &Matrix, memory: &[f32]) -> Figure {
+/// A product of `m` rows, which come as they are: quantising them counts.
+struct Product<'a> {
+    processor: &'a Processor,
+    activations: Activations,
+    m: usize,
+    x: Vec<f32>,
+    y: Vec<f32>,
+    blocks: Vec<ActivationBlock>,
+    scratch: Vec<f32>,
+}
+
+impl Product<'_> {
+    fn new<'a>(processor: &'a Processor, activations: Activations, m: usize, w: &Matrix) -> Product<'a> {
+        let workers = processor.machine().executor.workers();
+        let scratch = quant::product_scratch(m, w, workers).max(quant::product_exact_scratch(workers));
+        Product {
+            processor,
+            activations,
+            m,
+            x: values(m * w.width()),
+            y: vec![0.0; m * w.rows()],
+            blocks: vec![ActivationBlock::default(); quant::Activations::blocks(m, w.width())],
+            scratch: vec![0.0; scratch],
+        }
+    }
+
+    fn multiply(&mut self, w: &Matrix) {
+        let (machine, x) = (self.processor.machine(), MatrixRef::row_major(&self.x, self.m, w.width()));
+        let y = MatrixMut::row_major(&mut self.y, self.m, w.rows());
+        match self.activations {
+            Activations::F32 => quant::product_exact(machine, y, x, w, Accumulate::Store, &mut self.scratch),
+            Activations::Int8 => {
+                let x = quant::Activations::quantise(machine, x, &mut self.blocks);
+                quant::product(machine, y, x, w, Accumulate::Store, &mut self.scratch);
+            }
+        }
+    }
+
+    fn figure(&self, w: &Matrix, timing: Timing) -> Figure {
+        let what = if self.activations == Activations::F32 { "exact" } else { "quant" };
+        let figure = Figure::new(self.processor, what, w.format().name(), timing);
+        Figure { shape: Some(format!("{}x{}x{}", self.m, w.rows(), w.width())), ..figure }
+    }
+}
+
+fn one_row(processor: &Processor, activations: Activations, budget: Duration, w: &Matrix, memory: &[f32]) -> Figure {
     let copies = vec![w.clone(); (ROUND / w.bytes()).max(1)];
-    let (x, mut y) = (values(w.width()), vec![0.0; w.rows()]);
-    let mut blocks = vec![ActivationBlock::default(); Activations::blocks(1, w.width())];
+    let mut product = Product::new(processor, activations, 1, w);
     let before = limits::bytes_per_second(processor, memory);
     let (begin, mut seconds) = (Instant::now(), Vec::new());
     while seconds.len() < 5 || begin.elapsed() < budget {
         let start = Instant::now();
-        for w in &copies {
-            let x = MatrixRef::row_major(&x, 1, w.width());
-            let x = Activations::quantise(processor.machine(), x, &mut blocks);
-            product(processor.machine(), MatrixMut::row_major(&mut y, 1, w.rows()), x, w, Accumulate::Store, &mut []);
-        }
+        copies.iter().for_each(|w| product.multiply(w));
         seconds.push(start.elapsed().as_secs_f64() / copies.len() as f64);
     }
     let ceiling = before.max(limits::bytes_per_second(processor, memory));
-    let figure = Figure::new(processor, "quant", w.format().name(), Timing::of(seconds)).bytes(w.bytes() as f64, ceiling);
-    Figure { shape: Some(format!("1x{}x{}", w.rows(), w.width())), ..figure }
+    product.figure(w, Timing::of(seconds)).bytes(w.bytes() as f64, ceiling)
 }
 
-fn many_rows(processor: &Processor, budget: Duration, w: &Matrix) -> Figure {
-    let (x, mut y) = (values(PROMPT * w.width()), vec![0.0; PROMPT * w.rows()]);
-    let mut blocks = vec![ActivationBlock::default(); Activations::blocks(PROMPT, w.width())];
-    let mut scratch = vec![0.0; product_scratch(PROMPT, w, processor.machine().executor.workers())];
+fn many_rows(processor: &Processor, activations: Activations, budget: Duration, w: &Matrix) -> Figure {
+    let mut product = Product::new(processor, activations, PROMPT, w);
     let before = limits::operations_per_second(processor);
-    let timing = time(budget, || {
-        let x = Activations::quantise(processor.machine(), MatrixRef::row_major(&x, PROMPT, w.width()), &mut blocks);
-        product(processor.machine(), MatrixMut::row_major(&mut y, PROMPT, w.rows()), x, w, Accumulate::Store, &mut scratch);
-    });
+    let timing = time(budget, || product.multiply(w));
     let ceiling = before.max(limits::operations_per_second(processor));
-    let operations = (2 * PROMPT * w.rows() * w.width()) as f64;
-    let figure = Figure::new(processor, "quant", w.format().name(), timing).operations(operations, ceiling);
-    Figure { shape: Some(format!("{PROMPT}x{}x{}", w.rows(), w.width())), ..figure }
+    product.figure(w, timing).operations((2 * PROMPT * w.rows() * w.width()) as f64, ceiling)
 }
