@@ -287,7 +287,7 @@ pub(crate) struct Running {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum ActivationType {
-    /// As they are: exact, and several times slower
+    /// As they are: exact, and a token takes up to twice as long
     F32,
     /// Rounded to bytes, 32 with one scale
     Int8,

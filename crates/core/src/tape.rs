@@ -140,7 +140,7 @@ impl Tape {
     /// # Panics
     /// If the tape records and the parameter is a matrix of few bits.
     pub fn parameter(&mut self, tensor: &Arc<Tensor>) -> Var {
-        assert!(!self.recording || tensor.packed().is_none(), "a tape that records was given weights of few bits");
+        assert!(!self.recording || tensor.packed().is_none(), "a tape that records was given packed weights");
         self.push(tensor.rows(), tensor.width(), Value::Shared(tensor.clone()), self.recording)
     }
 

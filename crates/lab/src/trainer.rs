@@ -197,7 +197,7 @@ impl Trainer {
         if let Some((step, path)) = checkpoint::latest(folder)? {
             trainer.fits(&path)?;
             if trainer.layout.is_none() {
-                trainer.decoder = model_checkpoint::load(&path)?;
+                trainer.decoder = model_checkpoint::load_widened(&path)?;
             }
             trainer.optimizer = Optimizer::load(&mut trainer.decoder, &path.join("optimizer.safetensors"))?;
             (trainer.step, trainer.saved) = (step, Some(step));

@@ -23,22 +23,31 @@ pub struct Parameter {
     /// Whether the layers of a stack that declare it under this name have one together: it is bound to each of them, and its
     /// gradient is the sum of theirs.
     pub shared: bool,
+    /// Whether all that is done with it are products of rows with the whole of it ([`Tape::linear`]) and reading its rows
+    /// ([`Tape::embedding`]): then it may stay in the type that it was published in.
+    pub whole: bool,
 }
 
 impl Parameter {
     /// A product `[out, in]`, normal with the usual deviation.
     pub fn product(name: &'static str, outer: usize, inner: usize) -> Parameter {
-        Parameter { name, shape: vec![outer, inner], init: Init::Normal((1.0 / inner as f64).sqrt()), bare: false, shared: false }
+        let (shape, init) = (vec![outer, inner], Init::Normal((1.0 / inner as f64).sqrt()));
+        Parameter { name, shape, init, bare: false, shared: false, whole: true }
     }
 
     /// A vector that starts as all the same value.
     pub fn vector(name: &'static str, width: usize, value: f32) -> Parameter {
-        Parameter { name, shape: vec![width], init: Init::Constant(value), bare: false, shared: false }
+        Parameter { name, shape: vec![width], init: Init::Constant(value), bare: false, shared: false, whole: false }
     }
 
     /// The same, under its very name in checkpoints.
     pub fn bare(self) -> Parameter {
         Parameter { bare: true, ..self }
+    }
+
+    /// The same, of which parts are read or multiplied.
+    pub fn by_parts(self) -> Parameter {
+        Parameter { whole: false, ..self }
     }
 }
 

@@ -109,7 +109,7 @@ const SHARE: f64 = 0.2;
 ///
 /// # Errors
 /// If no memory could hold it.
-pub(crate) fn drawn(seed: u64, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
+pub(crate) fn drawn(seed: u64, name: &str, Wanted { shape, init, .. }: Wanted<'_>) -> Result<Tensor> {
     let bytes = shape.iter().try_fold(size_of::<f32>(), |bytes, &side| bytes.checked_mul(side));
     if bytes.is_none_or(|bytes| bytes > isize::MAX as usize) {
         return Err(Error::shape(name, "one that memory can hold", format!("{shape:?}")));
@@ -128,11 +128,30 @@ pub(crate) fn drawn(seed: u64, name: &str, shape: &[usize], init: Init) -> Resul
 /// If the plan cannot be built.
 pub(crate) fn shapes(plan: &Plan) -> Result<Vec<(String, Vec<usize>)>> {
     let mut shapes = Vec::new();
-    Parts::assemble(plan, plan.mechanisms()?, |name, shape, _| {
-        shapes.push((name.to_owned(), shape.to_vec()));
+    Parts::assemble(plan, plan.mechanisms()?, |name, wanted| {
+        shapes.push((name.to_owned(), wanted.shape.to_vec()));
         Ok::<_, Error>(Tensor::zeros(&[0]))
     })?;
     Ok(shapes)
+}
+
+/// A parameter that a model wants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) shape: &'a [usize],
+    pub(crate) init: Init,
+    /// Whether it may stay packed; see [`Parameter::whole`].
+    pub(crate) whole: bool,
+}
+
+impl<'a> Wanted<'a> {
+    fn whole(shape: &'a [usize], init: Init) -> Wanted<'a> {
+        Wanted { shape, init, whole: true }
+    }
+
+    fn vector(shape: &'a [usize], value: f32) -> Wanted<'a> {
+        Wanted { shape, init: Init::Constant(value), whole: false }
+    }
 }
 
 impl Parts {
@@ -140,12 +159,13 @@ impl Parts {
     pub(crate) fn assemble<E>(
         plan: &Plan,
         mechanisms: Mechanisms,
-        fill: impl FnMut(&str, &[usize], Init) -> std::result::Result<Tensor, E>,
+        fill: impl FnMut(&str, Wanted<'_>) -> std::result::Result<Tensor, E>,
     ) -> std::result::Result<(Parts, Vec<NamedTensor>), E> {
         let residual = SHARE * (2.0 * mechanisms.layers.len() as f64).powf(-0.5);
         let mut builder = Builder { plan, residual, fill, parameters: Vec::new(), shared: Vec::new() };
         let width = plan.embedding.width.unwrap_or(plan.d_model);
-        let table = builder.add("model.embed_tokens.weight".into(), &[plan.vocab_size, width], builder.embeddings())?;
+        let table =
+            builder.add("model.embed_tokens.weight".into(), Wanted::whole(&[plan.vocab_size, width], builder.embeddings()))?;
         let encoder = match &plan.encoder {
             Some(encoder) => {
                 let layers = (&encoder.layers[..], mechanisms.encoder);
@@ -171,20 +191,20 @@ struct Builder<'a, F> {
 
 type Filled<T, E> = std::result::Result<T, E>;
 
-impl<E, F: FnMut(&str, &[usize], Init) -> Filled<Tensor, E>> Builder<'_, F> {
+impl<E, F: FnMut(&str, Wanted<'_>) -> Filled<Tensor, E>> Builder<'_, F> {
     /// Logits begin with a deviation of one where the head shares the table.
     fn embeddings(&self) -> Init {
         Init::Normal((self.plan.d_model as f64).powf(-0.5))
     }
 
-    fn add(&mut self, name: String, shape: &[usize], init: Init) -> Filled<usize, E> {
-        let tensor = Arc::new((self.fill)(&name, shape, init)?);
+    fn add(&mut self, name: String, wanted: Wanted<'_>) -> Filled<usize, E> {
+        let tensor = Arc::new((self.fill)(&name, wanted)?);
         self.parameters.push(NamedTensor { name, tensor });
         Ok(self.parameters.len() - 1)
     }
 
     fn bias(&mut self, name: String, width: usize, there: bool) -> Filled<Option<usize>, E> {
-        there.then(|| self.add(name, &[width], Init::Constant(0.0))).transpose()
+        there.then(|| self.add(name, Wanted::vector(&[width], 0.0))).transpose()
     }
 
     fn norm(&mut self, name: &str, there: bool) -> Filled<Option<NormPlace>, E> {
@@ -196,13 +216,13 @@ impl<E, F: FnMut(&str, &[usize], Init) -> Filled<Tensor, E>> Builder<'_, F> {
             Norm::Rms { weight, .. } => (weight, false),
             Norm::Layer { weight, bias, .. } => (weight, bias),
         };
-        let weight = weight.then(|| self.add(format!("{name}.weight"), &[width], Init::Constant(1.0))).transpose()?;
+        let weight = weight.then(|| self.add(format!("{name}.weight"), Wanted::vector(&[width], 1.0))).transpose()?;
         Ok(NormPlace { weight, bias: self.bias(format!("{name}.bias"), width, bias)? })
     }
 
     fn product(&mut self, name: &str, outer: usize, inner: usize, factor: f64, bias: bool) -> Filled<ProductPlace, E> {
         let init = Init::Normal(factor / (inner as f64).sqrt());
-        let weight = self.add(format!("{name}.weight"), &[outer, inner], init)?;
+        let weight = self.add(format!("{name}.weight"), Wanted::whole(&[outer, inner], init))?;
         Ok(ProductPlace { weight, bias: self.bias(format!("{name}.bias"), outer, bias)? })
     }
 
@@ -233,7 +253,7 @@ impl<E, F: FnMut(&str, &[usize], Init) -> Filled<Tensor, E>> Builder<'_, F> {
             Positions::None | Positions::Sinusoidal => 0,
         };
         let mut rows_of = |table: &str, rows: usize| {
-            (rows > 0).then(|| self.add(format!("{name}.{table}.weight"), &[rows, d_model], init)).transpose()
+            (rows > 0).then(|| self.add(format!("{name}.{table}.weight"), Wanted::whole(&[rows, d_model], init))).transpose()
         };
         let positions = rows_of("embed_positions", rows)?;
         let token_types = rows_of("embed_token_types", plan.token_types)?;
@@ -295,7 +315,10 @@ impl<E, F: FnMut(&str, &[usize], Init) -> Filled<Tensor, E>> Builder<'_, F> {
             let shared = self.shared.iter().find(|(shared, _)| parameter.shared && *shared == parameter.name).copied();
             let at = match shared {
                 Some((_, at)) => at,
-                None => self.add(format!("{name}.{}", published(&parameter)), &parameter.shape, init)?,
+                None => {
+                    let wanted = Wanted { shape: &parameter.shape, init, whole: parameter.whole };
+                    self.add(format!("{name}.{}", published(&parameter)), wanted)?
+                }
             };
             if parameter.shared && shared.is_none() {
                 self.shared.push((parameter.name, at));

@@ -1,6 +1,6 @@
 //! Checkpoints: model.safetensors and config.json in the published layouts.
 
-use crate::assembly::NamedTensor;
+use crate::assembly::{NamedTensor, Wanted};
 use crate::decoder::Decoder;
 use crate::description::Description;
 use crate::family::{Published, configuration};
@@ -58,18 +58,22 @@ pub struct Loaded {
     pub left_out: Option<String>,
 }
 
-/// Reads a model: the folder of one that [`save`] wrote, or of one of a published family, or a GGUF file. Matrices of few bits stay as
-/// they are; `processor` packs them.
+/// Reads a model: the folder of one that [`save`] wrote, or of one of a published family, or a GGUF file. Matrices of 16 bits a value or
+/// fewer stay as they are, and such a model cannot be trained; `processor` packs them.
 ///
 /// # Errors
 /// If a file is missing or damaged, the configuration asks for what is not there, or a tensor is missing, unknown or of
 /// another shape than the configuration says.
 pub fn open(path: &Path, processor: Processor) -> Result<Loaded> {
+    open_as(path, processor, PACKED)
+}
+
+fn open_as(path: &Path, processor: Processor, read: Read) -> Result<Loaded> {
     let config = path.join("config.json");
     let config = path.is_dir().then_some(config.as_path());
     let weights = Weights::open(path, processor)?;
     let Description { published, left_out, .. } = Description::read(path, config, Some(weights.files()))?;
-    let (decoder, _) = assemble(published, config.unwrap_or(path), &weights, PACKED)?;
+    let (decoder, _) = assemble(published, config.unwrap_or(path), &weights, read)?;
     Ok(Loaded { decoder, left_out })
 }
 
@@ -81,22 +85,36 @@ pub fn load(path: &Path) -> Result<Decoder> {
     Ok(open(path, Processor::new(1))?.decoder)
 }
 
-/// Makes a parameter of this shape of what is stored.
-pub(crate) type Read = fn(&Source<'_>, &Weights, &[usize]) -> std::result::Result<Tensor, String>;
+/// The model alone, with 32 bits for every value: to be trained, or looked at.
+///
+/// # Errors
+/// As [`open`].
+pub fn load_widened(path: &Path) -> Result<Decoder> {
+    Ok(open_as(path, Processor::new(1), WIDENED)?.decoder)
+}
 
-/// Leaves matrices of few bits as they are.
-const PACKED: Read = |source, weights, shape| source.read(weights, shape);
+/// Makes a parameter of what is stored.
+pub(crate) type Read = fn(&Source<'_>, &Weights, Wanted<'_>) -> std::result::Result<Tensor, String>;
+
+/// Leaves matrices that may be packed in the type that they are stored in.
+const PACKED: Read = |source, weights, wanted| match wanted.whole {
+    true => source.read(weights, wanted.shape),
+    false => source.read_values(weights, wanted.shape),
+};
+
+/// Gives every value 32 bits.
+pub(crate) const WIDENED: Read = |source, weights, wanted| source.read_values(weights, wanted.shape);
 
 /// The model that `config` describes, with these weights, and where its parameters come from.
 pub(crate) fn assemble(published: Published, config: &Path, weights: &Weights, read: Read) -> Result<(Decoder, Names)> {
     let Published { plan, names } = published;
     let mechanisms = plan.mechanisms().map_err(|why| content(config, why))?;
     let mut used = HashSet::new();
-    let decoder = Decoder::assemble(plan, mechanisms, |name, shape, _| {
+    let decoder = Decoder::assemble(plan, mechanisms, |name, wanted| {
         let source = names.source(name);
         let tensors = source.tensors();
         used.extend(tensors.iter().filter_map(|tensor| weights.name(tensor)));
-        let parameter = read(&source, weights, shape);
+        let parameter = read(&source, weights, wanted);
         // Or the file would be in memory a second time, beside what was made of it.
         tensors.iter().for_each(|tensor| weights.release(tensor));
         parameter.map_err(|why| content(&weights.path, format!("tensor {}: {why}", source.tensor)))

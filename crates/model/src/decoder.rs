@@ -1,12 +1,12 @@
 //! A model: embedding, layers of steps, head; with an encoder, the same for the source first.
 
-use crate::assembly::{NamedTensor, Parts, drawn};
+use crate::assembly::{NamedTensor, Parts, Wanted, drawn};
 use crate::plan::check::Mechanisms;
 use crate::plan::{Plan, Positions};
 use crate::trace::Trace;
 use attendant_core::error::require;
 use attendant_core::{Error, Result, Tape, Tensor, Var};
-use attendant_mech::{Batch, Init, Order};
+use attendant_mech::{Batch, Order};
 use attendant_state::{Dtype, SequenceState, StateLayout, Storage};
 use std::sync::Arc;
 
@@ -67,14 +67,14 @@ impl Decoder {
     /// If the plan cannot be built.
     pub fn new(plan: Plan, seed: u64) -> Result<Decoder> {
         let mechanisms = plan.mechanisms()?;
-        Decoder::assemble(plan, mechanisms, |name, shape, init| drawn(seed, name, shape, init))
+        Decoder::assemble(plan, mechanisms, |name, wanted| drawn(seed, name, wanted))
     }
 
-    /// A model of `mechanisms`, those of the plan, whose parameters `fill` gives by name and shape.
+    /// A model of `mechanisms`, those of the plan, whose parameters `fill` gives.
     pub(crate) fn assemble<E>(
         plan: Plan,
         mechanisms: Mechanisms,
-        fill: impl FnMut(&str, &[usize], Init) -> std::result::Result<Tensor, E>,
+        fill: impl FnMut(&str, Wanted<'_>) -> std::result::Result<Tensor, E>,
     ) -> std::result::Result<Decoder, E> {
         let (parts, parameters) = Parts::assemble(&plan, mechanisms, fill)?;
         Ok(Decoder { plan, parts, parameters })

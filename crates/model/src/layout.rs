@@ -4,7 +4,7 @@
 //! parameter needs stays as it was. So what is written has the tensors, the names and the configuration of what was read.
 
 use crate::assembly::NamedTensor;
-use crate::checkpoint::{self, CheckpointError, Read, content, write};
+use crate::checkpoint::{self, CheckpointError, WIDENED, content, write};
 use crate::decoder::Decoder;
 use crate::description::Description;
 use crate::family::{self, Published};
@@ -35,8 +35,6 @@ const BESIDE: [&str; 9] = [
     "tokenizer_config.json",
     "vocab.json",
 ];
-/// Gives every value 32 bits.
-const WIDENED: Read = |source, weights, shape| source.read_values(weights, shape);
 /// The longest of them, in bytes.
 const LONGEST_BESIDE: usize = 64 << 20;
 

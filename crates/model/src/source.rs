@@ -172,7 +172,7 @@ impl Source<'_> {
     /// # Errors
     /// If the tensor is missing or unreadable, or does not give this shape.
     pub(crate) fn read(&self, weights: &Weights, shape: &[usize]) -> Result<Tensor, String> {
-        // A matrix of few bits stays one where its rows stay whole.
+        // A matrix of 16 bits or fewer stays one where its rows stay whole.
         if self.moves_rows()
             && let Some(matrix) = weights.packed(&self.tensor, shape, |outer| self.rows(outer, shape))?
         {

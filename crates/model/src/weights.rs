@@ -110,8 +110,8 @@ impl Weights {
         Ok(values)
     }
 
-    /// Rows of a tensor of few bits as a matrix of this shape; none if it is of floats. `choose` says which rows, given the extents of the
-    /// tensor but that of a row.
+    /// Rows of a tensor of 16 bits a value or fewer as a matrix of this shape; none if its values have more. `choose` says which rows, given
+    /// the extents of the tensor but that of a row.
     ///
     /// # Errors
     /// If there is none of that name, its rows have another width, or `choose` says that it has not the rows.
@@ -122,7 +122,7 @@ impl Weights {
         choose: impl FnOnce(&[usize]) -> Result<Vec<usize>, String>,
     ) -> Result<Option<Matrix>, String> {
         let tensor = self.stored(name)?;
-        let (Some(format), &[rows, width]) = (format(tensor.dtype).filter(|format| !format.is_float()), shape) else {
+        let (Some(format), &[rows, width]) = (format(tensor.dtype).filter(|format| *format != Format::F32), shape) else {
             return Ok(None);
         };
         let refuse = || format!("wanted shape {shape:?}, got {:?}", tensor.shape);

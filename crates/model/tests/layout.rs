@@ -88,6 +88,18 @@ fn loss(tape: &mut Tape, decoder: &Decoder) -> (f32, Vec<Option<Vec<f32>>>) {
 }
 
 #[test]
+fn weights_of_16_bits_give_the_bits_of_the_same_weights_in_32() {
+    let mut some = false;
+    for folder in folders() {
+        let (wide, packed) = (Layout::open(&folder).unwrap().0, checkpoint::load(&folder).unwrap());
+        some |= packed.parameters().iter().any(|parameter| parameter.tensor.packed().is_some());
+        let [wide, packed] = [wide, packed].map(|decoder| loss(&mut Tape::inference(Processor::new(1)), &decoder).0.to_bits());
+        assert_eq!(packed, wide, "{}", folder.display());
+    }
+    assert!(some);
+}
+
+#[test]
 fn a_step_down_the_gradient_lowers_the_loss_of_every_family() {
     for folder in folders() {
         let (mut decoder, _) = Layout::open(&folder).unwrap();

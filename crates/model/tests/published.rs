@@ -48,7 +48,7 @@ fn deviation(values: &[f64]) -> f64 {
 }
 
 fn check(model: &str) {
-    let decoder = checkpoint::load(&folder(model)).unwrap();
+    let decoder = checkpoint::load_widened(&folder(model)).unwrap();
     let prompt = ids(model, "plain.input_ids");
     let want = tensor(model, "expected.safetensors", "plain.logits");
     logits_agree(&decoder, &prompt, &want);
@@ -174,7 +174,7 @@ fn published(model: &str, name: &str) -> String {
 #[test]
 fn loss_and_every_gradient() {
     for model in ["llama_gqa", "mistral_swa", "minicpm3", "opt", "diffllama"] {
-        let decoder = checkpoint::load(&folder(model)).unwrap();
+        let decoder = checkpoint::load_widened(&folder(model)).unwrap();
         let expected = |name: &str| tensor(model, "grads.safetensors", name);
         let tokens = ids(model, "plain.input_ids");
         let pick = |range: std::ops::Range<usize>| -> Vec<u32> {
@@ -206,7 +206,7 @@ fn loss_and_every_gradient() {
 /// The tensors of a language model lie under one of these names where another part reads images: older and newer files, and Qwen's.
 #[test]
 fn a_language_model_within_a_larger_one_is_the_same() {
-    let alone = checkpoint::load(&folder("llama_gqa")).unwrap();
+    let alone = checkpoint::load_widened(&folder("llama_gqa")).unwrap();
     let bytes = fs::read(folder("llama_gqa").join("model.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let inner: Value = serde_json::from_slice(&fs::read(folder("llama_gqa").join("config.json")).unwrap()).unwrap();
@@ -225,7 +225,7 @@ fn a_language_model_within_a_larger_one_is_the_same() {
         let another = tensors.tensor("model.norm.weight").unwrap();
         let own = tensors.iter().map(|(name, view)| (there(name), view)).chain([(seeing.to_owned(), another)]);
         fs::write(larger.path().join("model.safetensors"), safetensors::serialize(own, None).unwrap()).unwrap();
-        let within = checkpoint::load(larger.path()).unwrap_or_else(|why| panic!("{seeing}: {why}"));
+        let within = checkpoint::load_widened(larger.path()).unwrap_or_else(|why| panic!("{seeing}: {why}"));
         for (one, other) in alone.parameters().iter().zip(within.parameters()) {
             assert_eq!((&one.name, one.tensor.data()), (&other.name, other.tensor.data()), "{seeing}");
         }

@@ -89,7 +89,7 @@ impl Tape {
     /// x `[N, H * a]`, one matrix M `[rows, width]` a head -> `[N, H * b]`: x_h M_h, or x_h M_h^T if transposed.
     ///
     /// # Panics
-    /// If the widths do not agree.
+    /// If the widths do not agree, or the weight is packed.
     pub fn head_linear(&mut self, x: Var, weight: Var, spec: HeadMatrix) -> Var {
         let (n, inner, outer) = spec.extents(self, x, weight);
         self.operation(&[x, weight], n, spec.heads * outer, HeadLinear { x, weight, spec }, |tape, y, buffers| {
@@ -97,11 +97,10 @@ impl Tape {
             let mut scratch = buffers.take(product_scratch(n, outer, inner, machine.executor.workers()) * spec.heads);
             let c = MatrixMut::strided(y, n, outer, spec.heads * outer);
             let a = MatrixRef::strided(tape.value(x), n, inner, spec.heads * inner, 1);
-            let unpacked = tape.unpacked(weight, buffers);
-            let (b, step) = spec.matrix(unpacked.as_deref().unwrap_or_else(|| tape.value(weight)), tape.width(weight));
+            let (b, step) = spec.matrix(tape.value(weight), tape.width(weight));
             let steps = Steps { c: outer, a: inner, b: step };
             product_batched(machine, spec.heads, steps, c, a, b, Accumulate::Store, &mut scratch);
-            unpacked.into_iter().chain([scratch]).for_each(|buffer| buffers.give(buffer));
+            buffers.give(scratch);
         })
     }
 }

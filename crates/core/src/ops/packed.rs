@@ -1,6 +1,6 @@
-//! Weights of few bits: products with them, and rows of them. They are read, not trained.
+//! Packed weights: products with them, and rows of them. They are read, not trained.
 
-use crate::buffer::{Buffer, Buffers};
+use crate::buffer::Buffers;
 use crate::tape::{Activations, Backward, Op, Tape, Var};
 use attendant_kernels::elementwise;
 use attendant_kernels::product::{Accumulate, MatrixMut, MatrixRef};
@@ -19,7 +19,7 @@ impl Tape {
     }
 
     fn multiply_packed(&self, x: Var, weight: Var, y: &mut [f32], buffers: &mut Buffers) {
-        let (machine, matrix) = (self.processor().machine(), self.packed(weight).expect("weights of few bits"));
+        let (machine, matrix) = (self.processor().machine(), self.packed(weight).expect("packed weights"));
         let (n, inner, workers) = (self.rows(x), self.width(x), machine.executor.workers());
         let (x, y) = (MatrixRef::row_major(self.value(x), n, inner), MatrixMut::row_major(y, n, matrix.rows()));
         if self.activations() == Activations::F32 || matrix.format().is_float() {
@@ -41,28 +41,17 @@ impl Tape {
     pub(super) fn packed_embedding(&mut self, table: Var, ids: &[u32]) -> Var {
         let width = self.width(table);
         self.operation(&[], ids.len(), width, Unrecorded, |tape, y, _| {
-            let matrix = tape.packed(table).expect("weights of few bits");
+            let matrix = tape.packed(table).expect("packed weights");
             y.chunks_exact_mut(width).zip(ids).for_each(|(row, &id)| matrix.row(id as usize, row));
         })
     }
 }
 
-impl Tape {
-    /// The values of weights of few bits, for an operation that reads parts of them.
-    pub(super) fn unpacked(&self, weight: Var, buffers: &mut Buffers) -> Option<Buffer> {
-        self.packed(weight).map(|matrix| {
-            let mut values = buffers.take(matrix.rows() * matrix.width());
-            values.chunks_exact_mut(matrix.width()).enumerate().for_each(|(i, row)| matrix.row(i, row));
-            values
-        })
-    }
-}
-
-/// [`Tape::parameter`] refuses weights of few bits while the tape records.
+/// [`Tape::parameter`] refuses packed weights while the tape records.
 struct Unrecorded;
 
 impl Op for Unrecorded {
     fn backward(&self, _: &mut Backward<'_>, _: Var, _: &[f32]) {
-        unreachable!("a product with weights of few bits was recorded");
+        unreachable!("a product with packed weights was recorded");
     }
 }

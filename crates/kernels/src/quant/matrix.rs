@@ -150,14 +150,22 @@ impl fmt::Debug for Matrix {
 
 /// Packs one row, in its published format, into its group.
 fn pack_row(format: Format, group: &mut [u8], row: usize, bytes: &[u8]) {
-    let size = format.block_bytes();
-    for (block, bytes) in bytes.chunks_exact(size).enumerate() {
-        if format.is_float() {
-            group[(block * GROUP + row) * size..][..size].copy_from_slice(bytes);
-            continue;
-        }
+    match format {
+        Format::F32 => return pack_floats::<4>(group, row, bytes),
+        Format::F16 | Format::Bf16 => return pack_floats::<2>(group, row, bytes),
+        _ => {}
+    }
+    for (block, bytes) in bytes.chunks_exact(format.block_bytes()).enumerate() {
         for part in 0..format.pieces() {
             layout::put(format, group, row, block * format.pieces() + part, &Piece::of(format, bytes, part));
         }
+    }
+}
+
+/// The same of floats of so many bytes.
+fn pack_floats<const BYTES: usize>(group: &mut [u8], row: usize, bytes: &[u8]) {
+    let columns = group.as_chunks_mut::<BYTES>().0.chunks_exact_mut(GROUP);
+    for (column, value) in columns.zip(bytes.as_chunks().0) {
+        column[row] = *value;
     }
 }

@@ -52,7 +52,7 @@ impl Mechanism for Gru {
     fn params(&self) -> Vec<Parameter> {
         vec![
             Parameter::product("weight_ih", 3 * self.d_state, self.d_model).bare(),
-            Parameter::product("weight_hh", 3 * self.d_state, self.d_state).bare(),
+            Parameter::product("weight_hh", 3 * self.d_state, self.d_state).by_parts().bare(),
             Parameter::vector("bias_ih", 3 * self.d_state, 0.0).bare(),
             Parameter::vector("bias_hh", 3 * self.d_state, 0.0).bare(),
             Parameter::product("o_proj", self.d_model, self.d_state),

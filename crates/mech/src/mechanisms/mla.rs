@@ -229,7 +229,7 @@ impl Mechanism for Mla {
         params.extend([
             Parameter::product("kv_a_proj_with_mqa", self.r_kv + self.d_rope, self.d_model),
             Parameter::vector("kv_a_layernorm", self.r_kv, 1.0),
-            Parameter::product("kv_b_proj", self.heads * (self.d_nope + self.d_v), self.r_kv),
+            Parameter::product("kv_b_proj", self.heads * (self.d_nope + self.d_v), self.r_kv).by_parts(),
             Parameter::product("o_proj", self.d_model, self.heads * self.d_v),
         ]);
         if self.bias {
