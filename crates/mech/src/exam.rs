@@ -1,4 +1,4 @@
-//! The exam: thirteen questions that every mechanism answers before any figure about it is believed.
+//! The exam: fourteen questions that every mechanism answers before any figure about it is believed.
 //!
 //! A mechanism sits it with one line, in this crate or in another: [`exam!`](crate::exam!) stamps one named test per point.
 //! Each point takes a [`Candidate`], a mechanism with random parameters, and gives `Err` with what differed, at which index,
@@ -19,7 +19,8 @@
 //! | 10 [`instruction_sets`] | every instruction set of this machine answers 2 and 4 |
 //! | 11 [`poisoned`] | memory full of NaN before the call changes nothing |
 //! | 12 [`extreme`] | scores of 1e4 and more stay finite, forward and backward |
-//! | 13 [`card`] | the card is complete, names are unique, configurations survive being written down |
+//! | 13 [`packed`] | parameters that may stay packed give the same bits packed |
+//! | 14 [`card`] | the card is complete, names are unique, configurations survive being written down |
 
 mod candidate;
 mod compare;
@@ -32,7 +33,7 @@ mod value;
 
 pub use candidate::{Candidate, Text};
 pub use compare::bound;
-pub use isolation::{causality, instruction_sets, neighbour, poisoned, threads};
+pub use isolation::{causality, instruction_sets, neighbour, packed, poisoned, threads};
 pub use paper::card;
 pub use state::{declared_bytes, rewinding, stores_agree};
 pub use value::{any_chunking, equals_oracle, extreme, gradients};
@@ -77,7 +78,7 @@ fn seed() -> Result<u64, String> {
     }
 }
 
-/// Stamps the thirteen points as tests: `attendant_mech::exam!(MyMechanism, "preset");` inside a module of its own.
+/// Stamps the fourteen points as tests: `attendant_mech::exam!(MyMechanism, "preset");` inside a module of its own.
 #[macro_export]
 macro_rules! exam {
     (@points $mechanism:ty, $preset:expr, $($point:ident),+) => {
@@ -88,7 +89,7 @@ macro_rules! exam {
     };
     ($mechanism:ty, $preset:expr) => {
         $crate::exam!(@points $mechanism, $preset, equals_oracle, any_chunking, declared_bytes, gradients, causality, neighbour,
-            stores_agree, rewinding, threads, instruction_sets, poisoned, extreme);
+            stores_agree, rewinding, threads, instruction_sets, poisoned, extreme, packed);
 
         #[test]
         fn card() {

@@ -78,5 +78,12 @@ fn scores_that_overflow() {
 
 #[test]
 fn an_absorbed_query_without_its_rotation() {
-    refuses(exam::any_chunking, &Latent { rotates_absorbed: true }, &Latent { rotates_absorbed: false });
+    let sound = Latent { rotates_absorbed: true, says_by_parts: true };
+    refuses(exam::any_chunking, &sound, &Latent { rotates_absorbed: false, ..sound });
+}
+
+#[test]
+fn a_parameter_said_to_be_whole_of_which_parts_are_read() {
+    let sound = Latent { rotates_absorbed: true, says_by_parts: true };
+    refuses(exam::packed, &sound, &Latent { says_by_parts: false, ..sound });
 }

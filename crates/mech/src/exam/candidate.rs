@@ -4,6 +4,7 @@ use crate::batch::Batch;
 use crate::card::Order;
 use crate::context::Context;
 use crate::mechanism::{Bound, Init, Oracle, Parameter, Parameters};
+use attendant_core::kernels::quant::{Format, Matrix};
 use attendant_core::{Processor, Random, Real, Rows, Tape, Tensor};
 use attendant_state::{SequenceState, StateLayout, Storage};
 use std::ops::Range;
@@ -75,6 +76,20 @@ impl<'a, M: Oracle> Candidate<'a, M> {
             (parameter.name, Arc::new(tensor))
         };
         Candidate { mechanism, seed, parameters: mechanism.params().iter().map(tensor).collect() }
+    }
+
+    /// The same with every parameter packed that may be, with 32 bits a value.
+    pub(super) fn packed(&self, desk: &Desk) -> Candidate<'a, M> {
+        let pack = |(parameter, (name, tensor)): (Parameter, &(&'static str, Arc<Tensor>))| {
+            if !parameter.whole {
+                return (*name, tensor.clone());
+            }
+            let bytes: Vec<u8> = tensor.data().iter().flat_map(|value| value.to_le_bytes()).collect();
+            let matrix = Matrix::pack(desk.processor.machine(), Format::F32, tensor.rows(), tensor.width(), &bytes);
+            (*name, Arc::new(Tensor::from_packed(matrix.expect("as many bytes as the shape takes"))))
+        };
+        let parameters = self.mechanism.params().into_iter().zip(&self.parameters).map(pack).collect();
+        Candidate { parameters, ..*self }
     }
 
     pub(super) fn width(&self) -> usize {

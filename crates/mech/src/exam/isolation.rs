@@ -1,4 +1,4 @@
-//! Points about what must not matter: later rows, other sequences, threads, instruction sets, what memory held before.
+//! Points about what must not matter: later rows, other sequences, threads, instruction sets, what memory held before, how parameters lie.
 
 use super::Verdict;
 use super::candidate::{Candidate, Desk, Text};
@@ -109,6 +109,22 @@ pub fn poisoned<M: Oracle>(candidate: &Candidate<'_, M>) -> Verdict {
     let clean = Desk::new(2);
     let desks = [("clean".into(), clean.clone()), ("poisoned".into(), Desk { poisoned: true, ..clean })];
     alike(candidate, &desks)
+}
+
+/// Point 13: parameters that are declared whole change no bit where they are packed, as those of a published model may be.
+///
+/// # Errors
+/// Which value differs; or that values of such a parameter were asked for.
+pub fn packed<M: Oracle>(candidate: &Candidate<'_, M>) -> Verdict {
+    let desk = Desk::new(1);
+    let mut random = Random::new(candidate.seed, "packed");
+    let texts = candidate.texts(&mut random, &[33, 1, 17]);
+    let schedule = candidate.schedule(&mut random, &texts);
+    let outputs = |candidate: &Candidate<'_, M>| {
+        let mut states: Vec<_> = texts.iter().map(|_| candidate.empty(Storage::paged(16))).collect();
+        Ok::<_, String>(candidate.follow(&desk, &texts, &mut states, &schedule, |_| Ok(()))?.concat())
+    };
+    same(&format!("packed, chunks {schedule:?}"), &outputs(&candidate.packed(&desk))?, &outputs(candidate)?)
 }
 
 /// The same bits at every desk: outputs over a schedule, and outputs and gradients of a recorded call.

@@ -5,7 +5,7 @@ use crate::mechanism::{Mechanism, Registered, Size};
 use crate::registry;
 use serde_json::{Map, Value};
 
-/// Point 13: the card is complete, the preset can be used, parameters have names of their own, and configurations survive
+/// Point 14: the card is complete, the preset can be used, parameters have names of their own, and configurations survive
 /// being written down and read; an unknown field is refused.
 ///
 /// # Errors

@@ -11,10 +11,12 @@ const R: usize = 5;
 const NOPE: usize = 3;
 const ROPE: usize = 2;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Latent {
     /// Whether the absorbed form rotates its queries, as the expanded form does.
     pub rotates_absorbed: bool,
+    /// Whether it says that it multiplies with parts of a parameter.
+    pub says_by_parts: bool,
 }
 
 static CARD: Card =
@@ -43,10 +45,11 @@ impl Mechanism for Latent {
     }
 
     fn params(&self) -> Vec<Parameter> {
+        let up = Parameter::product("up", NOPE, R);
         vec![
             Parameter::product("q", NOPE + ROPE, WIDTH),
             Parameter::product("down", R + ROPE, WIDTH),
-            Parameter::product("up", NOPE, R),
+            if self.says_by_parts { up.by_parts() } else { up },
             Parameter::product("o", WIDTH, R),
         ]
     }
