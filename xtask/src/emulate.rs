@@ -2,9 +2,10 @@
 //! are linked statically and put with a kernel on the image of a disc, which the Bochs emulator starts; its serial port is what is
 //! read here.
 
+use crate::built::{self, Program};
 use crate::flags::Flags;
+use crate::root;
 use crate::suite::{self, Tally};
-use crate::{built, root};
 use std::fs;
 use std::io::{self, Write, stdout};
 use std::path::{Path, PathBuf};
@@ -44,10 +45,14 @@ struct Emulator {
 pub(crate) fn run(mut flags: Flags) -> Result<(), String> {
     let words = flags.rest();
     let isa = flags.value("--isa")?.unwrap_or_else(|| "avx512".to_owned());
+    let mut only = Vec::new();
+    while let Some(name) = flags.value("--only")? {
+        only.push(name);
+    }
     let emulator = Emulator::from(&mut flags)?;
     flags.finish()?;
 
-    let programs = build()?;
+    let programs = build(&only)?;
     let folder = programs[0].parent().and_then(Path::parent).expect("cargo puts tests in a folder of its own").join("emulate");
     write_image(&folder, &emulator, &programs, &settings(&isa, &words)?).map_err(|e| format!("{}: {e}", folder.display()))?;
     let start = Instant::now();
@@ -127,13 +132,19 @@ fn installed_kernel() -> Option<PathBuf> {
     files.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-"))).max()
 }
 
-/// The test programs, each a file that needs no library.
-fn build() -> Result<Vec<PathBuf>, String> {
+/// The test programs, or those that `only` names, each a file that needs no library.
+fn build(only: &[String]) -> Result<Vec<PathBuf>, String> {
     let mut words = vec!["test", "--no-run", "--locked", "--target", TARGET];
     words.extend(PACKAGES.iter().flat_map(|package| ["--package", package]));
-    let flags = [("RUSTFLAGS", "-C target-feature=+crt-static -C strip=debuginfo")];
+    let flags = [("RUSTFLAGS", "--cfg emulated -C target-feature=+crt-static -C strip=debuginfo")];
     let built = built::programs(&words, &flags)?;
-    let programs: Vec<_> = built.into_iter().filter(|program| program.test).map(|program| program.path).collect();
+    let tests: Vec<_> = built.into_iter().filter(|program| program.test).collect();
+    if let Some(name) = only.iter().find(|name| tests.iter().all(|program| program.name != **name)) {
+        let names: Vec<_> = tests.iter().map(|program| program.name.as_str()).collect();
+        return Err(format!("--only: got {name:?}, the programs are {}", names.join(", ")));
+    }
+    let wanted = |program: &Program| only.is_empty() || only.contains(&program.name);
+    let programs: Vec<_> = tests.into_iter().filter(wanted).map(|program| program.path).collect();
     if programs.is_empty() { Err("emulate: no tests were built".into()) } else { Ok(programs) }
 }
 

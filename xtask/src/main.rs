@@ -32,10 +32,10 @@ usage: cargo x CHORE
   ci [--only STEP]...     everything a change must pass, cheapest first; steps: fmt tidy clippy docs test exam generated
   tidy                    the rules of the house that no compiler checks
   docs [--check]          write the generated parts of the documents, or only say which are out of date
-  emulate [--isa NAME] [--cpu MODEL] [--kernel FILE] [--bochs PROGRAM] [-- WORD...]
-                          the tests of the kernels and the mechanisms on an instruction set this processor lacks, in the Bochs
-                          emulator; WORDs go to the test programs. Needs these packages of Debian: bochs bochs-term busybox-static
-                          isolinux syslinux-common xorriso, and a kernel, here or in linux-image-cloud-amd64
+  emulate [--isa NAME] [--cpu MODEL] [--only PROGRAM]... [--kernel FILE] [--bochs PROGRAM] [-- WORD...]
+                          the tests of the kernels and the mechanisms, or those of some PROGRAMs, on an instruction set this processor
+                          lacks, in the Bochs emulator; WORDs go to the test programs. Needs these packages of Debian: bochs bochs-term
+                          busybox-static isolinux syslinux-common xorriso, and a kernel, here or in linux-image-cloud-amd64
   kill --config FILE [--runs N] [--kills N] [--seed N]
                           kill a training at random moments, resume it, and hold its checkpoint against an uninterrupted one
   table [--against REVISION] [--peer NAME=COMMAND]... [--rounds N] [-- TITLE...]

@@ -13,6 +13,10 @@ pub const ODD: &[usize] = if INTERPRETED { &[1, 3, 17] } else { &[1, 3, 17, 63, 
 /// random case, small sizes and one instruction set.
 pub const INTERPRETED: bool = cfg!(miri);
 
+/// Whether an emulator computes each instruction of the tests (`cargo x emulate`), some hundred times as slow as the processor: then a
+/// test sees the one instruction set that is emulated.
+pub const EMULATED: bool = cfg!(emulated);
+
 /// SplitMix64.
 pub struct Random(u64);
 
@@ -139,7 +143,11 @@ pub static TWO: LazyLock<Pool> = LazyLock::new(|| Pool::new(2));
 
 /// Every instruction set of this processor.
 pub fn instruction_sets() -> Vec<Isa> {
-    if INTERPRETED { vec![Isa::SCALAR] } else { Isa::available() }
+    match (INTERPRETED, EMULATED) {
+        (true, _) => vec![Isa::SCALAR],
+        (_, true) => vec![Isa::best()],
+        _ => Isa::available(),
+    }
 }
 
 /// Every instruction set, each on one thread and on two.

@@ -1,8 +1,8 @@
-use crate::check::{Random, assert_close, assert_same_bits, for_random_cases, poison};
+use crate::check::{Random, assert_close, assert_same_bits, for_random_cases, instruction_sets, poison};
 use crate::support::{DIFFERENCE, any, differences, dot, hold, present, sequences, signed, within};
 use attendant_kernels::delta::{self, gated_delta, gated_delta_backward};
 use attendant_kernels::scan::Scan;
-use attendant_kernels::{Isa, Machine, naive};
+use attendant_kernels::{Machine, naive};
 use std::ops::Range;
 
 /// Inputs of one call, and gradients that arrive from outside.
@@ -220,7 +220,7 @@ fn any_chunking_and_any_neighbours() {
     for_random_cases(2, |random| {
         let case = Case::new(random, Scan { heads: 2, d_k: 17, d_v: 40 }, &[50, 3], 0.5..1.0);
         let (state_len, width) = (2 * 17 * 40, 2 * 40);
-        for isa in Isa::available() {
+        for isa in instruction_sets() {
             let machine = Machine { isa, ..any() };
             let [whole, end] = case.forward(gated_delta, machine);
             let (mut out, mut state) = (poison(case.v.len()), case.initial[..state_len].to_vec());
@@ -246,7 +246,7 @@ fn a_full_correction_recalls_the_value() {
         case.beta.fill(1.0);
         case.q.clone_from(&case.k);
         let rows = case.sequences[0].start * 66..case.sequences[0].end * 66;
-        for isa in Isa::available() {
+        for isa in instruction_sets() {
             let [out, _] = case.forward(gated_delta, Machine { isa, ..any() });
             assert_close(&format!("recalled on {isa:?}"), &out[rows.clone()], &case.v[rows.clone()], 1e-6);
         }

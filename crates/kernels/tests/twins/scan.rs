@@ -1,7 +1,7 @@
-use crate::check::{Random, assert_close, assert_same_bits, for_random_cases, poison};
+use crate::check::{Random, assert_close, assert_same_bits, for_random_cases, instruction_sets, poison};
 use crate::support::{DIFFERENCE, any, differences, dot, hold, present, sequences, signed, within};
 use attendant_kernels::scan::{self, Gate, Scan, gated_scan, gated_scan_backward};
-use attendant_kernels::{Isa, Machine, naive};
+use attendant_kernels::{Machine, naive};
 use std::ops::Range;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -236,7 +236,7 @@ fn any_chunking_and_any_neighbours() {
     for_random_cases(2, |random| {
         let case = Case::new(random, Scan { heads: 2, d_k: 17, d_v: 40 }, &[50, 3], Kind::Channel);
         let (state_len, width) = (2 * 17 * 40, 2 * 40);
-        for isa in Isa::available() {
+        for isa in instruction_sets() {
             let machine = Machine { isa, ..any() };
             let [whole, end] = case.forward(gated_scan, machine);
             let mut state = case.initial[..state_len].to_vec();
