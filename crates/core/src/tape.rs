@@ -138,13 +138,13 @@ impl Tape {
     /// A parameter, read in place. Its gradient can be asked for after [`Tape::backward`].
     ///
     /// # Panics
-    /// If the tape records and the parameter is a matrix of few bits.
+    /// If the tape records and the parameter is packed.
     pub fn parameter(&mut self, tensor: &Arc<Tensor>) -> Var {
         assert!(!self.recording || tensor.packed().is_none(), "a tape that records was given packed weights");
         self.push(tensor.rows(), tensor.width(), Value::Shared(tensor.clone()), self.recording)
     }
 
-    /// The matrix of a parameter of few bits.
+    /// The matrix of a parameter that is packed.
     pub(crate) fn packed(&self, var: Var) -> Option<&Matrix> {
         match &self.nodes[var.0].value {
             Value::Shared(tensor) => tensor.packed(),
@@ -175,7 +175,7 @@ impl Tape {
     /// The values, row-major.
     ///
     /// # Panics
-    /// If they were freed: after [`Tape::backward`], or with the scope that made them; if they are weights of few bits.
+    /// If they were freed: after [`Tape::backward`], or with the scope that made them; if they are packed weights.
     pub fn value(&self, var: Var) -> &[f32] {
         let node = &self.nodes[var.0];
         match &node.value {

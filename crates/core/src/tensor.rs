@@ -4,7 +4,7 @@ use crate::buffer::Buffer;
 use attendant_kernels::quant::Matrix;
 use std::sync::Arc;
 
-/// Values of any shape, row-major; or a matrix of few bits, which only products and embeddings read.
+/// Values of any shape, row-major; or a packed matrix, which only products and embeddings read.
 #[derive(Clone, Debug)]
 pub struct Tensor {
     shape: Vec<usize>,
@@ -32,7 +32,7 @@ impl Tensor {
         Tensor { shape: shape.to_vec(), data: Data::Values(values.into()) }
     }
 
-    /// A matrix of few bits.
+    /// A packed matrix.
     pub fn from_packed(matrix: Matrix) -> Tensor {
         Tensor { shape: vec![matrix.rows(), matrix.width()], data: Data::Packed(Arc::new(matrix)) }
     }
@@ -65,7 +65,7 @@ impl Tensor {
         if self.shape.len() > 1 { self.shape[1..].iter().product() } else { self.count() }
     }
 
-    /// The matrix, if it is one of few bits.
+    /// The matrix, if it is packed.
     pub fn packed(&self) -> Option<&Matrix> {
         match &self.data {
             Data::Values(_) => None,

@@ -1,30 +1,30 @@
 //! Few rows of activations as they are: packed weights are read once, as streams, and decoded in registers. Every entry of the result is
 //! the chain of operations that it is for many rows.
 
-use super::super::format::{BLOCK, Format};
-use super::super::layout::{GROUP, LINE};
-use super::super::matrix::Matrix;
-use super::super::piece::{FOURS, Piece, decoded, take};
 use super::load_floats;
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
+use crate::quant::format::{BLOCK, Format};
+use crate::quant::layout::{GROUP, LINE};
+use crate::quant::matrix::Matrix;
+use crate::quant::piece::{FOURS, Piece, decoded, take};
 use crate::simd::Simd;
 use crate::simd::integer::{Floats, IntegerKernel, Integers};
 use crate::vector::{load, store};
 use std::ops::Range;
 
 /// Up to this many rows: with more it pays to decode the weights once for all.
-pub(in super::super) const FEW_ROWS: usize = 4;
+pub(in crate::quant) const FEW_ROWS: usize = 4;
 
 /// Bytes between what is in use and what is asked for.
 const AHEAD: usize = 2048;
 
 /// `y [m, rows of the groups] = ` or `+= x [m, width]` times some groups of the weights.
-pub(in super::super) struct ExactFew<'a, const FORMAT: usize> {
-    pub(in super::super) y: MatrixMut<'a>,
-    pub(in super::super) x: MatrixRef<'a>,
-    pub(in super::super) w: &'a Matrix,
-    pub(in super::super) groups: Range<usize>,
-    pub(in super::super) accumulate: Accumulate,
+pub(in crate::quant) struct ExactFew<'a, const FORMAT: usize> {
+    pub(in crate::quant) y: MatrixMut<'a>,
+    pub(in crate::quant) x: MatrixRef<'a>,
+    pub(in crate::quant) w: &'a Matrix,
+    pub(in crate::quant) groups: Range<usize>,
+    pub(in crate::quant) accumulate: Accumulate,
 }
 
 impl<const FORMAT: usize> IntegerKernel for ExactFew<'_, FORMAT> {
