@@ -74,11 +74,12 @@ impl Optimizer {
         Ok(tensor_file::write(path, tensors, None)?)
     }
 
-    /// Reads what [`Optimizer::save`] wrote, values of parameters into them.
+    /// Reads what [`Optimizer::save`] wrote into the moments, and values of parameters into them: in place, since a second copy of
+    /// the moments is twice the model.
     ///
     /// # Errors
-    /// If the file cannot be read or does not fit the model.
-    pub fn load(decoder: &mut Decoder, path: &Path) -> Result<Optimizer> {
+    /// If the file cannot be read or does not fit the model; some moments and values may be the file's by then.
+    pub fn load(&mut self, decoder: &mut Decoder, path: &Path) -> Result<()> {
         let tensors = Weights::open(path, Access::Mapped).map_err(CheckpointError::from)?;
         let fill = |name: &str, values: &mut [f32]| {
             let read = tensors.require(name)?.write_f32(values).map_err(|refusal| tensors.refuse(refusal, name));
@@ -92,12 +93,11 @@ impl Optimizer {
                 fill(&name, tensor.data_mut()).map_err(CheckpointError::from)?;
             }
         }
-        let mut optimizer = Optimizer::new(decoder);
-        for (kind, moments) in MOMENTS.into_iter().zip([&mut optimizer.first, &mut optimizer.second]) {
+        for (kind, moments) in MOMENTS.into_iter().zip([&mut self.first, &mut self.second]) {
             for (name, moment) in names.iter().zip(moments) {
                 fill(&format!("{kind}{name}"), moment).map_err(CheckpointError::from)?;
             }
         }
-        Ok(optimizer)
+        Ok(())
     }
 }

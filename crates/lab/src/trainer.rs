@@ -199,7 +199,7 @@ impl Trainer {
             if trainer.layout.is_none() {
                 trainer.decoder = model_checkpoint::load_widened(&path)?;
             }
-            trainer.optimizer = Optimizer::load(&mut trainer.decoder, &path.join("optimizer.safetensors"))?;
+            trainer.optimizer.load(&mut trainer.decoder, &path.join("optimizer.safetensors"))?;
             (trainer.step, trainer.saved) = (step, Some(step));
         } else {
             run.starts_from(trainer.model_sha256().as_deref())?;
