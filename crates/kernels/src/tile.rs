@@ -288,9 +288,9 @@ impl<O: Operand> Kernel for MultiplyPanel<'_, O> {
         match n.div_ceil(S::LANES) {
             0 => {}
             1 => multiply_rows::<O, S, 1>(simd, self),
-            2 if S::TILE_VECTORS >= 2 => multiply_rows::<O, S, 2>(simd, self),
-            3 if S::TILE_VECTORS >= 3 => multiply_rows::<O, S, 3>(simd, self),
-            4 if S::TILE_VECTORS >= 4 => multiply_rows::<O, S, 4>(simd, self),
+            2 if const { S::TILE_VECTORS >= 2 } => multiply_rows::<O, S, 2>(simd, self),
+            3 if const { S::TILE_VECTORS >= 3 } => multiply_rows::<O, S, 3>(simd, self),
+            4 if const { S::TILE_VECTORS >= 4 } => multiply_rows::<O, S, 4>(simd, self),
             vectors => unreachable!("{vectors} vectors in a row of a tile"),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::case::Spec;
 use crate::check::{
-    INTERPRETED, Random, assert_close, assert_close_at, assert_same_bits, bound, for_random_cases, machines, poison, shapes,
+    Random, affordable, assert_close, assert_close_at, assert_same_bits, bound, for_random_cases, machines, poison, shapes,
 };
 use crate::oracle::{self, FILES, Oracle};
 use attendant_kernels::attention::{
@@ -122,8 +122,8 @@ impl Batch {
 
 /// A span whose queries see only keys that it has: now and then its keys begin where its queries' chunk or window does.
 fn random_span(random: &mut Random, spec: &Spec, rows: &mut usize, key_rows: &mut usize) -> Span {
-    let t = random.pick(&[0, 1, 5, 17, 63, 65, 100, 140, 200, 300]);
-    let q_first = random.pick(&[0, 0, 0, 7, 150]);
+    let t = affordable(random.pick(&[0, 1, 5, 17, 63, 65, 100, 140, 200, 300]));
+    let q_first = affordable(random.pick(&[0, 0, 0, 7, 150]));
     let k_end = if random.chance(3) { random.in_range(0..=q_first + t + 20) } else { q_first + t };
     let k_first = match spec.visible {
         Visible::Chunk(size) => (q_first / size * size).min(k_end),
@@ -170,7 +170,7 @@ fn published_widths_agree_with_the_twin() {
             let mut spec = Spec::random(random);
             (spec.heads, spec.kv_heads, spec.d_qk, spec.d_v) = (4, 2, d_qk, d_v);
             (spec.bias, spec.sink, spec.visible) = (None, None, Visible::Causal);
-            let rows = if INTERPRETED { 20 } else { 150 };
+            let rows = affordable(150);
             let spans = vec![Span { rows: 0..rows, q_first: 0, k_rows: 0..rows, k_first: 0 }];
             check_against_twin(&Batch::new(random, spec, spans, rows, rows));
         }
@@ -241,8 +241,9 @@ fn gradients_of_scores_of_ten_thousand_stay_finite() {
         let mut spec = Spec::random(random);
         (spec.softcap, spec.bias, spec.visible) = (None, None, Visible::Causal);
         spec.scale = 1e4 / spec.d_qk as f32;
-        let spans = vec![Span { rows: 0..70, q_first: 0, k_rows: 0..70, k_first: 0 }];
-        let batch = Batch::new(random, spec, spans, 70, 70);
+        let rows = affordable(70);
+        let spans = vec![Span { rows: 0..rows, q_first: 0, k_rows: 0..rows, k_first: 0 }];
+        let batch = Batch::new(random, spec, spans, rows, rows);
         for machine in machines() {
             let gradients = batch.backward(machine, &batch.forward(machine));
             assert!(gradients.iter().flatten().all(|value| value.is_finite()));
@@ -257,8 +258,9 @@ fn scores_rounded_in_another_order_give_no_probability_above_one() {
         let mut spec = Spec::random(random);
         (spec.softcap, spec.bias, spec.sink, spec.visible) = (None, None, None, Visible::All);
         spec.scale = 1e8;
-        let spans = vec![Span { rows: 0..70, q_first: 0, k_rows: 0..70, k_first: 0 }];
-        let batch = Batch::new(random, spec, spans, 70, 70);
+        let rows = affordable(70);
+        let spans = vec![Span { rows: 0..rows, q_first: 0, k_rows: 0..rows, k_first: 0 }];
+        let batch = Batch::new(random, spec, spans, rows, rows);
         for machine in machines() {
             let gradients = batch.backward(machine, &batch.forward(machine));
             assert!(gradients.iter().flatten().all(|value| value.is_finite()));

@@ -1,6 +1,6 @@
 //! Random calls: specifications, ragged sequences, and keys and values cut into runs in any layout.
 
-use crate::check::{Random, poison};
+use crate::check::{Random, affordable, poison};
 use attendant_kernels::attention::{Attention, Cells, DistanceBias, Run, Sequence, Visible, forward, forward_scratch};
 use attendant_kernels::int4::Int4;
 use attendant_kernels::{Machine, Precision, naive};
@@ -26,7 +26,7 @@ impl Spec {
     pub(crate) fn random(random: &mut Random) -> Spec {
         let kv_heads = random.pick(&[1, 1, 2, 3]);
         let heads = kv_heads * random.pick(&[1, 1, 2, 3, 5]);
-        let (d_qk, d_v) = (random.pick(&[1, 3, 8, 17, 32, 40]), random.pick(&[1, 3, 8, 17, 32, 70]));
+        let [d_qk, d_v] = [random.pick(&[1, 3, 8, 17, 32, 40]), random.pick(&[1, 3, 8, 17, 32, 70])].map(affordable);
         Spec {
             heads,
             kv_heads,
@@ -228,8 +228,8 @@ impl Case {
         let mut sequences = Vec::new();
         let mut rows = 0;
         for _ in 0..random.in_range(1..=4) {
-            let t = random.pick(&[0, 1, 2, 5, 8, 9, 17, 63, 65, 100, 200]);
-            let q_first = random.pick(&[0, 0, 1, 40, 150]);
+            let t = affordable(random.pick(&[0, 1, 2, 5, 8, 9, 17, 63, 65, 100, 200]));
+            let q_first = affordable(random.pick(&[0, 0, 1, 40, 150]));
             let k_end = if random.chance(2) { q_first + t } else { random.in_range(0..=q_first + t + 20) };
             // Now and then rows that belong to nobody.
             rows += random.pick(&[0, 0, 2]);

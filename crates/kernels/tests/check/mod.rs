@@ -57,6 +57,11 @@ impl Random {
     }
 }
 
+/// A size as a test wants it; where an interpreter runs it, at most 20: some tiles of rows or vectors of columns, and a part of one.
+pub fn affordable(size: usize) -> usize {
+    if INTERPRETED { size.min(20) } else { size }
+}
+
 /// A length that is cut into several work items.
 pub const LONG: usize = if INTERPRETED { 301 } else { 50_001 };
 

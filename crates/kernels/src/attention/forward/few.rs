@@ -174,11 +174,11 @@ impl<E: Element> Kernel for AddWeighted<'_, E> {
                 // The fewer rows, the more vectors of each, so that no sum waits for itself.
                 row += match rows - row {
                     1 => self.add_rows::<S, 1, 8>(simd, row, &block),
-                    2 | 3 if S::TILE_VECTORS == 4 => self.add_rows::<S, 2, 8>(simd, row, &block),
+                    2 | 3 if const { S::TILE_VECTORS == 4 } => self.add_rows::<S, 2, 8>(simd, row, &block),
                     2 | 3 => self.add_rows::<S, 2, 4>(simd, row, &block),
-                    4 | 5 if S::TILE_VECTORS == 4 => self.add_rows::<S, 4, 4>(simd, row, &block),
+                    4 | 5 if const { S::TILE_VECTORS == 4 } => self.add_rows::<S, 4, 4>(simd, row, &block),
                     4 | 5 => self.add_rows::<S, 4, 2>(simd, row, &block),
-                    _ if S::TILE_VECTORS == 4 => self.add_rows::<S, 6, 4>(simd, row, &block),
+                    _ if const { S::TILE_VECTORS == 4 } => self.add_rows::<S, 6, 4>(simd, row, &block),
                     _ => self.add_rows::<S, 6, 2>(simd, row, &block),
                 };
             }
@@ -216,8 +216,9 @@ impl<E: Element> AddWeighted<'_, E> {
         column: usize,
         block: &Range<usize>,
     ) {
-        let columns = column..(column + VECTORS * S::LANES).min(self.values.width());
-        let partial = columns.len() < VECTORS * S::LANES;
+        // Known to the compiler but for a single vector, so that what is partial is compiled for that alone.
+        let count = if const { VECTORS == 1 } { S::LANES.min(self.values.width() - column) } else { VECTORS * S::LANES };
+        let (columns, partial) = (column..column + count, count < VECTORS * S::LANES);
         let mut weights = [&[][..]; ROWS];
         let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
         for i in 0..ROWS {
@@ -251,7 +252,7 @@ impl<E: Element> AddWeighted<'_, E> {
                 // SAFETY: the rows of the block are all there (`rows_from` checked it), and `columns` are columns of a row.
                 vectors[j] = unsafe {
                     if partial {
-                        E::load_partial(simd, value, column, columns.len())
+                        E::load_partial(simd, value, column, count)
                     } else {
                         E::load(simd, value, column + j * S::LANES)
                     }
