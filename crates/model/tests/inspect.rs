@@ -51,8 +51,6 @@ impl Case {
                 };
                 self.cache.iter().map(values).sum()
             }
-            // Rows of chunks that are over stay here; transformers drops them as if a chunk were a window.
-            "llama4" => self.cache.values().map(|shape| shape[1] * self.tokens * shape[3]).sum(),
             _ => all,
         }
     }

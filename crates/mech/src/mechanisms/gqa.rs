@@ -4,7 +4,7 @@
 //! multi-head attention, with `G = 1` multi-query attention; they are presets, not other code.
 //!
 //! Shapes: x `[N, d_model]`, q `[N, H * D]`, k and v `[N, G * D]`.
-//! Planes: `k` and `v`, a row of `G * D` per token each: `2 G D` values a token.
+//! Planes: `k` and `v`, a row of `G * D` per token each: `2 G D` values a token. Of chunks of C tokens, rings of the last C - 1 rows.
 //! Cost: prefill of T tokens `4 H D T^2 / 2` operations; a decode step reads `2 G D L` values and does `4 H D L` operations.
 //! Paper: Ainslie et al. 2023, 2305.13245, section 2; Vaswani et al. 2017, 1706.03762 (MHA); Shazeer 2019, 1911.02150 (MQA).
 //! Options, in the order in which they act: biases of the projections, norms of queries and keys before the rotation or after it
@@ -206,7 +206,12 @@ impl Mechanism for Gqa {
     }
 
     fn state(&self) -> StateLayout {
-        let plane = |name| Plane::new(name, self.kv_heads * self.d_head, Growth::PerToken).heads(self.kv_heads);
+        // No query sees beyond its chunk, which holds so many rows before it.
+        let growth = match self.pattern.see {
+            See::Chunk(size) => Growth::Ring { window: size - 1, keep: 0 },
+            _ => Growth::PerToken,
+        };
+        let plane = |name| Plane::new(name, self.kv_heads * self.d_head, growth).heads(self.kv_heads);
         StateLayout::new([plane("k"), plane("v")])
     }
 

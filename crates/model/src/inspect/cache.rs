@@ -68,6 +68,11 @@ pub fn new_rows(plane: &Plane, position: usize, tokens: usize) -> usize {
 }
 
 impl Cache {
+    /// Whether no layer keeps anything, as those of an encoder.
+    pub fn keeps_nothing(&self) -> bool {
+        self.values_per_token == 0.0 && self.constant_bytes == 0
+    }
+
     /// `memory`: bytes that the cache may take.
     pub fn new(layouts: &[StateLayout], contexts: &[usize], memory: Option<f64>) -> Cache {
         let values = |rings: bool| {

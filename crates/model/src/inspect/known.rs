@@ -229,9 +229,7 @@ pub fn years(rows: &[Row]) -> Vec<Year> {
             |wanted: fn(&Growth) -> bool| mixers().flat_map(|mixer| mixer.layout.planes()).any(|plane| wanted(&plane.growth));
         of.models += 1;
         *of.keeps.entry(rows_of(mixers())).or_default() += 1;
-        of.windows += usize::from(
-            has(|growth| matches!(growth, Growth::Ring { .. })) || mixers().any(|mixer| mixer.sees.starts_with("chunk")),
-        );
+        of.windows += usize::from(has(|growth| matches!(growth, Growth::Ring { .. })));
         of.states += usize::from(has(|growth| *growth == Growth::Constant));
     }
     years
@@ -275,11 +273,10 @@ fn in_words(mixer: &Mixer) -> String {
         (Some(heads), None) => format!("{name} {heads}"),
         _ => name.to_owned(),
     };
-    if let Some(window) = mixer.window() {
-        words += &format!(" window {window}");
-    }
     if mixer.sees.starts_with("chunks") {
         words = format!("{words} {}", mixer.sees);
+    } else if let Some(window) = mixer.window() {
+        words += &format!(" window {window}");
     }
     if rest.is_empty() { words } else { format!("{words},{rest}") }
 }

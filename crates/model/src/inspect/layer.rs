@@ -208,18 +208,16 @@ fn sees(config: &Value, order: Order, layout: &StateLayout) -> String {
         Growth::Ring { window, keep } => Some((window + 1, keep)),
         _ => None,
     });
-    match (ring, config.get("pattern").and_then(|pattern| pattern.get("see"))) {
-        (Some((window, 0)), _) => format!("a window of {window}"),
-        (Some((window, keep)), _) => format!("a window of {window} and the first {keep}"),
-        (None, Some(Value::Object(kinds))) if !kinds.is_empty() => {
-            let (kind, size) = kinds.iter().next().map_or(("", &Value::Null), |(kind, size)| (kind.as_str(), size));
-            match kind {
-                "chunk" => format!("chunks of {size}"),
-                "prefix" => format!("a prefix of {size}, and what came before"),
-                _ => format!("{kind} {size}"),
-            }
-        }
-        _ => match order {
+    let kind = config.get("pattern").and_then(|pattern| pattern.get("see")).and_then(Value::as_object);
+    match (ring, kind.and_then(|kinds| kinds.iter().next())) {
+        (_, Some((kind, size))) => match kind.as_str() {
+            "chunk" => format!("chunks of {size}"),
+            "prefix" => format!("a prefix of {size}, and what came before"),
+            _ => format!("{kind} {size}"),
+        },
+        (Some((window, 0)), None) => format!("a window of {window}"),
+        (Some((window, keep)), None) => format!("a window of {window} and the first {keep}"),
+        (None, None) => match order {
             Order::Causal => "all before",
             Order::Bidirectional => "all",
             Order::Cross => "the source",

@@ -23,10 +23,14 @@ pub(super) fn report(report: &Report, question: Question, width: usize) -> Strin
     for group in &report.layers.groups {
         out += &layers(group, width);
     }
-    out += &cache(&report.cache, *own, question);
-    out += &decode(&report.decode, *own, question);
-    out += &alternatives(report);
-    out += &engines(report, width);
+    if report.cache.keeps_nothing() {
+        out += "\ncache: none, nothing is kept between calls\n";
+    } else {
+        out += &cache(&report.cache, *own, question);
+        out += &decode(&report.decode, *own, question);
+        out += &alternatives(report);
+        out += &engines(report, width);
+    }
     out += &weights(report);
     if !report.warnings.is_empty() {
         out += "\nnotes\n";
