@@ -1,5 +1,6 @@
 //! The commands and their options.
 
+use attendant_core::Processor;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -60,6 +61,13 @@ fn at_least_one<N: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<N, Str
     text.parse().ok().filter(|count| *count >= N::from(1)).ok_or_else(|| "wanted a whole number, 1 or more".into())
 }
 
+/// A number of threads, refused with what would do.
+fn threads(text: &str) -> Result<usize, String> {
+    let fits = 1..=Processor::MOST_THREADS;
+    let wanted = || format!("wanted a whole number, {} to {}", fits.start(), fits.end());
+    text.parse().ok().filter(|count| fits.contains(count)).ok_or_else(wanted)
+}
+
 #[derive(Args)]
 pub(crate) struct Compare {
     /// About a minute instead of five: fewer tokens, two seeds, contexts to 4k
@@ -90,7 +98,7 @@ pub(crate) struct Compare {
     #[arg(long)]
     pub(crate) json: bool,
     /// Number of threads [default: all]
-    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = threads, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,
 }
 
@@ -118,7 +126,7 @@ pub(crate) struct Train {
     #[arg(long, value_name = "DIR", conflicts_with = "out")]
     pub(crate) resume: Option<PathBuf>,
     /// Number of threads [default: all]
-    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = threads, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,
 }
 
@@ -137,7 +145,7 @@ pub(crate) struct Logits {
     #[arg(long, value_enum, default_value_t = ActivationType::F32, value_name = "TYPE")]
     pub(crate) activations: ActivationType,
     /// Number of threads [default: all]
-    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = threads, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,
 }
 
@@ -244,7 +252,7 @@ pub(crate) struct Embed {
     #[arg(long)]
     pub(crate) json: bool,
     /// Number of threads [default: all]
-    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = threads, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,
 }
 
@@ -281,7 +289,7 @@ pub(crate) struct Running {
     #[arg(long, value_enum, value_name = "TYPE")]
     pub(crate) activations: Option<ActivationType>,
     /// Number of threads [default: all]
-    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = threads, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,
 }
 
@@ -405,7 +413,7 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "SECONDS", default_value_t = 0.5)]
     pub(crate) budget: f64,
     /// Number of threads [default: all]
-    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = threads, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,
 }
 
@@ -446,7 +454,7 @@ pub(crate) struct Sweep {
     )]
     pub(crate) rates: Vec<f64>,
     /// Number of threads [default: all]
-    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = threads, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,
 }
 
