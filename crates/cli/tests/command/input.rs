@@ -158,6 +158,26 @@ fn a_run_does_not_continue_on_another_text() {
 }
 
 #[test]
+fn a_record_that_is_gone_is_said() {
+    let place = Place::new();
+    place.good("train --config run.toml --out run");
+    fs::remove_file(place.path("run/metrics.jsonl")).unwrap();
+    let output = place.run("train --resume run");
+    assert_eq!(crate::code(&output), 0);
+    assert_eq!(crate::error(&output), "attendant: run/metrics.jsonl: is missing; what it had up to step 20 is lost\n");
+}
+
+#[test]
+fn what_is_no_text_is_bad_input_wherever_it_is_read() {
+    let place = Place::new();
+    fs::write(place.path("bytes"), [0xff, 0xfe]).unwrap();
+    place.good("train --config run.toml --out run");
+    for words in ["train --config bytes --out other", "eval run --text bytes", "embed run --file bytes"] {
+        assert!(place.bad(words, 2).starts_with("attendant: bytes: "), "{words}");
+    }
+}
+
+#[test]
 fn a_model_of_recall_is_not_asked_for_text() {
     let place = Place::new();
     place.good("train --config run.toml --out run --set data.task=recall --set data.pairs=2");

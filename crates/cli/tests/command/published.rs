@@ -129,6 +129,32 @@ fn what_of_a_larger_model_is_not_read_is_said_by_every_command_that_runs_it() {
 }
 
 #[test]
+fn what_an_evaluation_leaves_out_is_said() {
+    let place = Place::new();
+    publish(&place, "llama_gqa");
+    fs::write(place.path("short.txt"), "a".repeat(50)).unwrap();
+    let output = place.run("eval model --text short.txt --window 32 --json");
+    assert_eq!((code(&output), error(&output).as_str()), (0, "the last 18 of 50 tokens are not read: they fill no window\n"));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!([&report["tokens"], &report["judged"], &report["unread"]], [&json!(32), &json!(31), &json!(18)]);
+    let output = place.run("eval model --text text.txt --window 200 --windows 1");
+    assert_eq!((code(&output), error(&output).as_str()), (0, "--window: got 200, and the model was made for 128\n"));
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("1 window of 200 tokens\n"));
+    let path = place.path("model/tokenizer.json");
+    let mut tokenizer: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let text = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
+    let start = json!({"SpecialToken": {"id": "<s>", "type_id": 0}});
+    tokenizer["post_processor"] = json!({
+        "type": "TemplateProcessing", "single": [start, text("A")], "pair": [start, text("A"), text("B")],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}},
+    });
+    fs::write(&path, tokenizer.to_string()).unwrap();
+    let output = place.run("eval model --text text.txt --window 32 --windows 1");
+    let said = "windows begin without \"<s>\", which the tokenizer puts before a text\n";
+    assert_eq!((code(&output), error(&output).as_str()), (0, said));
+}
+
+#[test]
 fn a_chat_keeps_what_its_model_was_made_for() {
     let place = Place::new();
     publish(&place, "llama_gqa");
