@@ -1,9 +1,9 @@
 //! `attendant embed`
 
 use crate::arguments::Embed;
-use crate::command::generate::checkpoint_of;
 use crate::command::processor;
 use crate::failure::{Done, Failure};
+use crate::model::{Needs, resolve};
 use crate::output::{print, say};
 use attendant_lab::LabError;
 use attendant_model::embed::{Embedded, Embedder};
@@ -13,7 +13,7 @@ use std::io::Read;
 use std::path::Path;
 
 pub(crate) fn run(options: &Embed) -> Done {
-    let path = checkpoint_of(&options.model)?;
+    let path = resolve(&options.model, Needs::Everything)?;
     let texts = texts(options)?;
     let embedder = Embedder::open(&path, options.max_length)?;
     if !path.join("modules.json").exists() {

@@ -1,20 +1,19 @@
 //! `attendant eval`
 
 use crate::arguments::{ActivationType, Eval};
-use crate::command::generate::{checkpoint_of, language};
+use crate::command::generate::language;
 use crate::command::processor;
 use crate::failure::{Done, Failure};
-use crate::model::load;
+use crate::model::{Needs, load, resolve};
 use crate::output::{print, say};
 use crate::progress::{Bar, stop_flag};
 use attendant_formats::{Refusal, Tokenizer, quoted};
 use attendant_lab::LabError;
 use attendant_lab::interval::Interval;
 use attendant_model::evaluate;
-use std::sync::atomic::Ordering;
 
 pub(crate) fn run(options: &Eval) -> Done {
-    let path = checkpoint_of(&options.model)?;
+    let path = resolve(&options.model, Needs::Everything)?;
     let text = std::fs::read_to_string(&options.text).map_err(|why| LabError::io(&options.text, why))?;
     if options.window < 2 {
         return Err(Failure::Refused(format!("--window: got {}, wanted at least 2 tokens", options.window)));
@@ -46,10 +45,9 @@ pub(crate) fn run(options: &Eval) -> Done {
     let activations = options.running.activations(ActivationType::Int8);
     let storage = options.running.storage();
     let windows = ids.chunks_exact(size).take(count);
-    evaluate::windows(&decoder, &processor, activations, storage, windows, |window| {
+    evaluate::windows(&decoder, &processor, activations, storage, windows, &stop, |window| {
         losses.push(window.loss);
         bar.show(losses.len() as f64 / count as f64, format!("window {} of {count}", losses.len()));
-        !stop.load(Ordering::Relaxed)
     })?;
     bar.finish();
     if losses.len() < count {

@@ -1,9 +1,9 @@
 //! `attendant train`
 
 use crate::arguments::{PrecisionType, Train};
-use crate::command::generate::checkpoint_of;
 use crate::command::processor;
 use crate::failure::{Done, Failure};
+use crate::model::{Needs, resolve};
 use crate::output::{print, say};
 use crate::progress::{Bar, stop_flag};
 use attendant_core::Processor;
@@ -74,7 +74,7 @@ fn changes(options: &Train) -> Result<Vec<String>, Failure> {
     if let Some((option, field, _)) = given.into_iter().find(|(_, field, given)| *given && is_set(options, field)) {
         return Err(Failure::Refused(format!("--set {field}: got a value beside {option}, wanted one of the two")));
     }
-    let from = options.from.as_deref().map(checkpoint_of).transpose()?;
+    let from = options.from.as_deref().map(|from| resolve(from, Needs::Everything)).transpose()?;
     let own = [("from", from), ("data.text", options.text.clone())];
     let own = own.into_iter().filter_map(|(field, path)| Some((field, path?)));
     let change = |(field, path): (&str, PathBuf)| format!("{field}={}", toml::Value::from(path.display().to_string()));

@@ -45,7 +45,20 @@ fn counts_that_cannot_be_are_refused_with_what_would_do() {
         assert_eq!(crate::code(&output), 2, "{words}");
         assert!(text.contains("wanted a whole number, 1 to 1024"), "{words}: {text}");
     }
-    assert!(place.bad("generate x -p y --temperature -1", 2).contains("got no checkpoint there"));
+    for (words, want) in [
+        ("generate x -p y --temperature -1", "--temperature: got -1, wanted a finite number, 0 or more"),
+        ("generate x -p y --temperature inf", "--temperature: got inf, wanted a finite number, 0 or more"),
+        ("chat x --top-p 2", "--top-p: got 2, wanted above 0 and up to 1"),
+    ] {
+        assert_eq!(place.bad(words, 2), format!("attendant: {want}\n"));
+    }
+}
+
+#[test]
+fn a_name_that_would_leave_the_line_or_steer_the_terminal_is_escaped() {
+    let place = Place::new();
+    let line = place.bad("inspect a\nb\u{1b}[2J.gguf", 2);
+    assert!(line.starts_with("attendant: a\\nb\\u{1b}[2J.gguf: No such file"), "{line}");
 }
 
 #[test]
