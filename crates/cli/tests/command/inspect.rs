@@ -18,7 +18,7 @@ fn a_configuration_alone_is_enough_and_measuring_agrees() {
         assert!(text.contains(wanted), "{wanted}: {text}");
     }
     let text = place.good("inspect config.json --bandwidth 0.4 --memory 16.5");
-    for wanted in ["tokens/s at 0.4 GB/s", "fits in 16.5 GB", "a key and a value for every query head"] {
+    for wanted in ["tokens/s at 0.4 GB/s", "fits in 16.5 GB", "one key and one value"] {
         assert!(text.contains(wanted), "{wanted}: {text}");
     }
     assert!(!text.contains('\u{1b}'), "colour where nobody looks");

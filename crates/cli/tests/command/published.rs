@@ -152,10 +152,7 @@ fn what_of_a_larger_model_is_not_read_is_said_by_every_command_that_runs_it() {
     let path = place.path("model/config.json");
     let inner: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     fs::write(&path, json!({"model_type": "seeing", "text_config": inner, "vision_config": {}}).to_string()).unwrap();
-    let header = r#"{"input_ids":{"dtype":"I64","shape":[1,3],"data_offsets":[0,24]}}"#;
-    let ids = [5_i64, 6, 7].map(i64::to_le_bytes).concat();
-    let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &ids].concat();
-    fs::write(place.path("ids"), file).unwrap();
+    write_ids(&place, &[("input_ids", &[5, 6, 7])]);
     let training = "--set training.tokens=32 --set data.context=16 --set data.batch=2 --set training.validation_tokens=16";
     for words in [
         "generate model -p it.was --max-new 2",
@@ -170,6 +167,37 @@ fn what_of_a_larger_model_is_not_read_is_said_by_every_command_that_runs_it() {
         let line = "only the language model is read, and not what reads images or sound";
         assert!(code(&output) == 0 && talk.lines().filter(|said| said.contains(line)).count() == 1, "{words}: {talk}");
     }
+}
+
+/// Writes a file `ids` with one row of each of these tensors.
+fn write_ids(place: &Place, tensors: &[(&str, &[i64])]) {
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, row) in tensors {
+        let start = data.len();
+        data.extend(row.iter().flat_map(|id| id.to_le_bytes()));
+        header.insert((*name).into(), json!({"dtype": "I64", "shape": [1, row.len()], "data_offsets": [start, data.len()]}));
+    }
+    let header = json!(header).to_string();
+    fs::write(place.path("ids"), [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat()).unwrap();
+}
+
+#[test]
+fn tokens_that_cannot_be_used_are_refused_by_file_and_tensor() {
+    let place = Place::new();
+    publish(&place, "t5");
+    let cases: [(&[(&str, &[i64])], &str); 4] = [
+        (&[("input_ids", &[5, 6, 7])], "decoder_input_ids: got none, wanted the target's tokens"),
+        (&[("input_ids", &[5, 6]), ("attention_mask", &[0, 0])], "attention_mask: got row 0 without a token"),
+        (&[("input_ids", &[5, -6, 7])], "input_ids: got -6, which no token has"),
+        (&[("input_ids", &[5, 99_999]), ("decoder_input_ids", &[0])], "ids: got 99999, wanted less than the vocabulary of"),
+    ];
+    for (tensors, want) in cases {
+        write_ids(&place, tensors);
+        let line = place.bad("logits model --ids ids --out out", 2);
+        assert!(line.starts_with(&format!("attendant: ids: {want}")), "{line}");
+    }
+    let line = place.bad("logits model --ids text.txt --out out", 2);
+    assert!(line.starts_with("attendant: text.txt: content: wanted GGUF or safetensors, got neither"), "{line}");
 }
 
 #[test]
