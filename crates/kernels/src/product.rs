@@ -9,7 +9,7 @@
 //! shared buffer, its memory traffic and a second region. With few rows B is read from memory once.
 
 pub mod bf16;
-mod matrix;
+pub(crate) mod matrix;
 
 pub use matrix::{MatrixMut, MatrixRef};
 
@@ -112,12 +112,15 @@ fn check(batch: usize, steps: Steps, c: &MatrixMut<'_>, a: MatrixRef<'_>, b: Mat
         b.rows(),
         b.cols()
     );
-    let last = batch.saturating_sub(1);
-    a.moved(last * steps.a);
-    b.moved(last * steps.b);
-    let follow = m == 0 || steps.c >= (m - 1) * c.row_stride() + n;
-    let beside = steps.c >= n && last * steps.c + n <= c.row_stride();
-    assert!(last == 0 || follow || beside, "matrices of C [{m}, {n}], {} apart, overlap", steps.c);
+    let Some(last) = batch.checked_sub(1) else { return };
+    let furthest = |step: usize| last.checked_mul(step).unwrap_or_else(|| panic!("{batch} matrices, {step} values apart"));
+    a.moved(furthest(steps.a));
+    b.moved(furthest(steps.b));
+    let (furthest, extent) = (furthest(steps.c), c.extent());
+    let inside = extent == 0 || furthest.checked_add(extent).is_some_and(|end| end <= c.len());
+    assert!(inside, "{batch} matrices of C [{m}, {n}], {} apart, in {} values", steps.c, c.len());
+    let beside = steps.c >= n && furthest.checked_add(n).is_some_and(|end| end <= c.row_stride());
+    assert!(last == 0 || steps.c >= extent || beside, "matrices of C [{m}, {n}], {} apart, overlap", steps.c);
 }
 
 /// How a product is cut, from its shape alone.
