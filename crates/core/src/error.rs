@@ -32,6 +32,14 @@ pub enum Error {
         /// What was wanted of it and what it holds.
         why: String,
     },
+    /// A quantity that something is chosen by and that is no finite number.
+    #[error("{what}: got {value}, wanted a number")]
+    Numeric {
+        /// Which quantity.
+        what: String,
+        /// What it was.
+        value: f64,
+    },
 }
 
 impl Error {
@@ -43,6 +51,17 @@ impl Error {
     /// A [`Error::Shape`].
     pub fn shape(what: impl Into<String>, want: impl Into<String>, got: impl Into<String>) -> Error {
         Error::Shape { what: what.into(), want: want.into(), got: got.into() }
+    }
+}
+
+/// Fails with [`Error::Numeric`] unless all values can be ranked.
+///
+/// # Errors
+/// `what` and the first value that is not finite.
+pub fn finite(what: &str, values: impl IntoIterator<Item = f64>) -> Result<()> {
+    match values.into_iter().find(|value| !value.is_finite()) {
+        Some(value) => Err(Error::Numeric { what: what.into(), value }),
+        None => Ok(()),
     }
 }
 

@@ -11,17 +11,20 @@ pub struct Processor {
 }
 
 impl Processor {
-    /// `threads` threads, at least one, with the best instruction set of this machine (or what `ATTENDANT_ISA` says).
+    /// The most threads that one has.
+    pub const MOST_THREADS: usize = 1024;
+
+    /// `threads` threads, at least one and at most [`MOST_THREADS`](Self::MOST_THREADS), with the best instruction set of this machine (or what `ATTENDANT_ISA` says).
     pub fn new(threads: usize) -> Processor {
         Processor::with_isa(threads, Isa::best())
     }
 
-    /// `threads` threads, at least one, with a given instruction set.
+    /// `threads` threads, at least one and at most [`MOST_THREADS`](Self::MOST_THREADS), with a given instruction set.
     pub fn with_isa(threads: usize, isa: Isa) -> Processor {
-        Processor { pool: Arc::new(Pool::new(threads.max(1))), isa }
+        Processor { pool: Arc::new(Pool::new(threads.clamp(1, Self::MOST_THREADS))), isa }
     }
 
-    /// As many threads as this machine has processors.
+    /// As many threads as this machine has processors, if those are not too many.
     pub fn all() -> Processor {
         Processor::new(std::thread::available_parallelism().map_or(1, |n| n.get()))
     }

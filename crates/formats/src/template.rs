@@ -29,7 +29,7 @@ use std::io::{self, Write};
 use std::thread;
 
 /// The longest template, in bytes; the longest published ones have about 30 thousand.
-const LONGEST: usize = 64 << 10;
+pub const LONGEST: usize = 64 << 10;
 /// What a template may do: an instruction, or 64 bytes made or looked at, cost one.
 const FUEL: u64 = 200_000;
 /// What it may do beyond that for each byte of the conversation: long ones take longer.

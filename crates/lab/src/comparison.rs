@@ -168,12 +168,10 @@ impl Comparison {
         serde_json::from_str(text)
     }
 
-    /// The outcome that the others are judged against: `mha`, or the first; one that failed only when all did.
+    /// The outcome that the others are judged against: the first, or one that failed only when all did.
     #[must_use]
     pub fn reference(&self) -> Option<&Outcome> {
-        let sound = |outcome: &&Outcome| outcome.failure.is_none();
-        let mut all = self.mechanisms.iter();
-        all.clone().filter(sound).find(|outcome| outcome.name == "mha").or_else(|| all.clone().find(sound)).or_else(|| all.next())
+        self.mechanisms.iter().find(|outcome| outcome.failure.is_none()).or(self.mechanisms.first())
     }
 
     /// Every context length at which some mechanism was timed, ascending.

@@ -318,7 +318,8 @@ impl Trainer {
         let batch = Batch::even(self.config.data.batch, self.config.data.context);
         self.tape.clear();
         let bound = self.decoder.bind(&mut self.tape);
-        let logits = self.decoder.forward(&mut self.tape, &bound, &batch, &inputs, &mut [], LogitRows::All)?;
+        let logits = self.decoder.forward(&mut self.tape, &bound, &batch, &inputs, &mut [], LogitRows::All);
+        let logits = logits.map_err(|why| self.numeric_if(self.step + 1, why.into()))?;
         let loss = self.tape.cross_entropy(logits, &targets);
         let value = f64::from(self.tape.value(loss)[0]);
         if !value.is_finite() {
@@ -340,7 +341,8 @@ impl Trainer {
     }
 
     fn judge(&self, validation: &[Pair]) -> Result<Judgement> {
-        let judgement = judge(&self.decoder, self.tape.processor().clone(), validation, self.config.data.context)?;
+        let judgement = judge(&self.decoder, self.tape.processor().clone(), validation, self.config.data.context);
+        let judgement = judgement.map_err(|why| self.numeric_if(self.step, why))?;
         match judgement.loss.is_finite() {
             true => Ok(judgement),
             false => Err(self.numeric(self.step, "validation loss", judgement.loss)),
@@ -349,6 +351,14 @@ impl Trainer {
 
     fn numeric(&self, step: u64, what: &str, value: f64) -> LabError {
         LabError::Numeric { step, what: what.into(), value, saved: self.saved }
+    }
+
+    /// The same of a forward that met what it could not rank; other errors as they are.
+    fn numeric_if(&self, step: u64, why: LabError) -> LabError {
+        match why {
+            LabError::Core(attendant_core::Error::Numeric { what, value }) => self.numeric(step, &what, value),
+            other => other,
+        }
     }
 
     fn record(&mut self, done: &Done) -> Result<()> {

@@ -12,6 +12,7 @@ pub mod exam;
 pub mod mechanism;
 pub mod mechanisms;
 pub mod observer;
+mod oracle;
 pub mod pattern;
 pub mod qk_norm;
 pub mod registry;

@@ -92,7 +92,8 @@ pub trait Mechanism: Send + Sync + Debug {
     fn mix(&self, cx: &mut Context<'_>, p: &Bound, x: Var) -> Result<Var>;
 }
 
-/// The same in plain loops over one whole sequence, sharing no helper with `mix`.
+/// The same in plain loops over one whole sequence. It shares nothing with `mix` but tables of numbers (angles, slopes, buckets,
+/// temperatures), which tests hold against published values.
 pub trait Oracle: Mechanism {
     /// x `[T, d_model]` of one sequence from position 0 (and its source `[S, d_model]`) -> y `[T, d_model]`.
     fn oracle<S: Real>(&self, p: &Parameters<S>, x: &Rows<S>, source: Option<&Rows<S>>) -> Rows<S>;

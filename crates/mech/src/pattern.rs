@@ -50,7 +50,7 @@ pub enum Bias {
     ScaledAlibi,
     /// A learned value per head and bucket of distances (Raffel et al. 2020, 1910.10683, section 2.1).
     T5 {
-        /// Buckets, an even number.
+        /// Buckets, a multiple of 4: their half is halved again where both directions are seen.
         buckets: usize,
         /// Distance from which on all share the last bucket.
         max_distance: usize,

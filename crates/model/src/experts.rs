@@ -3,8 +3,9 @@
 use crate::assembly::ExpertsPlace;
 use crate::decoder::BoundModel;
 use crate::plan::{Groups, Score};
+use attendant_core::error::finite;
 use attendant_core::ops::Unary;
-use attendant_core::{Error, Result, Tape, Var};
+use attendant_core::{Result, Tape, Var};
 
 /// Which experts every row goes through, and what weighs them.
 struct Choice {
@@ -45,9 +46,7 @@ impl ExpertsPlace {
         let preference = self.preference.map(|place| tape.value(bound.vars[place]));
         let mut experts = Vec::new();
         for row in tape.value(scores).chunks_exact(all) {
-            if let Some(score) = row.iter().find(|score| !score.is_finite()) {
-                return Err(Error::config("experts", format!("got a score of {score} from the router, wanted numbers")));
-            }
+            finite("score of an expert", row.iter().map(|&score| score.into()))?;
             let ranked: Vec<f32> = row.iter().enumerate().map(|(i, score)| score + preference.map_or(0.0, |by| by[i])).collect();
             experts.extend(best(&ranked, chosen, routing.groups));
         }

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{CheckpointError, content};
 use attendant_formats::gguf::{Array, Value as Stored};
-use attendant_formats::template::special_token;
+use attendant_formats::template::{self, special_token};
 use attendant_formats::tokenizer::GgufVocabulary;
 use attendant_formats::{Access, Chat, ChatTemplate, Config, GenerationConfig, Metadata, Tokenizer, Weights, mapping};
 use serde_json::{Map, Value, json};
@@ -10,9 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 type Result<T> = std::result::Result<T, CheckpointError>;
-
-/// The longest chat template that is read, in bytes.
-const LONGEST_TEMPLATE: usize = 1 << 20;
 
 /// Spellings of tokens that end a turn, in files that do not say which token does.
 const ENDS: [&str; 6] = ["<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>", "<|endoftext|>", "</s>"];
@@ -55,7 +52,7 @@ impl Language {
         let config = optional("tokenizer_config.json")?.unwrap_or_default();
         let separate = folder.join("chat_template.jinja");
         let template = if separate.exists() {
-            let text = String::from_utf8(mapping::read(&separate, LONGEST_TEMPLATE)?).map_err(|why| content(&separate, why))?;
+            let text = String::from_utf8(mapping::read(&separate, template::LONGEST)?).map_err(|why| content(&separate, why))?;
             Some(ChatTemplate::new(&text).map_err(|why| content(&separate, why))?)
         } else {
             ChatTemplate::from_config(&config).map_err(|why| content(&folder.join("tokenizer_config.json"), why))?

@@ -30,13 +30,19 @@ fn a_configuration_that_cannot_be_used_is_refused_by_field() {
 }
 
 #[test]
-fn counts_below_one_are_refused_with_what_would_do() {
+fn counts_that_cannot_be_are_refused_with_what_would_do() {
     let place = Place::new();
-    for words in ["compare --seeds 0", "compare --tokens -3", "train --threads 0 --out run", "generate x -p y --top-k 0"] {
+    for words in ["compare --seeds 0", "compare --tokens -3", "generate x -p y --top-k 0"] {
         let output = place.run(words);
         let text = crate::error(&output);
         assert_eq!(crate::code(&output), 2, "{words}");
         assert!(text.contains("wanted a whole number, 1 or more"), "{words}: {text}");
+    }
+    for words in ["train --threads 0 --out run", "bench --threads 20000"] {
+        let output = place.run(words);
+        let text = crate::error(&output);
+        assert_eq!(crate::code(&output), 2, "{words}");
+        assert!(text.contains("wanted a whole number, 1 to 1024"), "{words}: {text}");
     }
     assert!(place.bad("generate x -p y --temperature -1", 2).contains("got no checkpoint there"));
 }

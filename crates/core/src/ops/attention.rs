@@ -1,5 +1,6 @@
 //! Softmax attention over rows on the tape and, when nothing records, over rows of the past in place.
 
+use super::target::Target;
 use crate::tape::{Backward, Op, Tape, Var};
 use attendant_kernels::attention::{
     Attention, BackwardInputs, Cells, DistanceBias, Gradients, Run, Sequence, Span, Visible, backward, backward_scratch, forward,
@@ -146,44 +147,27 @@ struct Attend {
 
 impl Op for Attend {
     fn backward(&self, pass: &mut Backward<'_>, output: Var, gradient: &[f32]) {
-        let inputs = [Some(self.q), Some(self.k), Some(self.v), self.spec.bias.map(|(table, _)| table), self.spec.sink];
-        let mut gradients = inputs.map(|var| var.and_then(|var| pass.gradient(var)));
-        let spares = [0, 1, 2].map(|i| match &gradients[i] {
-            Some(_) => 0,
-            None => inputs[i].map_or(0, |var| pass.rows(var) * pass.width(var)),
-        });
-        let mut spares = spares.map(|len| {
-            let mut spare = pass.scratch(len);
-            spare.fill(0.0);
-            spare
-        });
-        let workers = pass.machine().executor.workers();
-        let precision = pass.precision();
+        let mut targets = [self.q, self.k, self.v].map(|var| Target::new(pass, var));
+        let bias = self.spec.bias.map(|(table, _)| table);
+        let mut extras = [bias, self.spec.sink].map(|var| var.and_then(|var| pass.gradient(var)));
+        let (workers, precision) = (pass.machine().executor.workers(), pass.precision());
         let mut scratch =
             pass.scratch(backward_scratch(&self.spec.with_values(precision, |var| pass.value(var)), &self.spans, workers));
-        {
-            let spec = self.spec.with_values(precision, |var| pass.value(var));
-            let inputs = BackwardInputs {
-                q: pass.value(self.q),
-                k: pass.value(self.k),
-                v: pass.value(self.v),
-                out: pass.value(output),
-                lse: pass.value(self.lse),
-                d_out: gradient,
-            };
-            let [d_q, d_k, d_v, d_bias, d_sink] = &mut gradients;
-            let [spare_q, spare_k, spare_v] = &mut spares;
-            let gradients = Gradients {
-                d_q: d_q.as_mut().map_or(spare_q, |d| d.values()),
-                d_k: d_k.as_mut().map_or(spare_k, |d| d.values()),
-                d_v: d_v.as_mut().map_or(spare_v, |d| d.values()),
-                d_bias: d_bias.as_mut().map(|d| d.values()),
-                d_sink: d_sink.as_mut().map(|d| d.values()),
-            };
-            backward(pass.machine(), &spec, &self.spans, inputs, gradients, &mut scratch);
-        }
-        gradients.into_iter().flatten().for_each(|d| pass.put(d));
-        spares.into_iter().for_each(|spare| pass.give(spare));
+        let spec = self.spec.with_values(precision, |var| pass.value(var));
+        let inputs = BackwardInputs {
+            q: pass.value(self.q),
+            k: pass.value(self.k),
+            v: pass.value(self.v),
+            out: pass.value(output),
+            lse: pass.value(self.lse),
+            d_out: gradient,
+        };
+        let [d_q, d_k, d_v] = targets.each_mut().map(Target::values);
+        let [d_bias, d_sink] = extras.each_mut().map(|extra| extra.as_mut().map(|d| d.values()));
+        let gradients = Gradients { d_q, d_k, d_v, d_bias, d_sink };
+        backward(pass.machine(), &spec, &self.spans, inputs, gradients, &mut scratch);
+        targets.into_iter().for_each(|target| target.put(pass));
+        extras.into_iter().flatten().for_each(|d| pass.put(d));
         pass.give(scratch);
     }
 }

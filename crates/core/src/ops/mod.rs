@@ -12,6 +12,7 @@ mod packed;
 mod recurrence;
 mod rotary;
 mod share;
+mod target;
 
 pub use attendant_kernels::activation::{Gelu, Unary};
 pub use attendant_kernels::attention::{Run, Span, Visible};

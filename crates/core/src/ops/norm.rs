@@ -1,5 +1,6 @@
 //! Normalisation of rows.
 
+use super::target::Target;
 use crate::tape::{Backward, Op, Tape, Var};
 use attendant_kernels::norm;
 
@@ -8,7 +9,8 @@ impl Tape {
     /// [`reshape`](Tape::reshape) first.
     pub fn rms_norm(&mut self, x: Var, weight: Option<Var>, eps: f32) -> Var {
         let (rows, width) = (self.rows(x), self.width(x));
-        self.operation(&[x, weight.unwrap_or(x)], rows, width, RmsNorm { x, weight, eps }, |tape, y, _| {
+        let op = Norm { x, weight, bias: None, eps, centred: false };
+        self.operation(&[x, weight.unwrap_or(x)], rows, width, op, |tape, y, _| {
             let weight = weight.map(|weight| tape.value(weight));
             norm::rms_norm(tape.processor().machine(), y, tape.value(x), weight, width, eps);
         })
@@ -18,69 +20,39 @@ impl Tape {
     pub fn layer_norm(&mut self, x: Var, weight: Option<Var>, bias: Option<Var>, eps: f32) -> Var {
         let (rows, width) = (self.rows(x), self.width(x));
         let inputs = [x, weight.unwrap_or(x), bias.unwrap_or(x)];
-        self.operation(&inputs, rows, width, LayerNorm { x, weight, bias, eps }, |tape, y, _| {
+        let op = Norm { x, weight, bias, eps, centred: true };
+        self.operation(&inputs, rows, width, op, |tape, y, _| {
             let [weight, bias] = [weight, bias].map(|var| var.map(|var| tape.value(var)));
             norm::layer_norm(tape.processor().machine(), y, tape.value(x), weight, bias, width, eps);
         })
     }
 }
 
-struct RmsNorm {
-    x: Var,
-    weight: Option<Var>,
-    eps: f32,
-}
-
-impl Op for RmsNorm {
-    fn backward(&self, pass: &mut Backward<'_>, _output: Var, gradient: &[f32]) {
-        let (rows, width) = (pass.rows(self.x), pass.width(self.x));
-        let mut scratch = pass.scratch(norm::norm_backward_scratch(rows, width) + rows * width);
-        let (spare, work) = scratch.split_at_mut(rows * width);
-        let mut d_x = pass.gradient(self.x);
-        let mut d_weight = self.weight.and_then(|weight| pass.gradient(weight));
-        norm::rms_norm_backward(
-            pass.machine(),
-            d_x.as_mut().map_or(spare, |d| d.values()),
-            d_weight.as_mut().map(|d| d.values()),
-            gradient,
-            pass.value(self.x),
-            self.weight.map(|weight| pass.value(weight)),
-            width,
-            self.eps,
-            work,
-        );
-        d_x.into_iter().chain(d_weight).for_each(|d| pass.put(d));
-        pass.give(scratch);
-    }
-}
-
-struct LayerNorm {
+struct Norm {
     x: Var,
     weight: Option<Var>,
     bias: Option<Var>,
     eps: f32,
+    /// Whether rows lose their mean first: a layer norm.
+    centred: bool,
 }
 
-impl Op for LayerNorm {
+impl Op for Norm {
     fn backward(&self, pass: &mut Backward<'_>, _output: Var, gradient: &[f32]) {
         let (rows, width) = (pass.rows(self.x), pass.width(self.x));
-        let mut scratch = pass.scratch(norm::norm_backward_scratch(rows, width) + rows * width);
-        let (spare, work) = scratch.split_at_mut(rows * width);
-        let mut d_x = pass.gradient(self.x);
-        let [mut d_weight, mut d_bias] = [self.weight, self.bias].map(|var| var.and_then(|var| pass.gradient(var)));
-        norm::layer_norm_backward(
-            pass.machine(),
-            d_x.as_mut().map_or(spare, |d| d.values()),
-            d_weight.as_mut().map(|d| d.values()),
-            d_bias.as_mut().map(|d| d.values()),
-            gradient,
-            pass.value(self.x),
-            self.weight.map(|weight| pass.value(weight)),
-            width,
-            self.eps,
-            work,
-        );
-        d_x.into_iter().chain(d_weight).chain(d_bias).for_each(|d| pass.put(d));
+        let mut scratch = pass.scratch(norm::norm_backward_scratch(rows, width));
+        let mut target = Target::new(pass, self.x);
+        let mut extras = [self.weight, self.bias].map(|var| var.and_then(|var| pass.gradient(var)));
+        let (machine, d_x, x) = (pass.machine(), target.values(), pass.value(self.x));
+        let [d_weight, d_bias] = extras.each_mut().map(|extra| extra.as_mut().map(|d| d.values()));
+        let weight = self.weight.map(|weight| pass.value(weight));
+        if self.centred {
+            norm::layer_norm_backward(machine, d_x, d_weight, d_bias, gradient, x, weight, width, self.eps, &mut scratch);
+        } else {
+            norm::rms_norm_backward(machine, d_x, d_weight, gradient, x, weight, width, self.eps, &mut scratch);
+        }
+        target.put(pass);
+        extras.into_iter().flatten().for_each(|d| pass.put(d));
         pass.give(scratch);
     }
 }

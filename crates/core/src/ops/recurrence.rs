@@ -6,8 +6,8 @@ mod selective;
 
 pub use selective::Selection;
 
-use crate::buffer::Buffer;
-use crate::tape::{Backward, Gradient, Op, Tape, Var};
+use super::target::Target;
+use crate::tape::{Backward, Op, Tape, Var};
 use attendant_kernels::gru::{gru, gru_backward, gru_backward_scratch, gru_scratch};
 use attendant_kernels::scan::{self, Gate, Scan};
 use std::ops::Range;
@@ -108,36 +108,6 @@ impl Tape {
     fn final_states(&mut self, saved: Var, [rows, width]: [usize; 2]) -> Var {
         let states = self.columns(saved, 0..rows * width);
         self.reshape(states, width)
-    }
-}
-
-/// Where a kernel adds the gradient of an input: to that of the node, or, where none is wanted, to what is thrown away.
-enum Target {
-    Wanted(Gradient),
-    Unwanted(Buffer),
-}
-
-impl Target {
-    fn new(pass: &mut Backward<'_>, var: Var) -> Target {
-        match pass.gradient(var) {
-            Some(gradient) => Target::Wanted(gradient),
-            None => Target::Unwanted(pass.scratch(pass.rows(var) * pass.width(var))),
-        }
-    }
-
-    fn values(&mut self) -> &mut [f32] {
-        match self {
-            Target::Wanted(gradient) => gradient.values(),
-            Target::Unwanted(buffer) => buffer,
-        }
-    }
-
-    /// Hands back what was taken.
-    fn put(self, pass: &mut Backward<'_>) {
-        match self {
-            Target::Wanted(gradient) => pass.put(gradient),
-            Target::Unwanted(buffer) => pass.give(buffer),
-        }
     }
 }
 

@@ -1,4 +1,7 @@
 //! Figures that others published, beside the same ratios here.
+//!
+//! What was published is of certain mechanisms, so here their names are the labels of its tables: a ratio is to `mha` as the
+//! papers' are, whatever the comparison's reference is.
 
 use std::fmt::Write as _;
 

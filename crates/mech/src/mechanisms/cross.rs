@@ -11,6 +11,7 @@
 use crate::card::{Card, Order, Tier};
 use crate::context::Context;
 use crate::mechanism::{Bound, Mechanism, Oracle, Parameter, Parameters, Registered, Size};
+use crate::oracle::{dot, head};
 use attendant_core::ops::{Softmax, Visible};
 use attendant_core::{Real, Result, Rows, Var, error::require};
 use attendant_state::{Growth, Plane, StateLayout};
@@ -119,12 +120,8 @@ impl Oracle for Cross {
     fn oracle<S: Real>(&self, p: &Parameters<S>, x: &Rows<S>, source: Option<&Rows<S>>) -> Rows<S> {
         let source = source.expect("cross attention has a source");
         let (d, group) = (self.d_head, self.heads / self.kv_heads);
-        let dot = |a: &[S], b: &[S]| a.iter().zip(b).fold(S::from(0.0), |sum, (&a, &b)| sum + a * b);
         let scale = S::from(self.scale.map_or((d as f64).powf(-0.5), f64::from));
-        let head = |row: &[S], [weight, bias]: [&str; 2], head: usize| -> Vec<S> {
-            let start = |i: usize| p.get(bias).map_or(S::from(0.0), |bias| bias[0][i]);
-            (head * d..(head + 1) * d).map(|i| start(i) + dot(row, &p[weight][i])).collect()
-        };
+        let head = |row: &[S], [weight, bias]: [&str; 2], h: usize| head(row, &p[weight], p.get(bias), h, d);
         let mut y = Rows::zeros(x.rows(), self.d_model);
         for t in 0..x.rows() {
             if let Some(bias) = p.get("o_bias") {

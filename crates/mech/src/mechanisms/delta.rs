@@ -12,6 +12,7 @@
 use crate::card::{Card, Tier};
 use crate::context::Context;
 use crate::mechanism::{Bound, Mechanism, Oracle, Parameter, Parameters, Registered, Size};
+use crate::oracle::{dot, head};
 use attendant_core::ops::{Scan, Unary};
 use attendant_core::{Real, Result, Rows, Var, error::require};
 use attendant_state::{Growth, Plane, StateLayout};
@@ -115,9 +116,7 @@ impl Oracle for Delta {
     fn oracle<S: Real>(&self, p: &Parameters<S>, x: &Rows<S>, _source: Option<&Rows<S>>) -> Rows<S> {
         let d = self.d_head;
         let (zero, one) = (S::from(0.0), S::from(1.0));
-        let dot = |a: &[S], b: &[S]| a.iter().zip(b).fold(zero, |sum, (&a, &b)| sum + a * b);
-        let head =
-            |t: usize, weight: &Rows<S>, h: usize| -> Vec<S> { (h * d..(h + 1) * d).map(|i| dot(&x[t], &weight[i])).collect() };
+        let head = |t: usize, weight: &str, h: usize| head(&x[t], &p[weight], None, h, d);
         let unit = |x: Vec<S>| -> Vec<S> {
             let length = (dot(&x, &x) + S::from(EPSILON.into())).sqrt();
             x.into_iter().map(|x| x / length).collect()
@@ -127,7 +126,7 @@ impl Oracle for Delta {
             // The paper's form: the state is the transpose of mix's, and its transition a product with a matrix.
             let mut state = vec![vec![zero; d]; d];
             for t in 0..x.rows() {
-                let (q, k, v) = (unit(head(t, &p["q_proj"], h)), unit(head(t, &p["k_proj"], h)), head(t, &p["v_proj"], h));
+                let (q, k, v) = (unit(head(t, "q_proj", h)), unit(head(t, "k_proj", h)), head(t, "v_proj", h));
                 let beta = dot(&x[t], &p["b_proj"][h]).sigmoid();
                 let step = (one + (dot(&x[t], &p["a_proj"][h]) + p["dt_bias"][0][h]).exp()).ln();
                 let decay = (-(p["A_log"][0][h].exp() * step)).exp();

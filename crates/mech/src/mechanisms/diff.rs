@@ -15,7 +15,8 @@
 use crate::card::{Card, Tier};
 use crate::context::Context;
 use crate::mechanism::{Bound, Init, Mechanism, Oracle, Parameter, Parameters, Registered, Size};
-use crate::mechanisms::gqa::{Gqa, multiply};
+use crate::mechanisms::gqa::Gqa;
+use crate::oracle::{dot, multiply};
 use crate::pattern::Pattern;
 use attendant_core::ops::{Softmax, Unary, Visible};
 use attendant_core::{Real, Result, Rows, Var, error::require};
@@ -143,7 +144,6 @@ impl Oracle for Diff {
         let scale = self.heads.scale.map_or((d as f64).powf(-0.5), f64::from);
         let (q, k) = self.heads.oracle_queries_and_keys(p, x);
         let v = multiply(x, &p["v_proj"], p.get("v_bias"));
-        let dot = |a: &[S], b: &[S]| a.iter().zip(b).fold(S::from(0.0), |sum, (&a, &b)| sum + a * b);
         let [q1, k1, q2, k2] = LAMBDAS.map(|name| &p[name][0]);
         let init = S::from(self.lambda_init.into());
         let lambda = dot(q1, k1).exp() - dot(q2, k2).exp() + init;

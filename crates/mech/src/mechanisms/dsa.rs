@@ -21,10 +21,10 @@ use crate::mechanism::{Bound, Mechanism, Parameter, Registered, Size};
 use crate::mechanisms::mla::Mla;
 use crate::rotary::{Pairs, Rotary};
 use attendant_core::ops::{Softmax, Visible};
-use attendant_core::{Result, Var, error::require};
+use attendant_core::error::{finite, require};
+use attendant_core::{Result, Var};
 use attendant_state::{Plane, StateLayout};
 use serde::{Deserialize, Serialize};
-use std::cmp::Ordering;
 
 /// Sparse latent attention.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,11 +65,15 @@ impl Dsa {
     fn score(&self, query: &[f32], weights: &[f32], key: &[f32]) -> f64 {
         let dot = |query: &[f32]| query.iter().zip(key).map(|(&q, &k)| f64::from(q) * f64::from(k)).sum::<f64>();
         let heads = query.chunks_exact(self.d_index).zip(weights);
-        heads.map(|(query, &weight)| f64::from(weight) * dot(query).max(0.0)).sum::<f64>() * self.index_scale()
+        // Adding zero makes the two zeros one: they are to be equals.
+        heads.map(|(query, &weight)| f64::from(weight) * dot(query).max(0.0)).sum::<f64>() * self.index_scale() + 0.0
     }
 
     /// The positions that every row reads, ascending.
-    fn choose(&self, cx: &Context<'_>, queries: Var, weights: Var, keys: &Memory) -> Vec<Vec<usize>> {
+    ///
+    /// # Errors
+    /// If a score is not a number.
+    fn choose(&self, cx: &Context<'_>, queries: Var, weights: Var, keys: &Memory) -> Result<Vec<Vec<usize>>> {
         let (d, heads) = (self.d_index, self.index_heads);
         let (queries, weights, rows) = (cx.value(queries), cx.value(weights), cx.value(keys.new));
         let mut chosen = Vec::new();
@@ -78,19 +82,21 @@ impl Dsa {
                 let seen = &rows[span.k_rows.start * d..][..(position + 1 - span.k_first) * d];
                 let (query, weights) = (&queries[row * heads * d..][..heads * d], &weights[row * heads..][..heads]);
                 let scores: Vec<f64> = seen.chunks_exact(d).map(|key| self.score(query, weights, key)).collect();
+                finite("score of the indexer", scores.iter().copied())?;
                 chosen.push(largest(&scores, self.top).into_iter().map(|key| span.k_first + key).collect());
             }
         }
-        chosen
+        Ok(chosen)
     }
 }
 
 /// Places of the `count` largest scores, ascending; among equals the first.
 fn largest(scores: &[f64], count: usize) -> Vec<usize> {
     let mut places: Vec<usize> = (0..scores.len()).collect();
-    // A stable sort: equal scores stay in the order of their places.
-    places.sort_by(|&a, &b| scores[b].partial_cmp(&scores[a]).unwrap_or(Ordering::Equal));
-    places.truncate(count);
+    if count < places.len() {
+        places.select_nth_unstable_by(count, |&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
+        places.truncate(count);
+    }
     places.sort_unstable();
     places
 }
@@ -148,7 +154,7 @@ impl Mechanism for Dsa {
         let weights = cx.linear(x, p["index_weights_proj"], None);
 
         let (memory, index) = (cx.visible(&memory), cx.visible(&index));
-        let chosen = self.choose(cx, index_q, weights, &index);
+        let chosen = self.choose(cx, index_q, weights, &index)?;
         let y = self.latent.absorbed(cx, p, q, |cx, q, spec| {
             let spec = Softmax { visible: Visible::All, ..spec.clone() };
             cx.attend_chosen(q, &memory, &chosen, &spec)
@@ -171,5 +177,19 @@ impl Registered for Dsa {
         let plain = Dsa { top: 5, index_heads: 4, d_index: 6, index_eps: 1e-3, latent };
         let biased = Mla { bias: true, latent_scale: Some(1.3), scale: Some(0.4), ..plain.latent.clone() };
         vec![Dsa { top: 12, index_heads: 3, latent: biased, ..plain.clone() }, plain]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::largest;
+
+    #[test]
+    fn the_largest_are_chosen_and_the_first_of_equals() {
+        assert_eq!(largest(&[0.1, 0.4, -0.3, 0.4, 0.2], 2), [1, 3]);
+        assert_eq!(largest(&[0.2, -1.0, 0.2, 0.3, 0.2, 0.2], 3), [0, 2, 3]);
+        assert_eq!(largest(&[0.0; 40], 3), [0, 1, 2]);
+        assert_eq!(largest(&[0.5, 0.7], 2), [0, 1]);
+        assert_eq!(largest(&[0.5, 0.7], 5), [0, 1]);
     }
 }

@@ -15,8 +15,6 @@
 
 mod oracle;
 
-pub(crate) use oracle::multiply;
-
 use crate::card::{Card, Order, Tier};
 use crate::context::Context;
 use crate::mechanism::{Bound, Mechanism, Oracle, Parameter, Parameters, Registered, Size};

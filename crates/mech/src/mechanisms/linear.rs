@@ -11,6 +11,7 @@
 use crate::card::{Card, Tier};
 use crate::context::Context;
 use crate::mechanism::{Bound, Mechanism, Oracle, Parameter, Parameters, Registered, Size};
+use crate::oracle::{dot, head};
 use attendant_core::ops::{Scan, ScanGate, Unary};
 use attendant_core::{Real, Result, Rows, Var, error::require};
 use attendant_state::{Growth, Plane, StateLayout};
@@ -101,19 +102,17 @@ impl Mechanism for Linear {
 impl Oracle for Linear {
     fn oracle<S: Real>(&self, p: &Parameters<S>, x: &Rows<S>, _source: Option<&Rows<S>>) -> Rows<S> {
         let d = self.d_head;
-        let dot = |a: &[S], b: &[S]| a.iter().zip(b).fold(S::from(0.0), |sum, (&a, &b)| sum + a * b);
-        let head =
-            |t: usize, weight: &Rows<S>, h: usize| -> Vec<S> { (h * d..(h + 1) * d).map(|i| dot(&x[t], &weight[i])).collect() };
+        let head = |t: usize, weight: &str, h: usize| head(&x[t], &p[weight], None, h, d);
         let feature = |x: S| if x.value() > 0.0 { x + S::from(1.0) } else { x.exp() };
         let mut y = Rows::zeros(x.rows(), self.d_model);
         for h in 0..self.heads {
             for t in 0..x.rows() {
                 let scale = S::from((d as f64).powf(-0.5));
-                let q: Vec<S> = head(t, &p["q_proj"], h).into_iter().map(|q| feature(q * scale)).collect();
+                let q: Vec<S> = head(t, "q_proj", h).into_iter().map(|q| feature(q * scale)).collect();
                 let (mut total, mut sum) = (S::from(EPSILON.into()), vec![S::from(0.0); d]);
                 for past in 0..=t {
-                    let k: Vec<S> = head(past, &p["k_proj"], h).into_iter().map(feature).collect();
-                    let v = head(past, &p["v_proj"], h);
+                    let k: Vec<S> = head(past, "k_proj", h).into_iter().map(feature).collect();
+                    let v = head(past, "v_proj", h);
                     let weight = dot(&q, &k);
                     total += weight;
                     (0..d).for_each(|i| sum[i] += weight * v[i]);

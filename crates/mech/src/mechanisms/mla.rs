@@ -15,8 +15,6 @@
 
 mod oracle;
 
-pub(crate) use oracle::{dot, product};
-
 use crate::card::{Card, Tier};
 use crate::context::{Context, Memory};
 use crate::mechanism::{Bound, Mechanism, Oracle, Parameter, Parameters, Registered, Size};

@@ -11,6 +11,7 @@
 use crate::card::{Card, Tier};
 use crate::context::Context;
 use crate::mechanism::{Bound, Mechanism, Oracle, Parameter, Parameters, Registered, Size};
+use crate::oracle::{dot, head};
 use attendant_core::ops::{Scan, ScanGate};
 use attendant_core::{Real, Result, Rows, Var, error::require};
 use attendant_state::{Growth, Plane, StateLayout};
@@ -88,18 +89,16 @@ impl Mechanism for Retention {
 impl Oracle for Retention {
     fn oracle<S: Real>(&self, p: &Parameters<S>, x: &Rows<S>, _source: Option<&Rows<S>>) -> Rows<S> {
         let d = self.d_head;
-        let dot = |a: &[S], b: &[S]| a.iter().zip(b).fold(S::from(0.0), |sum, (&a, &b)| sum + a * b);
-        let head =
-            |t: usize, weight: &Rows<S>, h: usize| -> Vec<S> { (h * d..(h + 1) * d).map(|i| dot(&x[t], &weight[i])).collect() };
+        let head = |t: usize, weight: &str, h: usize| head(&x[t], &p[weight], None, h, d);
         let mut y = Rows::zeros(x.rows(), self.d_model);
         for h in 0..self.heads {
             for t in 0..x.rows() {
-                let q = head(t, &p["q_proj"], h);
+                let q = head(t, "q_proj", h);
                 let mut sum = vec![S::from(0.0); d];
                 for past in 0..=t {
                     let fade = S::from((1.0 - 0.5f64.powi(5 + h as i32)).powi((t - past) as i32) / (d as f64).sqrt());
-                    let weight = dot(&q, &head(past, &p["k_proj"], h)) * fade;
-                    let v = head(past, &p["v_proj"], h);
+                    let weight = dot(&q, &head(past, "k_proj", h)) * fade;
+                    let v = head(past, "v_proj", h);
                     (0..d).for_each(|i| sum[i] += weight * v[i]);
                 }
                 for out in 0..self.d_model {

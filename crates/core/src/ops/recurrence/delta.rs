@@ -1,6 +1,7 @@
 //! The gated delta rule.
 
-use super::{Recurrence, Target};
+use super::Recurrence;
+use crate::ops::target::Target;
 use crate::tape::{Backward, Op, Tape, Var};
 use attendant_kernels::delta::{
     gated_delta, gated_delta_backward, gated_delta_backward_scratch, gated_delta_checkpoints, gated_delta_scratch,

@@ -1,6 +1,7 @@
 //! The selective scan of Mamba.
 
-use super::{Recurrence, Target};
+use super::Recurrence;
+use crate::ops::target::Target;
 use crate::tape::{Backward, Op, Tape, Var};
 use attendant_kernels::selective::{
     SelectiveScan, selective_scan, selective_scan_backward, selective_scan_backward_scratch, selective_scan_checkpoints,

@@ -2,7 +2,7 @@
 
 use super::Dsa;
 use crate::mechanism::{Oracle, Parameters};
-use crate::mechanisms::mla::{dot, product};
+use crate::oracle::{dot, product};
 use attendant_core::{Real, Rows};
 
 impl Dsa {

@@ -2,6 +2,7 @@
 
 use super::{Gqa, K_NORM, Q_NORM};
 use crate::mechanism::Parameters;
+use crate::oracle::{dot, multiply};
 use attendant_core::{Real, Rows};
 
 impl Gqa {
@@ -20,8 +21,7 @@ impl Gqa {
                     total += p["sinks"][0][head].exp();
                 }
                 for key in (0..x.rows()).filter(|&key| sees(query, key)) {
-                    let (q, k) = (&q[query][head * d..], &k[key][key_head * d..]);
-                    let dot = (0..d).fold(S::from(0.0), |sum, i| sum + q[i] * k[i]);
+                    let dot = dot(&q[query][head * d..][..d], &k[key][key_head * d..][..d]);
                     let distance = key as isize - query as isize;
                     let weight = self.pattern.score((dot, scale), head, self.heads, distance, p.get("relative_bias")).exp();
                     total += weight;
@@ -60,16 +60,4 @@ impl Gqa {
         }
         (q, k)
     }
-}
-
-/// The oracle's product: x weight^T + bias.
-pub(crate) fn multiply<S: Real>(x: &Rows<S>, weight: &Rows<S>, bias: Option<&Rows<S>>) -> Rows<S> {
-    let mut y = Rows::zeros(x.rows(), weight.rows());
-    for row in 0..x.rows() {
-        for out in 0..weight.rows() {
-            let start = bias.map_or(S::from(0.0), |bias| bias[0][out]);
-            y[row][out] = (0..x.width()).fold(start, |sum, i| sum + x[row][i] * weight[out][i]);
-        }
-    }
-    y
 }

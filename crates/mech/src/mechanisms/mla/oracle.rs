@@ -2,17 +2,8 @@
 
 use super::Mla;
 use crate::mechanism::Parameters;
+use crate::oracle::{dot, product};
 use attendant_core::{Real, Rows};
-
-pub(crate) fn dot<S: Real>(a: &[S], b: &[S]) -> S {
-    a.iter().zip(b).fold(S::from(0.0), |sum, (&a, &b)| sum + a * b)
-}
-
-/// One row of x weight^T + bias.
-pub(crate) fn product<S: Real>(x: &[S], weight: &Rows<S>, bias: Option<&Rows<S>>) -> Vec<S> {
-    let start = |row: usize| bias.map_or(S::from(0.0), |bias| bias[0][row]);
-    (0..weight.rows()).map(|row| start(row) + dot(x, &weight[row])).collect()
-}
 
 impl Mla {
     fn normed<S: Real>(&self, mut x: Vec<S>, weight: &Rows<S>) -> Vec<S> {
