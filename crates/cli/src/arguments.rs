@@ -192,7 +192,7 @@ pub(crate) struct Chat {
     /// Maximum number of tokens in an answer
     #[arg(long, default_value_t = 1024, value_name = "N")]
     pub(crate) max_new: usize,
-    /// Maximum number of positions; the oldest turns are dropped to leave a quarter of them for an answer [default: the model's context length]
+    /// Maximum number of positions; the oldest turns are dropped to leave an answer a quarter of them, or --max-new if that is less [default: the model's context length]
     #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
     pub(crate) context: Option<usize>,
     /// Print speed and size of the cache after every answer
