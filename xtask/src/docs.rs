@@ -14,15 +14,29 @@ struct Part {
     file: &'static str,
     program: &'static str,
     words: &'static [&'static str],
+    /// The language of the code block that it stands in, if it stands in one.
+    block: Option<&'static str>,
 }
 
 const PARTS: &[Part] = &[
-    Part { name: "mechanisms", file: "docs/mechanisms.md", program: "attendant", words: &["mechanisms", "--markdown"] },
-    Part { name: "models", file: "docs/models.md", program: "attendant", words: &["inspect", "--known", "--markdown"] },
-    Part { name: "cli", file: "docs/cli.md", program: "attendant", words: &["docs", "cli"] },
-    Part { name: "config", file: "docs/config.md", program: "attendant", words: &["docs", "config"] },
-    Part { name: "families", file: "docs/families.md", program: "families", words: &[] },
-    Part { name: "gguf", file: "docs/families.md", program: "families", words: &["gguf"] },
+    Part {
+        name: "mechanisms",
+        file: "docs/mechanisms.md",
+        program: "attendant",
+        words: &["mechanisms", "--markdown"],
+        block: None,
+    },
+    Part {
+        name: "models",
+        file: "docs/models.md",
+        program: "attendant",
+        words: &["inspect", "--known", "--markdown"],
+        block: None,
+    },
+    Part { name: "cli", file: "docs/cli.md", program: "attendant", words: &["docs", "cli"], block: None },
+    Part { name: "config", file: "docs/config.md", program: "attendant", words: &["docs", "config"], block: Some("toml") },
+    Part { name: "families", file: "docs/families.md", program: "families", words: &[], block: None },
+    Part { name: "gguf", file: "docs/families.md", program: "families", words: &["gguf"], block: None },
 ];
 
 const OPEN: &str = "<!-- generated: ";
@@ -82,7 +96,11 @@ fn both(part: &Part, programs: &[Program]) -> Result<(String, String), String> {
         return Err(format!("{command}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr)));
     }
     let text = String::from_utf8(output.stdout).map_err(|_| format!("{command}: printed something that is not text"))?;
-    let new = replaced(&old, part.name, text.trim()).map_err(|why| format!("{}: {why}", part.file))?;
+    let text = match part.block {
+        Some(language) => format!("```{language}\n{}\n```", text.trim()),
+        None => text.trim().to_owned(),
+    };
+    let new = replaced(&old, part.name, &text).map_err(|why| format!("{}: {why}", part.file))?;
     Ok((old, new))
 }
 

@@ -161,10 +161,15 @@ pub(crate) struct Generate {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "ids"])]
     pub(crate) prompt_file: Option<PathBuf>,
     /// Tokens to continue instead, greedily: safetensors with input_ids of two dimensions; --activations is then f32 unless given
-    #[arg(long, value_name = "FILE", conflicts_with = "prompt", requires = "out")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "out",
+        conflicts_with_all = ["prompt", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed"]
+    )]
     pub(crate) ids: Option<PathBuf>,
     /// File for the tokens that follow those of --ids
-    #[arg(long, value_name = "FILE", requires = "ids")]
+    #[arg(long, value_name = "FILE", requires = "ids", conflicts_with_all = ["prompt", "prompt_file"])]
     pub(crate) out: Option<PathBuf>,
     /// Maximum number of tokens to generate
     #[arg(long, default_value_t = 200, value_name = "N")]
@@ -338,7 +343,7 @@ pub(crate) struct Inspect {
     #[arg(long, conflicts_with = "markdown")]
     pub(crate) json: bool,
     /// Print the table as in the documentation
-    #[arg(long, requires = "known")]
+    #[arg(long, requires = "known", conflicts_with = "model")]
     pub(crate) markdown: bool,
     /// Memory bandwidth, in gigabytes a second: states how many tokens a second it allows
     #[arg(long, value_name = "GB/S", conflicts_with = "known", allow_negative_numbers = true)]
@@ -353,6 +358,7 @@ pub(crate) struct Inspect {
     #[arg(
         long,
         requires = "measure",
+        conflicts_with = "known",
         default_value_t = 4096,
         value_name = "N",
         value_parser = at_least_one::<usize>,
@@ -360,7 +366,14 @@ pub(crate) struct Inspect {
     )]
     pub(crate) context: usize,
     /// Type of the cache that --measure allocates
-    #[arg(long, requires = "measure", value_enum, default_value_t = CacheType::F32, value_name = "TYPE")]
+    #[arg(
+        long,
+        requires = "measure",
+        conflicts_with = "known",
+        value_enum,
+        default_value_t = CacheType::F32,
+        value_name = "TYPE"
+    )]
     pub(crate) cache: CacheType,
 }
 

@@ -1,6 +1,6 @@
 //! How the command ends: 0 fine, 1 failed, 2 usage or bad input, 3 numerical failure, 130 interrupted.
 
-use crate::output::say;
+use crate::output::{one_line, say};
 use attendant_lab::LabError;
 use attendant_model::CheckpointError;
 use std::fmt;
@@ -64,7 +64,7 @@ impl From<attendant_core::Error> for Failure {
 pub(crate) fn exit(done: Done) -> ExitCode {
     let Err(failure) = done else { return ExitCode::SUCCESS };
     if !matches!(failure, Failure::Closed) {
-        say(format!("attendant: {failure}"));
+        say(format!("attendant: {}", one_line(&failure.to_string())));
     }
     ExitCode::from(match failure {
         Failure::Closed => 0,

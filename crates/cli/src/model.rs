@@ -3,8 +3,11 @@
 use crate::failure::Failure;
 use crate::output::say;
 use attendant_core::Processor;
-use attendant_model::Decoder;
-use attendant_model::checkpoint::{self, Loaded};
+use attendant_formats::Weights;
+use attendant_lab::{LabError, checkpoint};
+use attendant_model::checkpoint::{Loaded, open};
+use attendant_model::{CheckpointError, Decoder};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// How much of a model a command reads.
@@ -18,15 +21,52 @@ pub(crate) enum Needs {
 
 /// The model at a path. What its files hold besides and is not read is said.
 pub(crate) fn load(path: &Path, processor: &Processor) -> Result<Decoder, Failure> {
-    let Loaded { decoder, left_out } = checkpoint::open(path, processor.clone())?;
+    let Loaded { decoder, left_out } = open(path, processor.clone())?;
     left_out.iter().for_each(|what| say(format!("{}: {what}", path.display())));
     Ok(decoder)
+}
+
+/// Where the files of a model lie that a command was given: a folder, or a file that is all of it. A run has its latest intact checkpoint,
+/// a name its place in the cache of the hub.
+pub(crate) fn resolve(model: &Path, needs: Needs) -> Result<PathBuf, Failure> {
+    let path = local(model, needs)?;
+    let folder = match fs::metadata(&path).map_err(|why| LabError::io(&path, why))?.is_dir() {
+        true => path,
+        false => match folder_of(&path).filter(|_| needs == Needs::Everything) {
+            Some(folder) => folder,
+            None => return Ok(path),
+        },
+    };
+    let weights = Weights::in_folder(&folder).map_err(CheckpointError::from);
+    if folder.join("config.json").exists() {
+        if let Ok(Some(file)) = weights
+            && file.extension().is_some_and(|end| end == "gguf")
+        {
+            return Ok(file);
+        }
+        if needs == Needs::Everything {
+            checkpoint::verify(&folder)?;
+        }
+        return Ok(folder);
+    }
+    if let Some((_, checkpoint)) = checkpoint::latest(&folder)? {
+        return Ok(checkpoint);
+    }
+    let missing = "got no checkpoint there, wanted a run, a checkpoint or a folder with a .gguf file";
+    weights?.ok_or_else(|| Failure::Refused(format!("{}: {missing}", folder.display())))
+}
+
+/// The folder of a model of which a file was named that is nothing without the others.
+fn folder_of(file: &Path) -> Option<PathBuf> {
+    let part = ["config.json", "model.safetensors", "model.safetensors.index.json"].iter().any(|name| file.ends_with(name));
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    (part && folder.join("config.json").exists()).then(|| folder.into())
 }
 
 /// The path as it is, if something is there or it can be no name; otherwise where the cache has the model of this name, which is fetched
 /// first where that is needed and allowed.
 #[cfg(feature = "hub")]
-pub(crate) fn local(model: &Path, needs: Needs) -> Result<PathBuf, Failure> {
+fn local(model: &Path, needs: Needs) -> Result<PathBuf, Failure> {
     let name = model.to_str().filter(|_| !model.exists()).map(attendant_hub::Name::parse).transpose()?.flatten();
     match name {
         Some(name) => hub::fetch(&name, needs),
@@ -36,7 +76,7 @@ pub(crate) fn local(model: &Path, needs: Needs) -> Result<PathBuf, Failure> {
 
 /// The path as it is.
 #[cfg(not(feature = "hub"))]
-pub(crate) fn local(model: &Path, _: Needs) -> Result<PathBuf, Failure> {
+fn local(model: &Path, _: Needs) -> Result<PathBuf, Failure> {
     let like_a_name =
         model.components().count() == 2 && model.is_relative() && !model.starts_with(".") && !model.starts_with("..");
     if like_a_name && !model.exists() {

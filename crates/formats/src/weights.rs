@@ -47,7 +47,8 @@ impl Weights {
     /// # Errors
     /// If a file cannot be read, or anything in it is not as its format and the caps of this crate want it.
     pub fn open(path: &Path, access: Access) -> Result<Weights, Error> {
-        let path = if path.is_dir() { &in_folder(path)? } else { path };
+        let none = || Refusal::new("folder", format_args!("wanted {WHOLE}, {INDEX} or a .gguf file, got none")).in_file(path);
+        let path = if path.is_dir() { &Weights::in_folder(path)?.ok_or_else(none)? } else { path };
         if path.extension().is_some_and(|extension| extension == "json") {
             return Weights::open_shards(path, access);
         }
@@ -56,6 +57,28 @@ impl Weights {
         match said(&metadata, path)? {
             Some(said) => Weights::open_parts(said, first, metadata, access, memory),
             None => Ok(Weights { path: path.into(), files: vec![first], index: None, metadata }),
+        }
+    }
+
+    /// The file of a folder by which the weights in it are opened, if there is one: model.safetensors, the index of its shards, or the only
+    /// GGUF file that is no later part of another.
+    ///
+    /// # Errors
+    /// If the folder cannot be read, or it holds several GGUF files.
+    pub fn in_folder(folder: &Path) -> Result<Option<PathBuf>, Error> {
+        if let Some(path) = [WHOLE, INDEX].map(|name| folder.join(name)).into_iter().find(|path| path.exists()) {
+            return Ok(Some(path));
+        }
+        let entries = fs::read_dir(folder).map_err(|source| Error::io(folder, source))?;
+        let later =
+            |path: &PathBuf| path.file_name().and_then(OsStr::to_str).and_then(Part::of).is_some_and(|part| !part.is_first());
+        let ggufs = entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "gguf"));
+        let mut ggufs = ggufs.filter(|path| !later(path));
+        match (ggufs.next(), ggufs.next()) {
+            (Some(_), Some(_)) => {
+                Err(Refusal::new("folder", "wanted one .gguf file, got several; name one of them").in_file(folder))
+            }
+            (only, _) => Ok(only),
         }
     }
 
@@ -201,24 +224,6 @@ impl WeightFile {
     fn view(&self, name: &str) -> Option<TensorView<'_>> {
         let (name, info) = self.tensors.get_key_value(name)?;
         Some(TensorView { name, dtype: info.dtype, shape: &info.shape, bytes: self.bytes.get(info.range.clone())? })
-    }
-}
-
-/// The file of a folder that leads to its weights.
-fn in_folder(folder: &Path) -> Result<PathBuf, Error> {
-    if let Some(path) = [WHOLE, INDEX].map(|name| folder.join(name)).into_iter().find(|path| path.exists()) {
-        return Ok(path);
-    }
-    let entries = fs::read_dir(folder).map_err(|source| Error::io(folder, source))?;
-    let later = |path: &PathBuf| path.file_name().and_then(OsStr::to_str).and_then(Part::of).is_some_and(|part| !part.is_first());
-    let ggufs = entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "gguf"));
-    let mut ggufs = ggufs.filter(|path| !later(path));
-    match (ggufs.next(), ggufs.next()) {
-        (Some(path), None) => Ok(path),
-        (None, _) => {
-            Err(Refusal::new("folder", format_args!("wanted {WHOLE}, {INDEX} or a .gguf file, got none")).in_file(folder))
-        }
-        _ => Err(Refusal::new("folder", "wanted one .gguf file, got several; name one of them").in_file(folder)),
     }
 }
 

@@ -15,6 +15,8 @@ use std::path::Path;
 const MOST_LAYERS: usize = 1000;
 /// Weights of a model, at most: with gradients and moments these are 64 GB.
 const MOST_WEIGHTS: f64 = 4e9;
+/// Tokens of a trained vocabulary, at most: four times what the largest published ones have.
+const MOST_VOCABULARY: usize = 1 << 20;
 /// What a model that is trained further brings with it.
 const OWN: [&str; 5] = ["mechanism", "model", "data.task", "data.vocabulary", "data.vocabulary_size"];
 /// The learning rate of such a model where none is given: more would undo what it knows.
@@ -278,6 +280,7 @@ impl Config {
     pub fn check(&self) -> Result<()> {
         self.check_sizes()?;
         self.check_data()?;
+        self.check_weights()?;
         self.check_training()?;
         if self.continues() {
             return Ok(());
@@ -311,7 +314,11 @@ impl Config {
         if self.model.layers > MOST_LAYERS {
             return Err(invalid("model.layers", format!("got {}, wanted at most {MOST_LAYERS}", self.model.layers)));
         }
-        let weights = self.weights();
+        Ok(())
+    }
+
+    fn check_weights(&self) -> Result<()> {
+        let weights = self.weights() + self.vocabulary_weights();
         if weights > MOST_WEIGHTS {
             return Err(invalid("model", format!("got sizes that make {weights:.1e} weights, wanted at most {MOST_WEIGHTS:e}")));
         }
@@ -329,6 +336,10 @@ impl Config {
         if self.data.vocabulary == VocabularyKind::Bpe && self.data.vocabulary_size < 258 {
             let why =
                 format!("got {}, wanted at least 258: every byte, one merge and the end of text", self.data.vocabulary_size);
+            return Err(invalid("data.vocabulary_size", why));
+        }
+        if self.data.vocabulary == VocabularyKind::Bpe && self.data.vocabulary_size > MOST_VOCABULARY {
+            let why = format!("got {}, wanted at most {MOST_VOCABULARY}", self.data.vocabulary_size);
             return Err(invalid("data.vocabulary_size", why));
         }
         let most = Recall::MOST_PAIRS.min(self.data.context / 4);
@@ -369,6 +380,16 @@ impl Config {
         let model = &self.model;
         let layer = 4.0 * of(&[model.d_model, model.heads, model.d_head]) + 3.0 * of(&[model.d_model, model.d_ff]);
         layer * model.layers as f64
+    }
+
+    /// Weights of the embedding, and of a head with a table of its own, once the vocabulary is as large as it may become.
+    fn vocabulary_weights(&self) -> f64 {
+        let tokens = match self.data.vocabulary {
+            VocabularyKind::Bpe => self.data.vocabulary_size,
+            VocabularyKind::Bytes => 257,
+        };
+        let tables = if self.model.tie_embeddings { 1.0 } else { 2.0 };
+        tables * tokens as f64 * self.model.d_model as f64
     }
 
     /// The size that presets are made at.
@@ -460,6 +481,12 @@ mod tests {
             ("model = 3", "model: got 3, wanted a table"),
             ("[model]\nlayers = 1000000", "model.layers: got 1000000, wanted at most 1000"),
             ("[model]\nd_ff = 1000000000000", "model: got sizes that make 1.5e15 weights, wanted at most 4e9"),
+            ("[data]\nvocabulary_size = 257", "data.vocabulary_size: got 257, wanted at least 258"),
+            ("[data]\nvocabulary_size = 99999999999", "data.vocabulary_size: got 99999999999, wanted at most 1048576"),
+            (
+                "[model]\nlayers = 1\nd_model = 4096\n[data]\nvocabulary_size = 1000000",
+                "model: got sizes that make 4.1e9 weights, wanted at most 4e9",
+            ),
             ("[model]\ntie_embeddings = 1", "model.tie_embeddings: got 1, wanted true or false"),
             ("[training]\ntokens = -1", "training.tokens: got -1, wanted a whole number, 0 or more"),
             ("[training]\ntokens = 0", "training.tokens: got 0, wanted a number above 0"),

@@ -69,12 +69,17 @@ pub fn open(path: &Path, processor: Processor) -> Result<Loaded> {
 }
 
 fn open_as(path: &Path, processor: Processor, read: Read) -> Result<Loaded> {
-    let config = path.join("config.json");
-    let config = path.is_dir().then_some(config.as_path());
+    let config = if path.is_dir() { Some(path.join("config.json")) } else { config_beside(path) };
     let weights = Weights::open(path, processor)?;
-    let Description { published, left_out, .. } = Description::read(path, config, Some(weights.files()))?;
-    let (decoder, _) = assemble(published, config.unwrap_or(path), &weights, read)?;
+    let Description { published, left_out, .. } = Description::read(path, config.as_deref(), Some(weights.files()))?;
+    let (decoder, _) = assemble(published, config.as_deref().unwrap_or(path), &weights, read)?;
     Ok(Loaded { decoder, left_out })
+}
+
+/// The configuration beside a file of weights, if there is one; a GGUF file has its own in it.
+pub(crate) fn config_beside(weights: &Path) -> Option<PathBuf> {
+    let beside = weights.with_file_name("config.json");
+    (weights.extension().is_none_or(|end| end != "gguf") && beside.exists()).then_some(beside)
 }
 
 /// The model alone, read by the calling thread.

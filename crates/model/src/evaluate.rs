@@ -4,6 +4,7 @@ use crate::decoder::Decoder;
 use attendant_core::{Activations, Error, Processor, Result, Tape};
 use attendant_mech::{Batch, Order};
 use attendant_state::Storage;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Rows that go through the layers at once.
 const CHUNK: usize = 128;
@@ -19,8 +20,8 @@ pub struct Window {
     pub log_probs: Vec<f64>,
 }
 
-/// The tokens of each window, each read from an empty cache of `storage`. `each` gets every window as it is done, and says whether to
-/// go on.
+/// The tokens of each window, each read from an empty cache of `storage`. `each` gets every window as it is done. Once `stop` is set, it
+/// ends, and the window under way is given up.
 ///
 /// # Errors
 /// If a window has fewer than two tokens, or the model refuses one, or its rows see later ones.
@@ -30,7 +31,8 @@ pub fn windows<'a>(
     activations: Activations,
     storage: Storage,
     windows: impl Iterator<Item = &'a [u32]>,
-    mut each: impl FnMut(Window) -> bool,
+    stop: &AtomicBool,
+    mut each: impl FnMut(Window),
 ) -> Result<()> {
     if decoder.order() != Order::Causal || decoder.plan().encoder.is_some() {
         return Err(Error::config("model", "got one that does not go from left to right, wanted one that continues a text"));
@@ -45,6 +47,9 @@ pub fn windows<'a>(
         let mut state = decoder.new_state(storage);
         let mut log_probs = Vec::with_capacity(ids.len() - 1);
         for chunk in ids[..ids.len() - 1].chunks(CHUNK) {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
             tape.clear();
             let first = state.position();
             let bound = decoder.bind(&mut tape);
@@ -63,9 +68,7 @@ pub fn windows<'a>(
             }
         }
         let loss = -log_probs.iter().sum::<f64>() / log_probs.len() as f64;
-        if !each(Window { loss, log_probs }) {
-            break;
-        }
+        each(Window { loss, log_probs });
     }
     Ok(())
 }
@@ -85,12 +88,10 @@ mod tests {
     use crate::plan::{Dense, Embedding, Head, Layer, Norm, Plan};
     use attendant_mech::{Size, preset};
 
-    /// A vocabulary so large that the logits of a chunk are more than are held.
-    #[test]
-    fn logits_that_are_not_held_at_once_give_the_same_bits() {
+    fn decoder(vocab_size: usize) -> Decoder {
         let mixer = preset("gqa", Size { d_model: 8, heads: 2, d_head: 4 }).unwrap().configuration;
         let plan = Plan {
-            vocab_size: 80_001,
+            vocab_size,
             d_model: 8,
             context: 160,
             norm: Norm::rms(1e-5),
@@ -99,7 +100,13 @@ mod tests {
             head: Head::default(),
             encoder: None,
         };
-        let (decoder, processor) = (Decoder::new(plan, 7).unwrap(), Processor::new(1));
+        Decoder::new(plan, 7).unwrap()
+    }
+
+    /// A vocabulary so large that the logits of a chunk are more than are held.
+    #[test]
+    fn logits_that_are_not_held_at_once_give_the_same_bits() {
+        let (decoder, processor) = (decoder(80_001), Processor::new(1));
         let ids: Vec<u32> = (0..CHUNK as u32 + 9).map(|i| i * 7919 % 80_001).collect();
         let storage = Storage::contiguous(ids.len());
         let mut tape = Tape::inference(processor.clone());
@@ -109,12 +116,22 @@ mod tests {
         let rows = tape.value(rows).chunks_exact(80_001);
         let want: Vec<f64> = rows.zip(&ids[1..]).map(|(logits, &target)| log_prob(logits, target)).collect();
         let mut got = Vec::new();
-        let each = |window: Window| {
-            got = window.log_probs;
-            true
-        };
-        windows(&decoder, &processor, Activations::F32, storage, [&ids[..]].into_iter(), each).unwrap();
+        let (stop, each) = (AtomicBool::new(false), |window: Window| got = window.log_probs);
+        windows(&decoder, &processor, Activations::F32, storage, [&ids[..]].into_iter(), &stop, each).unwrap();
         const { assert!(LOGITS / (4 * 80_001) < CHUNK) };
         assert_eq!(got, want);
+    }
+
+    #[test]
+    fn nothing_is_read_once_it_is_stopped() {
+        let (decoder, processor, stop) = (decoder(11), Processor::new(1), AtomicBool::new(false));
+        let ids: Vec<u32> = (0..24).map(|i| i % 11).collect();
+        let mut done = 0;
+        let each = |_: Window| {
+            done += 1;
+            stop.store(done == 2, Ordering::Relaxed);
+        };
+        windows(&decoder, &processor, Activations::F32, Storage::contiguous(8), ids.chunks(8), &stop, each).unwrap();
+        assert_eq!(done, 2);
     }
 }

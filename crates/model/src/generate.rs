@@ -6,6 +6,7 @@ use attendant_core::error::require;
 use attendant_core::{Activations, Error, Processor, Result, Tape, Var};
 use attendant_mech::{Batch, Order};
 use attendant_state::{SequenceState, Storage};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Rows of one chunk of a prompt, at most.
 const CHUNK: usize = 256;
@@ -22,18 +23,26 @@ pub struct Session<'a> {
     source: Vec<f32>,
     /// Positions that may be kept.
     most: usize,
+    /// Set when nothing more is to be read.
+    stop: Option<&'a AtomicBool>,
 }
 
 impl<'a> Session<'a> {
     /// An empty sequence.
     pub fn new(decoder: &'a Decoder, processor: Processor, storage: Storage) -> Session<'a> {
         let (tape, state) = (Tape::inference(processor), decoder.new_state(storage));
-        Session { decoder, tape, state, logits: Vec::new(), ids: Vec::new(), source: Vec::new(), most: usize::MAX }
+        let (logits, ids, source) = (Vec::new(), Vec::new(), Vec::new());
+        Session { decoder, tape, state, logits, ids, source, most: usize::MAX, stop: None }
     }
 
     /// The same, keeping `most` positions at most: what does not fit is refused.
     pub fn keeping(self, most: usize) -> Session<'a> {
         Session { most, ..self }
+    }
+
+    /// The same, reading no further chunk of a prompt once `stop` is set.
+    pub fn stopped_by(self, stop: &'a AtomicBool) -> Session<'a> {
+        Session { stop: Some(stop), ..self }
     }
 
     /// The same, with rows that meet weights of few bits taken so.
@@ -64,7 +73,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Reads tokens, a prompt or more of it, in chunks.
+    /// Reads tokens, a prompt or more of it, in chunks. Between two of them it ends where it was stopped: [`Session::ids`] are
+    /// those that were read.
     ///
     /// # Errors
     /// If there are none, or more than may be kept, or the model refuses them, or its rows see later ones. Chunks before the one
@@ -80,7 +90,10 @@ impl<'a> Session<'a> {
         self.fits(length)?;
         // Chunks of one size take the same buffers.
         let size = ids.len().div_ceil(ids.len().div_ceil(CHUNK));
-        for chunk in ids.chunks(size) {
+        for (at, chunk) in ids.chunks(size).enumerate() {
+            if at > 0 && self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+                break;
+            }
             self.tape.clear();
             let bound = self.decoder.bind(&mut self.tape);
             let (source, rows) = self.new_source();
@@ -142,5 +155,35 @@ impl<'a> Session<'a> {
         let id = sampler.choose(&self.logits, &self.ids, self.state.position())?;
         self.read(&[id])?;
         Ok(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Dense, Embedding, Head, Layer, Norm, Plan};
+    use attendant_mech::{Size, preset};
+
+    #[test]
+    fn a_prompt_ends_between_two_chunks_where_it_is_stopped() {
+        let mixer = preset("gqa", Size { d_model: 8, heads: 2, d_head: 4 }).unwrap().configuration;
+        let plan = Plan {
+            vocab_size: 11,
+            d_model: 8,
+            context: 1024,
+            norm: Norm::rms(1e-5),
+            embedding: Embedding::default(),
+            layers: vec![Layer::pre(mixer, Dense::swiglu(8).into())],
+            head: Head::default(),
+            encoder: None,
+        };
+        let (decoder, stop) = (Decoder::new(plan, 7).unwrap(), AtomicBool::new(true));
+        let ids: Vec<u32> = (0..2 * CHUNK as u32).map(|i| i % 11).collect();
+        let mut session = Session::new(&decoder, Processor::new(1), Storage::contiguous(1024)).stopped_by(&stop);
+        session.prompt(&ids).unwrap();
+        assert_eq!(session.ids(), &ids[..CHUNK]);
+        stop.store(false, Ordering::Relaxed);
+        session.read(&ids[CHUNK..]).unwrap();
+        assert_eq!(session.ids(), ids);
     }
 }

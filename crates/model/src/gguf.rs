@@ -381,5 +381,11 @@ mod tests {
         assert_eq!(why(&short), "llama.block_count: wanted a whole number, got none");
         let text = metadata("llama", &[("rope.freq_base", Stored::String("x".into()))]);
         assert_eq!(why(&text), "llama.rope.freq_base: wanted a number, got \"x\"");
+        for key in ["rope.freq_base", "attention.layer_norm_rms_epsilon"] {
+            for number in [f64::NAN, f64::INFINITY] {
+                let wild = metadata("llama", &[(key, Stored::Float(number))]);
+                assert_eq!(why(&wild), format!("llama.{key}: wanted a finite number, got {number}"));
+            }
+        }
     }
 }

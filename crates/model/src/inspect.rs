@@ -19,7 +19,7 @@ pub mod known;
 pub mod layer;
 pub mod weight;
 
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, config_beside};
 use crate::description::Description;
 use crate::family::Published;
 use crate::plan::Plan;
@@ -186,7 +186,6 @@ fn measure(layers: &Layers, tokens: usize, dtype: Dtype) -> Measured {
 
 /// Where the configuration lies, and the headers of the weights, as far as there are any.
 fn files(path: &Path) -> Result<(Option<PathBuf>, Option<Weights>), CheckpointError> {
-    let is = |end: &str| path.extension().is_some_and(|extension| extension == end);
     let open = |path: &Path| Weights::open(path, Access::Mapped).map_err(CheckpointError::from);
     if path.is_dir() {
         let config = path.join("config.json");
@@ -194,12 +193,10 @@ fn files(path: &Path) -> Result<(Option<PathBuf>, Option<Weights>), CheckpointEr
         let weights = (weights || !config.exists()).then(|| open(path)).transpose()?;
         return Ok((config.exists().then_some(config), weights));
     }
-    if is("json") && !path.to_string_lossy().ends_with(".index.json") {
+    if path.extension().is_some_and(|end| end == "json") && !path.to_string_lossy().ends_with(".index.json") {
         return Ok((Some(path.into()), None));
     }
-    let beside = path.with_file_name("config.json");
-    let config = (!is("gguf") && beside.exists()).then_some(beside);
-    Ok((config, Some(open(path)?)))
+    Ok((config_beside(path), Some(open(path)?)))
 }
 
 /// A sentence about contexts that the model was not made for.

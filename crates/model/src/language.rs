@@ -28,7 +28,7 @@ pub struct Language {
 }
 
 impl Language {
-    /// Reads tokenizer.json and what stands beside it in a folder, or the metadata of a GGUF file.
+    /// Reads tokenizer.json and what stands beside it in a folder or beside weights, or the metadata of a GGUF file.
     ///
     /// # Errors
     /// If a file is missing, cannot be read or says what cannot be done.
@@ -39,7 +39,10 @@ impl Language {
         let weights = Weights::open(path, Access::Mapped)?;
         match weights.metadata() {
             Metadata::Gguf(metadata) => Language::of_gguf(path, metadata),
-            Metadata::SafeTensors(_) => Err(content(path, "got weights without a tokenizer, wanted their folder")),
+            Metadata::SafeTensors(_) if path.with_file_name("tokenizer.json").exists() => {
+                Language::of_folder(path.parent().unwrap_or(Path::new("")))
+            }
+            Metadata::SafeTensors(_) => Err(content(path, "got weights and no tokenizer.json beside them, wanted one")),
         }
     }
 

@@ -42,14 +42,14 @@ impl Sampler {
     pub fn check(&self) -> Result<()> {
         let Sampler { temperature, top_k, top_p, min_p, repetition_penalty: penalty, .. } = *self;
         let usable = temperature.is_finite() && temperature >= 0.0;
-        require(usable, "temperature", || format!("got {temperature}, wanted 0 or more"))?;
+        require(usable, "temperature", || format!("got {temperature}, wanted a finite number, 0 or more"))?;
         require(top_k != Some(0), "top_k", || "got 0, wanted at least 1".into())?;
         for (name, share, least) in [("top_p", top_p, "above 0"), ("min_p", min_p, "0 or more")] {
             let within = |p: f64| (p > 0.0 || (p == 0.0 && name == "min_p")) && p <= 1.0;
             require(share.is_none_or(within), name, || format!("got {}, wanted {least} and up to 1", share.unwrap_or_default()))?;
         }
         let usable = penalty.is_finite() && penalty > 0.0;
-        require(usable, "repetition_penalty", || format!("got {penalty}, wanted a number above 0"))
+        require(usable, "repetition_penalty", || format!("got {penalty}, wanted a finite number above 0"))
     }
 
     /// The token to follow position `position - 1`, where `seen` tokens went before.

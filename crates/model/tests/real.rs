@@ -8,6 +8,7 @@ use attendant_state::Storage;
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 /// Where a gap between two logits is smaller, another order of summation may choose the other token.
 const GAP: f64 = 0.05;
@@ -65,7 +66,8 @@ fn likelihood(language: &Language, decoder: &Decoder, expected: &Value) {
         assert!(window.starts_with(&ids(&expected["first_ids"])));
     }
     let mut done = 0;
-    evaluate::windows(decoder, &Processor::all(), Activations::F32, Storage::contiguous(size), windows, |window| {
+    let (stop, storage) = (AtomicBool::new(false), Storage::contiguous(size));
+    evaluate::windows(decoder, &Processor::all(), Activations::F32, storage, windows, &stop, |window| {
         let want = &expected[done];
         let nll = want["nll"].as_f64().expect("a mean");
         assert!((window.loss - nll).abs() < 1e-3, "window {done}: wanted {nll}, got {}", window.loss);
@@ -74,7 +76,6 @@ fn likelihood(language: &Language, decoder: &Decoder, expected: &Value) {
             assert!((got - want).abs() < 1e-3, "window {done}, token {i}: wanted {want}, got {got}");
         }
         done += 1;
-        true
     })
     .expect("the text is read");
     assert_eq!(done, expected.len());

@@ -1,10 +1,9 @@
 //! `attendant bench`
 
 use crate::arguments::{Bench, Benched};
-use crate::command::generate::checkpoint_of;
 use crate::command::processor;
 use crate::failure::{Done, Failure};
-use crate::model::load;
+use crate::model::{Needs, load, resolve};
 use crate::output::print;
 use attendant_core::Processor;
 use attendant_lab::bench::attention::{self, Shapes};
@@ -53,7 +52,7 @@ pub(crate) fn run(options: &Bench) -> Done {
 
 /// A model at work, over a cache of each type.
 fn run_model(processor: &Processor, options: &Bench, each: &mut impl FnMut(Figure)) -> Done {
-    let path = checkpoint_of(options.model.as_deref().expect("clap wants it with `model`"))?;
+    let path = resolve(options.model.as_deref().expect("clap wants it with `model`"), Needs::Everything)?;
     let decoder = load(&path, processor)?;
     let depths = if options.lengths.is_empty() { vec![0, 4096] } else { options.lengths.clone() };
     for dtype in Dtype::ALL.iter().filter(|dtype| options.dtypes.iter().any(|name| name == dtype.name())) {

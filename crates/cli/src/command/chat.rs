@@ -1,31 +1,31 @@
 //! `attendant chat`
 
 use crate::arguments::Chat;
-use crate::command::generate::{answer, checkpoint_of, kept, language};
+use crate::command::generate::{answer, kept, language};
 use crate::command::processor;
 use crate::failure::{Done, Failure};
-use crate::model::load;
-use crate::output::{print, say};
+use crate::model::{Needs, load, resolve};
+use crate::output::{ask, print, say};
 use crate::progress::{stop_flag, waiting};
 use attendant_core::{Error, Result};
 use attendant_model::Language;
-use std::io::{BufRead, IsTerminal};
+use std::io::{BufRead, ErrorKind, IsTerminal};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 pub(crate) fn run(options: &Chat) -> Done {
-    let path = checkpoint_of(&options.model)?;
-    let language = language(&path)?;
     let sampler = options.sampling.sampler()?;
+    let path = resolve(&options.model, Needs::Everything)?;
+    let language = language(&path)?;
     let mut messages: Vec<Message> = options.system.iter().map(|text| ("system".into(), text.clone())).collect();
     // Before anyone types: a model that has no template is no partner.
     language.conversation(&[("user".into(), "Hello".into())])?;
     let processor = processor(options.running.threads)?;
     let decoder = load(&path, &processor)?;
     let most = options.context.map_or(Ok(decoder.plan().context), |most| kept(most, &decoder))?;
-    let new = || options.running.session(&decoder, processor.clone(), Some(most));
-    let mut session = new();
     let (stop, mut read) = (stop_flag(), Vec::new());
+    let new = || options.running.session(&decoder, processor.clone(), Some(most), &stop);
+    let mut session = new();
     let terminal = std::io::stdin().is_terminal();
     if terminal {
         say("An empty line, Ctrl-D or Ctrl-C ends the conversation; Ctrl-C during an answer, the answer.");
@@ -33,15 +33,23 @@ pub(crate) fn run(options: &Chat) -> Done {
     let mut lines = std::io::stdin().lock().lines();
     loop {
         if terminal {
-            print("> ")?;
+            ask("> ");
         }
         let line = match waiting(|| lines.next()) {
-            Some(line) => line.map_err(|why| Failure::Refused(format!("standard input: {why}")))?,
             None => break,
+            Some(Ok(line)) if line.trim().is_empty() => match terminal {
+                true => break,
+                // A file may have blank lines between those that are something to say.
+                false => continue,
+            },
+            Some(Ok(line)) => line,
+            // The line was read; whoever types can say it otherwise.
+            Some(Err(why)) if terminal && why.kind() == ErrorKind::InvalidData => {
+                say(format!("standard input: {why}"));
+                continue;
+            }
+            Some(Err(why)) => return Err(Failure::Refused(format!("standard input: {why}"))),
         };
-        if line.trim().is_empty() {
-            break;
-        }
         messages.push(("user".into(), line));
         let (forgotten, ids) = match fitted(&language, &messages, most, options.max_new) {
             Ok(fitted) => fitted,

@@ -19,8 +19,7 @@ pub(crate) fn run(options: &Docs) -> Done {
         Document::Man => manual(command, &mut out).map_err(|why| Failure::Failed(why.to_string()))?,
         Document::Cli => out = reference(command).into_bytes(),
         Document::Config => {
-            let text = toml::to_string(&Config::default()).map_err(|why| Failure::Failed(why.to_string()))?;
-            out = format!("```toml\n{text}```\n").into_bytes();
+            out = toml::to_string(&Config::default()).map_err(|why| Failure::Failed(why.to_string()))?.into_bytes();
         }
     }
     print(String::from_utf8_lossy(&out))

@@ -1,9 +1,9 @@
 //! `attendant embed`
 
 use crate::arguments::Embed;
-use crate::command::generate::checkpoint_of;
 use crate::command::processor;
 use crate::failure::{Done, Failure};
+use crate::model::{Needs, resolve};
 use crate::output::{print, say};
 use attendant_model::embed::{Embedded, Embedder};
 use attendant_model::exchange::{self, Output};
@@ -11,7 +11,7 @@ use serde_json::json;
 use std::io::Read;
 
 pub(crate) fn run(options: &Embed) -> Done {
-    let path = checkpoint_of(&options.model)?;
+    let path = resolve(&options.model, Needs::Everything)?;
     let texts = texts(options)?;
     let embedder = Embedder::open(&path, options.max_length)?;
     let embedded = embedder.embed(&processor(options.threads)?, &texts)?;

@@ -1,18 +1,17 @@
 //! `attendant eval`
 
 use crate::arguments::{ActivationType, Eval};
-use crate::command::generate::{checkpoint_of, language};
+use crate::command::generate::language;
 use crate::command::processor;
 use crate::failure::{Done, Failure};
-use crate::model::load;
+use crate::model::{Needs, load, resolve};
 use crate::output::print;
 use crate::progress::{Bar, stop_flag};
 use attendant_lab::interval::Interval;
 use attendant_model::evaluate;
-use std::sync::atomic::Ordering;
 
 pub(crate) fn run(options: &Eval) -> Done {
-    let path = checkpoint_of(&options.model)?;
+    let path = resolve(&options.model, Needs::Everything)?;
     let text =
         std::fs::read_to_string(&options.text).map_err(|why| Failure::Refused(format!("{}: {why}", options.text.display())))?;
     if options.window < 2 {
@@ -31,10 +30,9 @@ pub(crate) fn run(options: &Eval) -> Done {
     let activations = options.running.activations(ActivationType::Int8);
     let storage = options.running.storage();
     let windows = ids.chunks_exact(size).take(count);
-    evaluate::windows(&decoder, &processor, activations, storage, windows, |window| {
+    evaluate::windows(&decoder, &processor, activations, storage, windows, &stop, |window| {
         losses.push(window.loss);
         bar.show(losses.len() as f64 / count as f64, format!("window {} of {count}", losses.len()));
-        !stop.load(Ordering::Relaxed)
     })?;
     bar.finish();
     if losses.len() < count {

@@ -3,40 +3,38 @@
 use crate::arguments::{ActivationType, CacheType, Generate, Running, Sampling};
 use crate::command::processor;
 use crate::failure::{Done, Failure};
-use crate::model::{Needs, load, local};
-use crate::output::{print, say};
+use crate::model::{Needs, load, resolve};
+use crate::output::{print, print_generated, say};
 use crate::progress::stop_flag;
-use attendant_core::{Activations, Processor};
-use attendant_lab::checkpoint;
+use attendant_core::{Activations, Error, Processor};
 use attendant_model::{Decoder, Language, Sampler, Session, exchange};
 use attendant_state::{Dtype, Storage};
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 pub(crate) fn run(options: &Generate) -> Done {
-    let path = checkpoint_of(&options.model)?;
+    if let (Some(ids), Some(out)) = (&options.ids, &options.out) {
+        return continue_tokens(options, ids, out);
+    }
+    let sampler = options.sampling.sampler()?;
+    let path = resolve(&options.model, Needs::Everything)?;
+    let language = language(&path)?;
+    // Before anything takes long, and before Ctrl-C is heard between two steps of it only.
+    let prompt = prompt(options, &language)?;
     let processor = processor(options.running.threads)?;
     let start = Instant::now();
     let decoder = load(&path, &processor)?;
     let loaded = start.elapsed().as_secs_f64();
-    if let (Some(ids), Some(out)) = (&options.ids, &options.out) {
-        let tokens = exchange::read(ids)?;
-        let (storage, activations) = (options.running.storage(), options.running.activations(ActivationType::F32));
-        let new = || Session::new(&decoder, processor.clone(), storage).with_activations(activations);
-        let rows = exchange::continued(&tokens, options.max_new, new)?;
-        return Ok(exchange::write_ids(out, &rows)?);
-    }
-    let sampler = options.sampling.sampler()?;
-    let language = language(&path)?;
     let most = options.context.map(|most| kept(most, &decoder)).transpose()?;
-    let mut session = options.running.session(&decoder, processor, most);
     let stop = stop_flag();
+    let mut session = options.running.session(&decoder, processor, most, &stop);
     let start = Instant::now();
-    let prompt = language.encode(&prompt(options)?)?;
     session.prompt(&prompt)?;
     let read = start.elapsed().as_secs_f64();
+    if stop.load(Ordering::Relaxed) {
+        return Err(Failure::Interrupted("interrupted while the prompt was read".into()));
+    }
     let answer = answer(&mut session, &language, &sampler, options.max_new, &stop)?;
     print("\n")?;
     let tokens = prompt.len();
@@ -60,17 +58,43 @@ fn most_memory() -> Option<u64> {
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
 }
 
-fn prompt(options: &Generate) -> Result<String, Failure> {
-    let refused = |name: String, why: std::io::Error| Failure::Refused(format!("{name}: {why}"));
-    match (&options.prompt_file, options.prompt.as_deref()) {
-        (Some(path), _) => std::fs::read_to_string(path).map_err(|why| refused(path.display().to_string(), why)),
-        (None, Some("-")) => {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).map_err(|why| refused("standard input".into(), why))?;
-            Ok(text)
-        }
-        (None, text) => Ok(text.unwrap_or_default().into()),
+/// Continues the rows of a file, and writes the tokens that follow to another.
+fn continue_tokens(options: &Generate, ids: &Path, out: &Path) -> Done {
+    let path = resolve(&options.model, Needs::Everything)?;
+    let tokens = exchange::read(ids)?;
+    let processor = processor(options.running.threads)?;
+    let decoder = load(&path, &processor)?;
+    let (storage, activations) = (options.running.storage(), options.running.activations(ActivationType::F32));
+    let new = || Session::new(&decoder, processor.clone(), storage).with_activations(activations);
+    let rows = exchange::continued(&tokens, options.max_new, new)?;
+    Ok(exchange::write_ids(out, &rows)?)
+}
+
+/// The tokens to continue.
+fn prompt(options: &Generate, language: &Language) -> Result<Vec<u32>, Failure> {
+    let (name, text) = text(options)?;
+    let refused = |why: String| Failure::Refused(format!("{name}: {why}"));
+    let ids = language.tokenizer.encode(&text, true).map_err(|why| refused(why.to_string()))?;
+    if ids.is_empty() {
+        return Err(refused("got no tokens, wanted at least one".into()));
     }
+    match options.context.filter(|most| ids.len() > *most) {
+        Some(most) => Err(refused(format!("got {} tokens, wanted at most the {most} of --context", ids.len()))),
+        None => Ok(ids),
+    }
+}
+
+/// The text to continue, and where it is from.
+fn text(options: &Generate) -> Result<(String, String), Failure> {
+    let (name, text) = match (&options.prompt_file, options.prompt.as_deref()) {
+        (None, Some(text)) if text != "-" => return Ok(("--prompt".into(), text.into())),
+        (Some(path), _) if path.as_os_str() != "-" => (path.display().to_string(), std::fs::read_to_string(path)),
+        _ => ("standard input".into(), std::io::read_to_string(std::io::stdin())),
+    };
+    let text = text.map_err(|why| Failure::Refused(format!("{name}: {why}")))?;
+    // The end of the last line is the file's, and not the text's.
+    let line = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text));
+    Ok((name, line.unwrap_or(&text).to_owned()))
 }
 
 /// What a model says about text, or that it says nothing.
@@ -125,7 +149,7 @@ pub(crate) fn answer(
     let (mut answer, start) = (Answer { text: String::new(), tokens: 0, seconds: 0.0 }, Instant::now());
     let refused = |why: attendant_formats::Refusal| Failure::Refused(why.to_string());
     let show = |answer: &mut Answer, piece: String| -> Done {
-        print(&piece)?;
+        print_generated(&piece)?;
         answer.text += &piece;
         Ok(())
     };
@@ -151,11 +175,15 @@ pub(crate) fn answer(
 }
 
 impl Sampling {
+    /// The sampler, refused by the option that cannot be used.
     pub(crate) fn sampler(&self) -> Result<Sampler, Failure> {
         let &Sampling { temperature, top_k, top_p, min_p, repetition_penalty, seed } = self;
         let sampler = Sampler { temperature, top_k, top_p, min_p, repetition_penalty, seed };
-        sampler.check()?;
-        Ok(sampler)
+        match sampler.check() {
+            Ok(()) => Ok(sampler),
+            Err(Error::Config { field, why }) => Err(Failure::Refused(format!("--{}: {why}", field.replace('_', "-")))),
+            Err(other) => Err(other.into()),
+        }
     }
 }
 
@@ -169,28 +197,20 @@ impl Running {
         self.activations.unwrap_or(usual).into()
     }
 
-    /// A session that keeps `most` positions at most, in pages of equal size which these fill.
-    pub(crate) fn session<'a>(&self, decoder: &'a Decoder, processor: Processor, most: Option<usize>) -> Session<'a> {
+    /// A session that keeps `most` positions at most, in pages of equal size which these fill, and reads until `stop`.
+    pub(crate) fn session<'a>(
+        &self,
+        decoder: &'a Decoder,
+        processor: Processor,
+        most: Option<usize>,
+        stop: &'a AtomicBool,
+    ) -> Session<'a> {
         let most = most.unwrap_or(usize::MAX);
         let page = most.div_ceil(most.div_ceil(Storage::PAGE));
         let storage = Storage::paged(page).dtype(self.cache.into());
         let activations = self.activations(ActivationType::Int8);
-        Session::new(decoder, processor, storage).with_activations(activations).keeping(most)
+        Session::new(decoder, processor, storage).with_activations(activations).keeping(most).stopped_by(stop)
     }
-}
-
-/// The path itself if it is a file or a checkpoint, or the latest intact checkpoint of a run; of a name, where its model is.
-pub(crate) fn checkpoint_of(model: &Path) -> Result<PathBuf, Failure> {
-    let folder = &*local(model, Needs::Everything)?;
-    if folder.is_file() {
-        return Ok(folder.into());
-    }
-    if folder.join("config.json").exists() {
-        checkpoint::verify(folder)?;
-        return Ok(folder.into());
-    }
-    let missing = || Failure::Refused(format!("{}: got no checkpoint there, wanted a run or a checkpoint", folder.display()));
-    Ok(checkpoint::latest(folder)?.ok_or_else(missing)?.1)
 }
 
 impl From<CacheType> for Dtype {

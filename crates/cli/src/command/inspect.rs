@@ -6,7 +6,7 @@ mod table;
 
 use crate::arguments::Inspect;
 use crate::failure::{Done, Failure};
-use crate::model::{Needs, local};
+use crate::model::{Needs, resolve};
 use crate::output::print;
 use attendant_lab::LabError;
 use attendant_lab::table::Terminal;
@@ -33,7 +33,7 @@ fn width() -> usize {
 fn one(options: &Inspect, model: &Path) -> Done {
     let question =
         Question { bandwidth: positive("--bandwidth", options.bandwidth)?, memory: positive("--memory", options.memory)? };
-    let subject = Subject::open(&local(model, Needs::Description)?).map_err(LabError::from)?;
+    let subject = Subject::open(&resolve(model, Needs::Description)?).map_err(LabError::from)?;
     let report = subject.report(question)?;
     let measured = options.measure.then(|| subject.measure(options.context, options.cache.into())).transpose()?;
     let text = if options.json {

@@ -1,9 +1,9 @@
 //! `attendant train`
 
 use crate::arguments::{PrecisionType, Train};
-use crate::command::generate::checkpoint_of;
 use crate::command::processor;
 use crate::failure::{Done, Failure};
+use crate::model::{Needs, resolve};
 use crate::output::{print, say};
 use crate::progress::{Bar, stop_flag};
 use attendant_core::Processor;
@@ -65,11 +65,25 @@ pub(crate) fn run(options: &Train) -> Done {
 
 /// What the options change of the configuration, those of their own first.
 fn changes(options: &Train) -> Result<Vec<String>, Failure> {
-    let from = options.from.as_deref().map(checkpoint_of).transpose()?;
+    let given = [
+        ("--from", "from", options.from.is_some()),
+        ("--text", "data.text", options.text.is_some()),
+        ("--precision", "training.precision", options.precision.is_some()),
+    ];
+    if let Some((option, field, _)) = given.into_iter().find(|(_, field, given)| *given && is_set(options, field)) {
+        return Err(Failure::Refused(format!("--set {field}: got a value beside {option}, wanted one of the two")));
+    }
+    let from = options.from.as_deref().map(|from| resolve(from, Needs::Everything)).transpose()?;
     let own = [("from", from), ("data.text", options.text.clone())];
     let own = own.into_iter().filter_map(|(field, path)| Some((field, path?)));
     let change = |(field, path): (&str, PathBuf)| format!("{field}={}", toml::Value::from(path.display().to_string()));
     Ok(own.map(change).chain(options.set.iter().cloned()).collect())
+}
+
+/// Whether --set has a value for this field.
+fn is_set(options: &Train, field: &str) -> bool {
+    let path = |change: &String| change.split_once('=').map(|(path, _)| path.to_owned());
+    options.set.iter().filter_map(path).any(|path| path.split('.').map(str::trim).eq(field.split('.')))
 }
 
 impl From<PrecisionType> for PrecisionKind {

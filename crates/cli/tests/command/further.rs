@@ -121,6 +121,22 @@ fn weights_of_few_bits_become_a_published_folder_in_f32() {
     place.good("generate run -p silence --max-new 3");
 }
 
+#[test]
+fn a_folder_with_one_file_of_a_model_and_a_run_are_models_to_every_command() {
+    let place = Place::new();
+    fs::create_dir(place.path("folder")).unwrap();
+    fs::write(place.path("folder/model.gguf"), few_bits()).unwrap();
+    place.good("train --config run.toml --out run");
+    let header = r#"{"input_ids":{"dtype":"I64","shape":[1,2],"data_offsets":[0,16]}}"#;
+    fs::write(place.path("ids"), [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 16]].concat()).unwrap();
+    for model in ["folder", "run"] {
+        place.good(&format!("inspect {model}"));
+        place.good(&format!("logits {model} --ids ids --out out"));
+        place.good(&format!("generate {model} -p 1 --max-new 2"));
+        place.good(&format!("eval {model} --text text.txt --window 16 --windows 1"));
+    }
+}
+
 /// A step so short that it moves nothing: what is written is what was read.
 #[test]
 fn a_file_of_few_bits_and_the_folder_made_of_it_foretell_alike() {
@@ -182,7 +198,7 @@ fn what_cannot_be_trained_further_is_refused_with_the_reason() {
     assert!(line.contains("model: cannot be trained to foretell a text: its rows see later ones"), "{line}");
     let line = refused("--from model --set mechanism=mla");
     assert_eq!(line, "attendant: mechanism: got a value beside from, wanted none: the model has its own\n");
-    assert!(refused("--from nowhere").contains("nowhere: got no checkpoint there"));
+    assert!(refused("--from nowhere").contains("nowhere: No such file"));
     let place = Place::new();
     publish(&place, "llama_gqa");
     let line = place.bad("train --from model --text text.txt --out run --set data.context=4096", 2);

@@ -15,6 +15,7 @@ fn a_configuration_that_cannot_be_used_is_refused_by_field() {
         ("training.learning_rate=nan", "training.learning_rate: got NaN, wanted a number above 0"),
         ("data.text=nowhere.txt", "data.text: got nowhere.txt: no such file"),
         ("data.text=.", "data.text: got .: got a folder"),
+        ("data.vocabulary=bpe --set data.vocabulary_size=99999999999", "data.vocabulary_size: got 99999999999, wanted at most"),
         ("data.context=100000", "data.context: got 100000, wanted less than"),
         ("data.batch=99999999999999", "data.batch: got 99999999999999 sequences"),
         ("seed", "--set: got \"seed\", wanted key.path=value"),
@@ -44,7 +45,47 @@ fn counts_that_cannot_be_are_refused_with_what_would_do() {
         assert_eq!(crate::code(&output), 2, "{words}");
         assert!(text.contains("wanted a whole number, 1 to 1024"), "{words}: {text}");
     }
-    assert!(place.bad("generate x -p y --temperature -1", 2).contains("got no checkpoint there"));
+    for (words, want) in [
+        ("generate x -p y --temperature -1", "--temperature: got -1, wanted a finite number, 0 or more"),
+        ("generate x -p y --temperature inf", "--temperature: got inf, wanted a finite number, 0 or more"),
+        ("chat x --top-p 2", "--top-p: got 2, wanted above 0 and up to 1"),
+    ] {
+        assert_eq!(place.bad(words, 2), format!("attendant: {want}\n"));
+    }
+}
+
+#[test]
+fn a_name_that_would_leave_the_line_or_steer_the_terminal_is_escaped() {
+    let place = Place::new();
+    let line = place.bad("inspect a\nb\u{1b}[2J.gguf", 2);
+    assert!(line.starts_with("attendant: a\\nb\\u{1b}[2J.gguf: No such file"), "{line}");
+}
+
+#[test]
+fn options_that_leave_no_room_for_each_other_are_refused_together() {
+    let place = Place::new();
+    for (words, one, other) in [
+        ("generate x -p y --out z", "--out", "--prompt"),
+        ("generate x --prompt-file y --out z", "--out", "--prompt-file"),
+        ("generate x --ids y --out z --temperature 0.5", "--ids", "--temperature"),
+        ("generate x --ids y --out z --seed 3", "--ids", "--seed"),
+        ("inspect --markdown x", "--markdown", "[MODEL]"),
+        ("inspect --known --context 300", "--context", "--known"),
+        ("inspect --known --cache int8", "--cache", "--known"),
+    ] {
+        let output = place.run(words);
+        let text = crate::error(&output);
+        assert_eq!(crate::code(&output), 2, "{words}");
+        assert!(text.contains("cannot be used with") && text.contains(one) && text.contains(other), "{words}: {text}");
+    }
+    for (words, field, option) in [
+        ("--text a --set data.text=b", "data.text", "--text"),
+        ("--precision f32 --set training.precision=bf16", "training.precision", "--precision"),
+        ("--from a --set from=b", "from", "--from"),
+    ] {
+        let line = place.bad(&format!("train --out run {words}"), 2);
+        assert_eq!(line, format!("attendant: --set {field}: got a value beside {option}, wanted one of the two\n"));
+    }
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn no_more_positions_are_kept_than_asked_for() {
     let place = Place::new();
     publish(&place, "llama_gqa");
     let line = place.bad("generate model -p it.was.a.truth --context 12", 2);
-    assert_eq!(line, "attendant: prompt: got 14 tokens, wanted at most the 12 that are kept\n");
+    assert_eq!(line, "attendant: --prompt: got 14 tokens, wanted at most the 12 of --context\n");
     for most in [14, 40, 128] {
         let output = place.run(&format!("generate model -p it.was.a.truth --max-new 500 --seed 5 --context {most}"));
         let talk = error(&output);
@@ -60,6 +60,50 @@ fn no_more_positions_are_kept_than_asked_for() {
     }
     let output = place.run("generate model -p it.was.a.truth --max-new 5 --seed 5 --context 40");
     assert!(!error(&output).contains("ends here"), "{}", error(&output));
+}
+
+#[test]
+fn a_model_is_found_by_its_folder_and_by_its_files() {
+    let place = Place::new();
+    publish(&place, "llama_gqa");
+    fs::copy(place.path("model/model.safetensors"), place.path("model/other.safetensors")).unwrap();
+    let generated = |model: &str| place.good(&format!("generate {model} -p it.was --max-new 5 --seed 5"));
+    let wanted = generated("model");
+    for file in ["config.json", "model.safetensors", "other.safetensors"] {
+        assert_eq!(generated(&format!("model/{file}")), wanted, "{file}");
+    }
+    fs::create_dir(place.path("empty")).unwrap();
+    for (model, want) in [("none.gguf", "none.gguf: No such file"), ("empty", "empty: got no checkpoint there, wanted a run")] {
+        for words in ["generate -p x", "chat", "eval --text text.txt", "inspect", "logits --ids x --out y", "embed x"] {
+            let (command, options) = words.split_once(' ').map_or((words, ""), |(command, options)| (command, options));
+            let words = format!("{command} {model} {options}");
+            assert!(place.bad(words.trim_end(), 2).starts_with(&format!("attendant: {want}")), "{words}");
+        }
+    }
+}
+
+#[test]
+fn the_end_of_the_last_line_is_no_part_of_a_prompt() {
+    let place = Place::new();
+    publish(&place, "llama_gqa");
+    let words = |from: &str| format!("generate model {from} --max-new 5 --seed 5");
+    let wanted = place.good(&words("--prompt it.was"));
+    fs::write(place.path("text"), "it.was\r\n").unwrap();
+    assert_eq!(place.good(&words("--prompt-file text")), wanted);
+    for from in ["--prompt -", "--prompt-file -"] {
+        let output = chat(&place, &words(from), "it.was\n");
+        assert_eq!((code(&output), String::from_utf8_lossy(&output.stdout).as_ref()), (0, &*wanted), "{}", error(&output));
+    }
+    fs::write(place.path("text"), "\n").unwrap();
+    assert_eq!(place.bad(&words("--prompt-file text"), 2), "attendant: text: got no tokens, wanted at least one\n");
+}
+
+#[test]
+fn a_blank_line_ends_no_conversation_that_is_read_from_a_file() {
+    let place = Place::new();
+    publish(&place, "llama_gqa");
+    let output = chat(&place, "chat model --max-new 2 --stats", "how are you?\n\nand now?\n");
+    assert_eq!((code(&output), error(&output).matches(" tokens/s; cache: ").count()), (0, 2), "{}", error(&output));
 }
 
 #[test]

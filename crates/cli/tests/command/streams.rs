@@ -1,6 +1,7 @@
 //! stdout is data, stderr is talk, and a reader may leave.
 
 use crate::{Place, code, error};
+use attendant_lab::config::Config;
 use serde_json::Value;
 use std::process::Stdio;
 
@@ -54,6 +55,12 @@ fn data_has_no_escape_sequences_in_a_pipe() {
     let rows: Value = serde_json::from_str(&place.good("mechanisms --json")).unwrap();
     assert!(rows.as_array().unwrap().iter().any(|row| row["name"] == "mla" && row["bytes_per_token"].is_number()));
     assert!(place.good("mechanisms").lines().all(|line| line.chars().count() <= 100));
+}
+
+#[test]
+fn the_configuration_that_is_printed_is_one_that_can_be_used() {
+    let printed = Place::new().good("docs config");
+    assert_eq!(Config::parse(&printed, &[]).unwrap(), Config::default());
 }
 
 #[test]

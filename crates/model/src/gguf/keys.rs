@@ -53,7 +53,9 @@ impl<'a> Keys<'a> {
     pub(super) fn number_if(&self, name: &str) -> Result<Option<f64>> {
         match self.get(name) {
             (_, None) => Ok(None),
-            (_, Some(Stored::Float(number))) => Ok(Some(shortest(*number))),
+            (_, Some(Stored::Float(number))) if number.is_finite() => Ok(Some(shortest(*number))),
+            // JSON has no such number: in a configuration it would count as left out.
+            (key, Some(Stored::Float(number))) => Err(Refusal::new(key, format_args!("wanted a finite number, got {number}"))),
             (key, Some(other)) => Err(Refusal::new(key, format_args!("wanted a number, got {}", other.summary()))),
         }
     }
