@@ -115,7 +115,7 @@ impl Repository {
     /// Makes something aside, and renames it to `path` when it is whole.
     pub(crate) fn place(&self, path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let part = self.locks.join(format!("{}.{:?}.part", std::process::id(), std::thread::current().id()));
-        if let Some(folder) = path.parent() {
+        for folder in path.parent().into_iter().chain([self.locks.as_path()]) {
             fs::create_dir_all(folder).map_err(Error::io(folder))?;
         }
         let _ = fs::remove_file(&part);

@@ -177,7 +177,9 @@ pub fn compare(
     for mechanism in &settings.mechanisms {
         watch(Moment { doing: format!("{mechanism}: decoding"), done: done / work.total });
         let part = parts.remove(mechanism).unwrap_or_default();
-        let cost = match part.text.first().and_then(|run| run.model.as_ref()) {
+        // A model that left the finite numbers may refuse to decode.
+        let sound = part.text.iter().find(|run| run.failure.is_none());
+        let cost = match sound.and_then(|run| run.model.as_ref()) {
             Some(decoder) => decode::measure(decoder, processor, &settings.contexts)?,
             None => DecodeCost { points: Vec::new(), bytes_per_token: f64::NAN, constant_bytes: 0 },
         };
@@ -373,7 +375,12 @@ fn outcome(settings: &Settings, mechanism: &str, parts: Parts, cost: DecodeCost)
         recall: (!recalls.is_empty()).then(|| Measured::over_seeds(recalls)),
         recall_chance: settings.recall.as_ref().map(|config| 1.0 / config.data.pairs as f64),
         cache_bytes_per_token: cost.bytes_per_token,
-        cache_formula: format!("{} = {} values x {layers} layers x 4 B", card.cache, cost.bytes_per_token / (4 * layers) as f64),
+        cache_formula: match cost.bytes_per_token {
+            bytes if bytes.is_finite() => {
+                format!("{} = {} values x {layers} layers x 4 B", card.cache, bytes / (4 * layers) as f64)
+            }
+            _ => card.cache.into(),
+        },
         constant_bytes: cost.constant_bytes as u64,
         decode: cost.points,
         training_tokens_per_second: median(parts.text.iter().map(|run| run.tokens_per_second).collect()),

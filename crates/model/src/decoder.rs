@@ -136,8 +136,9 @@ impl Decoder {
     ///
     /// # Errors
     /// If ids are missing or not below the vocabulary, a position is past the learned ones, or states do not fit the batch or
-    /// this model. No state has changed then. If a mechanism itself fails, what a state cannot take back (a constant row that was
-    /// replaced, rows of a ring that were overwritten) stays, and the state must be rewound to a snapshot.
+    /// this model. No state has changed then. If scores that choose keys or experts are no numbers, or a mechanism itself fails, what
+    /// a state cannot take back (a constant row that was replaced, rows of a ring that were overwritten) stays, and the state must be
+    /// rewound to a snapshot.
     pub fn forward<'a>(
         &self,
         tape: &mut Tape,
@@ -175,7 +176,7 @@ impl Decoder {
         self.check(tape, batch, &inputs, states)?;
         let x = self.parts.decoder.hidden(self, tape, bound, batch, &inputs, states).inspect_err(|_| {
             // What the layers before the one that failed have appended is forgotten. A constant row stays replaced; but the
-            // checks have passed, so only a mechanism that is at fault itself comes here.
+            // checks have passed, so only values that are no numbers, or a mechanism that is at fault itself, come here.
             states.iter_mut().for_each(|state| drop(state.truncate(state.position())));
         })?;
         for (state, sequence) in states.iter_mut().zip(batch.sequences()) {

@@ -135,6 +135,9 @@ fn a_training_that_diverges_says_which_checkpoint_stays() {
     let line = place.bad(&format!("train --config run.toml --out none {wild}=1e38"), 3);
     assert!(line.contains(" is ") && line.contains("no checkpoint was saved before it"), "{line}");
     assert!(!place.path("none/checkpoints").exists());
+    // Where keys are chosen, scores leave the finite numbers before the loss does.
+    let line = place.bad(&format!("train --config run.toml --out sparse --set mechanism=dsa {wild}=1e38"), 3);
+    assert!(line.contains("score of the indexer is ") && line.contains("no checkpoint was saved before it"), "{line}");
     let line = place.bad(&format!("train --config run.toml --out some {wild}=1e30"), 3);
     assert!(line.contains("the checkpoint of step 1 stays"), "{line}");
     place.good("generate some -p 1 --max-new 2");

@@ -39,6 +39,16 @@ fn what_is_there_is_not_fetched_again() {
 }
 
 #[test]
+fn a_cache_that_was_copied_without_its_locks_is_a_cache() {
+    let place = Place::of(small());
+    place.fetch("a/b").unwrap();
+    fs::remove_dir_all(place.folder.path().join("hub/.locks")).unwrap();
+    fs::remove_dir_all(place.cached("refs")).unwrap();
+    place.fetch("a/b").unwrap();
+    assert_eq!(fs::read_to_string(place.cached("refs/main")).unwrap(), COMMIT);
+}
+
+#[test]
 fn shards_are_those_of_the_index() {
     let index = r#"{"weight_map": {"x": "model-1.safetensors", "y": "model-2.safetensors"}}"#;
     let repository = Repository::new(&[

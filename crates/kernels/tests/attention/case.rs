@@ -146,6 +146,10 @@ impl Plane {
                 first += 1;
                 continue;
             }
+            // Now and then a run without rows, which is nothing.
+            if random.chance(4) {
+                self.runs.push(self.store(random, first, 0));
+            }
             self.runs.push(self.store(random, first, rows));
             first += rows;
         }
@@ -157,7 +161,7 @@ impl Plane {
             true => (self.heads * self.width + gap, self.width),
             false => (self.width + gap, rows * (self.width + gap)),
         };
-        let mut data = poison((self.heads - 1) * head_stride + (rows - 1) * row_stride + self.width);
+        let mut data = poison((self.heads - 1) * head_stride + rows * row_stride + self.width);
         for row in 0..rows {
             for head in 0..self.heads {
                 let from = &self.dense[((first + row) * self.heads + head) * self.width..][..self.width];
