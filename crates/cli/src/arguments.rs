@@ -61,6 +61,11 @@ fn at_least_one<N: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<N, Str
     text.parse().ok().filter(|count| *count >= N::from(1)).ok_or_else(|| "wanted a whole number, 1 or more".into())
 }
 
+/// A number that may be 0, refused with what would do.
+fn whole<N: FromStr>(text: &str) -> Result<N, String> {
+    text.parse().map_err(|_| "wanted a whole number, 0 or more".into())
+}
+
 /// A number of threads, refused with what would do.
 fn threads(text: &str) -> Result<usize, String> {
     let fits = 1..=Processor::MOST_THREADS;
@@ -154,10 +159,16 @@ pub(crate) struct Generate {
     /// Folder of a run, of a checkpoint or of a published model, a GGUF file, or a name on the hub (owner/name)
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
-    /// Text to continue; - reads it from standard input
-    #[arg(short, long, value_name = "TEXT", required_unless_present_any = ["ids", "prompt_file"])]
+    /// Text to continue; - reads it from the standard input, without the end of its last line
+    #[arg(
+        short,
+        long,
+        value_name = "TEXT",
+        required_unless_present_any = ["ids", "prompt_file"],
+        allow_hyphen_values = true
+    )]
     pub(crate) prompt: Option<String>,
-    /// File with the text to continue
+    /// File with the text to continue, without the end of its last line; - reads it from the standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "ids"])]
     pub(crate) prompt_file: Option<PathBuf>,
     /// Tokens to continue instead, greedily: safetensors with input_ids of two dimensions; --activations is then f32 unless given
@@ -172,7 +183,7 @@ pub(crate) struct Generate {
     #[arg(long, value_name = "FILE", requires = "ids", conflicts_with_all = ["prompt", "prompt_file"])]
     pub(crate) out: Option<PathBuf>,
     /// Maximum number of tokens to generate
-    #[arg(long, default_value_t = 200, value_name = "N")]
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) max_new: usize,
     /// Maximum number of positions, prompt included: a longer prompt is refused, and generation ends there
     #[arg(long, value_name = "N", conflicts_with = "ids", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
@@ -192,10 +203,10 @@ pub(crate) struct Chat {
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
     /// System prompt
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) system: Option<String>,
     /// Maximum number of tokens in an answer
-    #[arg(long, default_value_t = 1024, value_name = "N")]
+    #[arg(long, default_value_t = 1024, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) max_new: usize,
     /// Maximum number of positions; the oldest turns are dropped to leave an answer a quarter of them, or --max-new if that is less [default: the model's context length]
     #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
@@ -218,7 +229,7 @@ pub(crate) struct Eval {
     #[arg(long, value_name = "FILE")]
     pub(crate) text: PathBuf,
     /// Tokens in a window; each is read without what precedes it
-    #[arg(long, default_value_t = 1024, value_name = "N")]
+    #[arg(long, default_value_t = 1024, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) window: usize,
     /// Maximum number of windows
     #[arg(long, value_name = "N", value_parser = at_least_one::<usize>, allow_negative_numbers = true)]
@@ -280,7 +291,7 @@ pub(crate) struct Sampling {
     #[arg(long, default_value_t = 1.0, value_name = "X", allow_negative_numbers = true)]
     pub(crate) repetition_penalty: f64,
     /// Seed of the sampling
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = whole::<u64>, allow_negative_numbers = true)]
     pub(crate) seed: u64,
 }
 
@@ -408,22 +419,48 @@ pub(crate) struct Bench {
     #[arg(long, value_enum, default_value = "f32", value_name = "TYPE")]
     pub(crate) precision: PrecisionType,
     /// Numbers of key heads for 32 query heads, in `attention` and `decode`
-    #[arg(long, value_delimiter = ',', value_name = "N,...", default_value = "32,8,1")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "N,...",
+        default_value = "32,8,1",
+        value_parser = whole::<usize>,
+        allow_negative_numbers = true
+    )]
     pub(crate) kv: Vec<usize>,
     /// Widths of a head, in `attention` and `decode` [default: 64,128, or 128]
-    #[arg(long, value_delimiter = ',', value_name = "N,...")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "N,...",
+        value_parser = whole::<usize>,
+        allow_negative_numbers = true
+    )]
     pub(crate) widths: Vec<usize>,
     /// Lengths of the sequence, or of the cache [default: 512,2048, or 8192]
-    #[arg(long, value_delimiter = ',', value_name = "N,...")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "N,...",
+        value_parser = whole::<usize>,
+        allow_negative_numbers = true
+    )]
     pub(crate) lengths: Vec<usize>,
     /// Numbers of sequences decoded at once
-    #[arg(long, value_delimiter = ',', value_name = "N,...", default_value = "1")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "N,...",
+        default_value = "1",
+        value_parser = whole::<usize>,
+        allow_negative_numbers = true
+    )]
     pub(crate) batches: Vec<usize>,
     /// Types of the cache
     #[arg(long, value_delimiter = ',', value_name = "TYPE,...", default_value = "f32,bf16,f16,int8,int4")]
     pub(crate) dtypes: Vec<String>,
     /// Seconds to measure each figure for
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.5)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.5, allow_negative_numbers = true)]
     pub(crate) budget: f64,
     /// Number of threads [default: all]
     #[arg(long, value_name = "N", value_parser = threads, allow_negative_numbers = true)]

@@ -9,7 +9,7 @@ pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const WHOLE: &str = "model.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 /// What stands beside the weights of a folder, and is short.
-const BESIDE: [&str; 8] = [
+const BESIDE: [&str; 10] = [
     CONFIG,
     "generation_config.json",
     "tokenizer.json",
@@ -18,6 +18,8 @@ const BESIDE: [&str; 8] = [
     "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
+    "modules.json",
+    "sentence_bert_config.json",
 ];
 /// How many names a message lists.
 const SHOWN: usize = 12;
@@ -72,8 +74,14 @@ impl Choice {
 
     /// The files beside the weights that are there.
     pub(crate) fn beside<'a>(paths: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
-        BESIDE.into_iter().filter(|name| paths.contains(name))
+        let modules = paths.iter().copied().filter(|path| of_module(path));
+        BESIDE.into_iter().filter(|name| paths.contains(name)).chain(modules)
     }
+}
+
+/// Whether a path is the configuration of what follows an encoder's layers: `1_Pooling/config.json`.
+fn of_module(path: &str) -> bool {
+    path.split_once('/').is_some_and(|(folder, file)| file == CONFIG && folder.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// Which part of how many the file at a path is, if it is one.
@@ -125,6 +133,12 @@ mod tests {
         assert_eq!(Choice::parts("q/x-Q4_0.gguf"), ["q/x-Q4_0.gguf"]);
         let line = choice(&format!("a/b:{}", parts[1]), &all).unwrap_err();
         assert!(line.contains("got no such file, wanted one of q8/x-Q8_0-00001-of-00002.gguf, x-Q4_0.gguf"), "{line}");
+    }
+
+    #[test]
+    fn what_follows_the_layers_of_an_encoder_comes_with_it() {
+        let paths = ["1_Pooling/config.json", "2_Normalize/x.bin", "README.md", "modules.json", "onnx/config.json", CONFIG];
+        assert_eq!(Choice::beside(&paths).collect::<Vec<_>>(), [CONFIG, "modules.json", "1_Pooling/config.json"]);
     }
 
     #[test]

@@ -29,7 +29,7 @@ impl Plane {
     }
 
     fn run(&self, rows: usize) -> [Run<'_>; 1] {
-        [Run { first: 0, rows, data: Cells::Bf16(&self.0), row_stride: D, head_stride: ROOM * D }]
+        [Run::by_head(0, rows, Cells::Bf16(&self.0), ROOM, D)]
     }
 }
 
@@ -50,7 +50,7 @@ fn main() {
         let (keys, values) = (keys.run(position + 1), values.run(position + 1));
         let sequence = [Sequence { rows: 0..1, q_first: position, k_end: position + 1, keys: &keys, values: &values }];
         // Grows now and then, like the cache it is for.
-        scratch.resize(forward_scratch(&spec, &sequence, 2), 0.0);
+        scratch.resize(forward_scratch(&spec, &sequence, machine.workers()), 0.0);
         forward(machine, &spec, &sequence, &row, &mut out, None, &mut scratch);
     }
     let seconds = start.elapsed().as_secs_f64();

@@ -26,7 +26,7 @@ fn main() {
     let runs = prompts.clone().map(|prompt| {
         [&k, &v].map(|data| {
             let data = Cells::F32(&data[prompt.start * width..prompt.end * width]);
-            [Run { first: 0, rows: prompt.len(), data, row_stride: width, head_stride: D }]
+            [Run::by_token(0, prompt.len(), data, KV_HEADS, D)]
         })
     });
     let sequences: Vec<_> = prompts
@@ -36,7 +36,7 @@ fn main() {
         .collect();
 
     let mut out = vec![0.0; rows * HEADS * D];
-    let mut scratch = vec![0.0; forward_scratch(&spec, &sequences, 2)];
+    let mut scratch = vec![0.0; forward_scratch(&spec, &sequences, machine.workers())];
     let start = Instant::now();
     forward(machine, &spec, &sequences, &q, &mut out, None, &mut scratch);
     println!("{rows} rows on {:?} in {:.2} ms", machine.isa, start.elapsed().as_secs_f64() * 1e3);

@@ -17,15 +17,15 @@ fn main() {
     let spec = Attention::causal(HEADS, HEADS, D);
     let width = HEADS * D;
     let [k, v, truth] = [1, 2, 3].map(|salt| numbers(ROWS * width, salt));
-    let run = |data| [Run { first: 0, rows: ROWS, data: Cells::F32(data), row_stride: width, head_stride: D }];
+    let run = |data| [Run::by_token(0, ROWS, Cells::F32(data), HEADS, D)];
     let (keys, values) = (run(&k), run(&v));
     let sequences = [Sequence { rows: 0..ROWS, q_first: 0, k_end: ROWS, keys: &keys, values: &values }];
     let spans = [Span { rows: 0..ROWS, q_first: 0, k_rows: 0..ROWS, k_first: 0 }];
 
     // What the true queries give is what ours should give.
     let (mut target, mut out, mut lse) = (vec![0.0; ROWS * width], vec![0.0; ROWS * width], vec![0.0; ROWS * HEADS]);
-    let mut scratch = vec![0.0; forward_scratch(&spec, &sequences, 2)];
-    let mut back_scratch = vec![0.0; backward_scratch(&spec, &spans, 2)];
+    let mut scratch = vec![0.0; forward_scratch(&spec, &sequences, machine.workers())];
+    let mut back_scratch = vec![0.0; backward_scratch(&spec, &spans, machine.workers())];
     forward(machine, &spec, &sequences, &truth, &mut target, None, &mut scratch);
 
     let mut q = vec![0.0; ROWS * width];

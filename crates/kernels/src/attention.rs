@@ -167,7 +167,19 @@ pub struct Run<'a> {
     pub head_stride: usize,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    /// Rows `[rows, heads * width]`, token by token, as projections give them.
+    pub fn by_token(first: usize, rows: usize, data: Cells<'a>, heads: usize, width: usize) -> Run<'a> {
+        let head_stride = data.cells(width);
+        Run { first, rows, data, row_stride: heads * head_stride, head_stride }
+    }
+
+    /// Rows `[heads, room, width]`, head by head with room for as many, as caches keep them.
+    pub fn by_head(first: usize, rows: usize, data: Cells<'a>, room: usize, width: usize) -> Run<'a> {
+        let row_stride = data.cells(width);
+        Run { first, rows, data, row_stride, head_stride: room * row_stride }
+    }
+
     /// The `width` values of a head of row `row`, as f32.
     ///
     /// # Panics

@@ -2,6 +2,7 @@
 
 use crate::Machine;
 use crate::disjoint::each_part;
+use crate::expect;
 use crate::simd::{Kernel, Simd};
 use crate::vector::{Map, apply, map, rows, rows_per_item};
 
@@ -75,7 +76,7 @@ pub fn sum_rows(machine: Machine<'_>, d_bias: &mut [f32], d_y: &[f32], scratch: 
     let width = d_bias.len();
     let n = rows(d_y.len(), width);
     let per_item = sum_rows_per_item(width);
-    let partial = &mut scratch[..sum_rows_scratch(n, width)];
+    let partial = expect::scratch(scratch, sum_rows_scratch(n, width));
     each_part(machine, n.div_ceil(per_item), [(&mut *partial, width)], |item, [sum]| {
         let d_y = &d_y[item * per_item * width..n.min((item + 1) * per_item) * width];
         sum.fill(0.0);

@@ -3,6 +3,7 @@
 use crate::Machine;
 use crate::disjoint::{Disjoint, each_part, run, sized};
 use crate::elementwise::AddAssign;
+use crate::expect;
 use crate::simd::{Kernel, Simd};
 use crate::vector::{apply, rows, rows_per_item};
 use std::ops::Range;
@@ -16,7 +17,7 @@ const COLUMNS: usize = 64;
 /// If a length does not fit, or an id is not a row of the table.
 pub fn embedding(machine: Machine<'_>, y: &mut [f32], table: &[f32], ids: &[u32], width: usize) {
     assert_eq!(y.len(), ids.len() * width, "y has one row of {width} per id");
-    rows(table.len(), width);
+    expect::below("id of a row", ids.iter().copied(), rows(table.len(), width));
     let per_item = rows_per_item(width);
     each_part(machine, rows(y.len(), width).div_ceil(per_item), [(y, per_item * width)], |item, [y]| {
         for (y, id) in y.chunks_exact_mut(width).zip(&ids[item * per_item..]) {
@@ -31,10 +32,7 @@ pub fn embedding(machine: Machine<'_>, y: &mut [f32], table: &[f32], ids: &[u32]
 /// If a length does not fit, or an id is not a row of the table.
 pub fn embedding_backward(machine: Machine<'_>, d_table: &mut [f32], d_y: &[f32], ids: &[u32], width: usize) {
     assert_eq!(d_y.len(), ids.len() * width, "d_y has one row of {width} per id");
-    let vocab = rows(d_table.len(), width);
-    for &id in ids {
-        assert!((id as usize) < vocab, "id {id} of a table of {vocab} rows");
-    }
+    expect::below("id of a row", ids.iter().copied(), rows(d_table.len(), width));
     // Every item goes through all ids, for its own columns: an id that occurs often burdens no single item.
     let d_table = Disjoint::new(d_table);
     run(sized(machine, d_y.len()), width.div_ceil(COLUMNS), &|item, _worker| {

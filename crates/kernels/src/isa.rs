@@ -2,6 +2,7 @@
 
 use crate::simd::integer::IntegerKernel;
 use crate::simd::{Kernel, Portable};
+use std::env::VarError;
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -73,7 +74,8 @@ impl Isa {
                 let names: Vec<_> = all.iter().map(|isa| isa.name()).collect();
                 format!("ATTENDANT_ISA: got {name:?}, this processor has {}", names.join(", "))
             }),
-            Err(_) => Ok(*all.last().expect("scalar code is always available")),
+            Err(VarError::NotPresent) => Ok(*all.last().expect("scalar code is always available")),
+            Err(VarError::NotUnicode(name)) => Err(format!("ATTENDANT_ISA: got {name:?}, wanted the name of an instruction set")),
         }
     }
 

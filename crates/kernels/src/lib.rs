@@ -1,10 +1,10 @@
 //! Attention and the operations around it, as functions over slices.
 //!
-//! Slices in, slices out. Nothing here allocates (but for a [`quant::Matrix`] and a [`product::bf16::Packed`], which own their
-//! weights), reads configuration or
-//! starts a thread behind the caller's back: scratch comes from the caller (each kernel that needs it has a `*_scratch`
-//! function that says how much), and parallel work goes to the [`Executor`] in the [`Machine`] that every kernel takes first.
-//! [`Pool`] is an executor to use; [`Inline`] runs on the calling thread.
+//! Slices in, slices out. Kernels do not allocate, read the environment or start threads: scratch comes from the caller (each
+//! kernel that needs it has a `*_scratch` function that says how much), and parallel work goes to the [`Executor`] in the
+//! [`Machine`] that every kernel takes first. [`Pool`] is an executor to use; [`Inline`] runs on the calling thread.
+//! [`memory::Memory`], [`quant::Matrix`], [`product::bf16::Packed`] and [`Pool`] own memory, and [`Isa::best`] reads
+//! `ATTENDANT_ISA` once.
 //!
 //! Every kernel has a plain twin of the same signature in [`naive`], which the tests hold it against.
 //!
@@ -24,6 +24,7 @@ mod element;
 pub mod elementwise;
 pub mod embedding;
 pub mod executor;
+mod expect;
 pub mod gru;
 pub mod int4;
 pub mod isa;
@@ -55,6 +56,13 @@ pub struct Machine<'a> {
     pub isa: Isa,
     /// Who runs the work items.
     pub executor: &'a dyn Executor,
+}
+
+impl Machine<'_> {
+    /// How many workers there are, which scratch is for.
+    pub fn workers(&self) -> usize {
+        self.executor.workers()
+    }
 }
 
 impl Machine<'static> {

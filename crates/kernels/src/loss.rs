@@ -2,6 +2,7 @@
 
 use crate::Machine;
 use crate::disjoint::each_part;
+use crate::expect;
 use crate::simd::{Kernel, Simd};
 use crate::vector::{Map, Term, apply, max, rows, rows_per_item, sum};
 
@@ -15,6 +16,7 @@ pub const IGNORE: u32 = u32::MAX;
 pub fn cross_entropy(machine: Machine<'_>, losses: &mut [f32], lse: &mut [f32], logits: &[f32], targets: &[u32], vocab: usize) {
     let n = rows(logits.len(), vocab);
     assert_eq!([losses.len(), lse.len(), targets.len()], [n; 3], "losses, lse and targets of {n} rows");
+    check_targets(targets, vocab);
     let per_item = rows_per_item(vocab);
     each_part(machine, n.div_ceil(per_item), [(losses, per_item), (lse, per_item)], |item, [losses, lse]| {
         let first = item * per_item;
@@ -48,6 +50,7 @@ pub fn cross_entropy_backward(
     let n = rows(logits.len(), vocab);
     assert_eq!(d_logits.len(), logits.len(), "d_logits and logits");
     assert_eq!([lse.len(), targets.len(), d_losses.len()], [n; 3], "lse, targets and d_losses of {n} rows");
+    check_targets(targets, vocab);
     let per_item = rows_per_item(vocab);
     each_part(machine, n.div_ceil(per_item), [(d_logits, per_item * vocab)], |item, [d_logits]| {
         for (i, d_logits) in d_logits.chunks_exact_mut(vocab).enumerate() {
@@ -60,6 +63,10 @@ pub fn cross_entropy_backward(
             d_logits[targets[row] as usize] -= d_losses[row];
         }
     });
+}
+
+fn check_targets(targets: &[u32], vocab: usize) {
+    expect::below("target", targets.iter().copied().filter(|target| *target != IGNORE), vocab);
 }
 
 /// The largest logit, and the sum of `exp(logit - largest)`.

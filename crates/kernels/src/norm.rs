@@ -3,6 +3,7 @@
 use crate::Machine;
 use crate::disjoint::each_part;
 use crate::elementwise::{AddAssign, SumRows};
+use crate::expect;
 use crate::simd::{Kernel, Simd};
 use crate::vector::{Dot, Map, Sum, Term, apply, rows, rows_per_item, sum};
 
@@ -117,7 +118,10 @@ fn backward(
     assert_eq!(d_y.len(), x.len(), "d_y and x");
     let per_item = backward_rows(width);
     let items = n.div_ceil(per_item);
-    let (d_weights, d_biases) = scratch[..norm_backward_scratch(n, width)].split_at_mut(items * width);
+    for sum in [&d_weight, &d_bias].into_iter().flatten() {
+        expect::length("gradient of a weight or bias", sum.len(), width);
+    }
+    let (d_weights, d_biases) = expect::scratch(scratch, norm_backward_scratch(n, width)).split_at_mut(items * width);
     // A parameter that gets no gradient gets no partial sums.
     let d_weights = if d_weight.is_some() { d_weights } else { &mut [] };
     let d_biases = if d_bias.is_some() { d_biases } else { &mut [] };
@@ -128,7 +132,6 @@ fn backward(
     });
     for (total, partial) in [(d_weight, d_weights), (d_bias, d_biases)] {
         if let Some(sum) = total {
-            assert_eq!(sum.len(), width, "gradient of a weight or bias");
             machine.isa.run(SumRows { sum, rows: partial });
         }
     }

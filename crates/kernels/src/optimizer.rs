@@ -2,6 +2,7 @@
 
 use crate::Machine;
 use crate::disjoint::each_part;
+use crate::expect;
 use crate::simd::{Kernel, Simd};
 use crate::vector::{Map, map};
 
@@ -18,7 +19,7 @@ const SUMS: usize = 16;
 /// If `scratch` is too short.
 pub fn sum_squares(machine: Machine<'_>, x: &[f32], scratch: &mut [f64]) -> f64 {
     let parts = sum_squares_scratch(x.len());
-    let partial = &mut scratch[..parts];
+    let partial = expect::scratch(scratch, parts);
     each_part(machine, parts, [(&mut *partial, 1)], |item, [sum]| {
         let x = &x[item * PART..x.len().min((item + 1) * PART)];
         sum[0] = machine.isa.run(SumSquares { x });

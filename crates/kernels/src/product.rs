@@ -9,7 +9,8 @@
 //! shared buffer, its memory traffic and a second region. With few rows B is read from memory once.
 
 pub mod bf16;
-mod matrix;
+mod cut;
+pub(crate) mod matrix;
 
 pub use matrix::{MatrixMut, MatrixRef};
 
@@ -18,7 +19,7 @@ use crate::disjoint::{Disjoint, run};
 use crate::dots::{FEW_ROWS, multiply_rows};
 use crate::simd::{Kernel, Simd};
 use crate::tile::{MAX_PANEL, Single, TILE_ROWS, multiply_panel, pack_panels, panel_width};
-use std::ops::Range;
+use cut::{Cut, even};
 
 /// Columns of B packed at a time: four cache lines of each row, whose rows may be pages apart.
 const PACKED: usize = MAX_PANEL;
@@ -84,9 +85,9 @@ pub fn product_batched(
     let want = plan.scratch() * workers;
     assert!(scratch.len() >= want, "scratch of a product: want {want}, got {}", scratch.len());
     let scratch = Disjoint::new(scratch);
-    run(machine, batch * plan.items(), &|item, worker| {
-        let (index, item) = (item / plan.items(), item % plan.items());
-        let (rows, cols) = plan.part(item);
+    let items = plan.cut.items();
+    run(machine, batch * items, &|item, worker| {
+        let (index, [rows, cols]) = (item / items, plan.cut.item(item % items));
         // SAFETY: matrices of C do not overlap (checked above), nor do the parts of one, and each item runs once.
         let c = unsafe { c.part(index * steps.c, rows.clone(), cols.clone()) };
         let a = a.moved(index * steps.a).part(rows, 0..a.cols());
@@ -112,21 +113,21 @@ fn check(batch: usize, steps: Steps, c: &MatrixMut<'_>, a: MatrixRef<'_>, b: Mat
         b.rows(),
         b.cols()
     );
-    let last = batch.saturating_sub(1);
-    a.moved(last * steps.a);
-    b.moved(last * steps.b);
-    let follow = m == 0 || steps.c >= (m - 1) * c.row_stride() + n;
-    let beside = steps.c >= n && last * steps.c + n <= c.row_stride();
-    assert!(last == 0 || follow || beside, "matrices of C [{m}, {n}], {} apart, overlap", steps.c);
+    let Some(last) = batch.checked_sub(1) else { return };
+    let furthest = |step: usize| last.checked_mul(step).unwrap_or_else(|| panic!("{batch} matrices, {step} values apart"));
+    a.moved(furthest(steps.a));
+    b.moved(furthest(steps.b));
+    let (furthest, extent) = (furthest(steps.c), c.extent());
+    let inside = extent == 0 || furthest.checked_add(extent).is_some_and(|end| end <= c.len());
+    assert!(inside, "{batch} matrices of C [{m}, {n}], {} apart, in {} values", steps.c, c.len());
+    let beside = steps.c >= n && furthest.checked_add(n).is_some_and(|end| end <= c.row_stride());
+    assert!(last == 0 || steps.c >= extent || beside, "matrices of C [{m}, {n}], {} apart, overlap", steps.c);
 }
 
 /// How a product is cut, from its shape alone.
 #[derive(Clone, Copy)]
 struct Plan {
-    m: usize,
-    n: usize,
-    row_block: usize,
-    col_group: usize,
+    cut: Cut,
     k_block: usize,
 }
 
@@ -152,28 +153,13 @@ impl Plan {
         let items = (cost / Self::ITEM_COST).clamp(1, most);
         let groups = items.div_ceil(row_blocks.max(1));
         let col_group = n.div_ceil(groups).max(1).next_multiple_of(PACKED);
-        Plan { m, n, row_block, col_group, k_block: even(k, Self::K_BLOCK) }
-    }
-
-    fn items(&self) -> usize {
-        self.m.div_ceil(self.row_block) * self.n.div_ceil(self.col_group)
-    }
-
-    fn part(&self, item: usize) -> (Range<usize>, Range<usize>) {
-        let groups = self.n.div_ceil(self.col_group);
-        let (row, col) = (item / groups * self.row_block, item % groups * self.col_group);
-        (row..(row + self.row_block).min(self.m), col..(col + self.col_group).min(self.n))
+        Plan { cut: Cut { whole: [m, n], part: [row_block, col_group] }, k_block: even(k, Self::K_BLOCK) }
     }
 
     /// Values that one worker needs: a panel of B and a block of A.
     fn scratch(&self) -> usize {
-        self.k_block * PACKED + self.row_block * copy_stride(self.k_block)
+        self.k_block * PACKED + self.cut.part[0] * copy_stride(self.k_block)
     }
-}
-
-/// The size of equal parts, none above `most`, that `whole` is cut into.
-fn even(whole: usize, most: usize) -> usize {
-    whole.div_ceil(whole.div_ceil(most).max(1)).max(1)
 }
 
 /// One item: a block of rows by a group of columns.

@@ -12,6 +12,7 @@ pub(crate) use strips::{STRIP, Strip, each_strip, strips_scratch};
 
 use crate::Machine;
 use crate::disjoint::check_sequences;
+use crate::expect;
 use crate::simd::{Kernel, Simd};
 use crate::vector::{load, store};
 use std::ops::Range;
@@ -122,7 +123,7 @@ pub(crate) fn check(scan: Scan, sequences: &[Range<usize>], state: &[f32], q: &[
     let rows = q.len() / (heads * d_k);
     assert_eq!([q.len(), k.len(), v.len()], [rows * heads * d_k, rows * heads * d_k, rows * heads * d_v], "q, k and v");
     gate.check(scan, rows);
-    assert_eq!(state.len(), sequences.len() * heads * d_k * d_v, "state");
+    expect::length("state", state.len(), sequences.len() * heads * d_k * d_v);
     check_sequences(sequences, rows);
 }
 

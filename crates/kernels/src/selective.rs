@@ -11,6 +11,7 @@ pub use backward::{selective_scan_backward, selective_scan_backward_scratch};
 
 use crate::Machine;
 use crate::disjoint::{Disjoint, check_sequences, run, sized};
+use crate::expect;
 use crate::scan::{CHUNK, chunks_before};
 use crate::simd::{Kernel, MAX_LANES, Simd};
 use crate::vector::{load, store};
@@ -97,10 +98,12 @@ pub fn selective_scan(
     checkpoints: Option<&mut [f32]>,
 ) {
     check(scan, sequences, state, x, dt, a, b, c, skip);
-    assert_eq!(y.len(), x.len(), "y");
+    expect::length("y", y.len(), x.len());
     let kept = checkpoints.is_some();
     let checkpoints = checkpoints.unwrap_or_default();
-    assert!(!kept || checkpoints.len() == selective_scan_checkpoints(scan, sequences), "checkpoints");
+    if kept {
+        expect::length("checkpoints", checkpoints.len(), selective_scan_checkpoints(scan, sequences));
+    }
     let machine = sized(machine, x.len() * scan.state);
     let [y, state, checkpoints] = [y, state, checkpoints].map(Disjoint::new);
     run(machine, sequences.len() * scan.strips(), &|item, _worker| {
@@ -151,10 +154,10 @@ fn check(
     assert!(channels > 0 && width > 0 && groups > 0 && channels.is_multiple_of(groups), "{scan:?}");
     let rows = x.len() / channels;
     assert_eq!([x.len(), dt.len()], [rows * channels; 2], "x and dt");
-    assert_eq!(a.len(), channels * width, "a");
+    expect::length("a", a.len(), channels * width);
     assert_eq!([b.len(), c.len()], [rows * groups * width; 2], "b and c");
-    assert!(skip.is_none_or(|skip| skip.len() == channels), "skip");
-    assert_eq!(state.len(), sequences.len() * channels * width, "state");
+    expect::length("skip", skip.map_or(channels, <[f32]>::len), channels);
+    expect::length("state", state.len(), sequences.len() * channels * width);
     check_sequences(sequences, rows);
 }
 

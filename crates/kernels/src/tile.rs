@@ -360,8 +360,8 @@ unsafe fn multiply_tile<O: Operand, S: Simd, const ROWS: usize, const VECTORS: u
     }
     let mut rows = [a.as_ptr(); ROWS];
     for i in 0..ROWS {
-        // SAFETY: A has this row.
-        rows[i] = unsafe { a.as_ptr().add((row + i) * a.row_stride()) };
+        // A row without columns may be said to lie anywhere, and is not read.
+        rows[i] = a.as_ptr().wrapping_add((row + i).wrapping_mul(a.row_stride()));
     }
     let mut b = panel.as_ptr().wrapping_add(k.start * panel_width::<S>());
     let mut at = k.start * a.col_stride();

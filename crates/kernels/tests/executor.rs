@@ -1,7 +1,7 @@
 //! The pool: every item once, no two at a time with one worker number, panics, callers inside and beside each other.
 
 use attendant_kernels::{Executor, Inline, Pool};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -124,6 +124,25 @@ fn dropping_a_pool_ends_its_threads() {
 #[test]
 fn the_calling_thread_alone_keeps_the_promises_too() {
     check_region(&Inline, 9, |_| {});
+}
+
+/// What a panic carries may itself panic when it is dropped, which only the caller may meet with.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            panic!("dropped");
+        }
+    }
+}
+
+#[test]
+fn a_panic_that_panics_when_it_is_dropped_reaches_the_caller_alone() {
+    let pool = Pool::new(2);
+    let caught = catch_unwind(AssertUnwindSafe(|| pool.run(6, &|_, _| panic_any(Bomb))));
+    std::mem::forget(caught.expect_err("items panic"));
+    check_region(&pool, 4, |_| {});
 }
 
 #[test]

@@ -155,7 +155,15 @@ impl Subject {
         })
     }
 
-    /// Appends rows to a store of this type and counts its memory.
+    /// Bytes that a store of this type takes for so many tokens, as the planes say.
+    ///
+    /// # Errors
+    /// If the plan cannot be built.
+    pub fn declared(&self, tokens: usize, dtype: Dtype) -> attendant_core::Result<usize> {
+        Ok(declared(&Layers::of_plan(&self.plan)?, tokens, dtype))
+    }
+
+    /// Appends rows to a store of this type and counts its memory, of which as much as [`Subject::declared`] is needed.
     ///
     /// # Errors
     /// If the plan cannot be built.
@@ -166,9 +174,7 @@ impl Subject {
 
 /// Appends rows for `tokens` tokens to every plane, a page at a time.
 fn measure(layers: &Layers, tokens: usize, dtype: Dtype) -> Measured {
-    let layouts = layers.layouts();
-    let storage = Storage::paged(Storage::PAGE).dtype(dtype);
-    let mut state = SequenceState::new(&layouts, storage);
+    let mut state = SequenceState::new(&layers.layouts(), Storage::paged(Storage::PAGE).dtype(dtype));
     let mut done = 0;
     while done < tokens {
         let rows = Storage::PAGE.min(tokens - done);
@@ -182,8 +188,13 @@ fn measure(layers: &Layers, tokens: usize, dtype: Dtype) -> Measured {
         state.advance(rows);
         done += rows;
     }
-    let declared = layouts.iter().map(|layout| layout.bytes(tokens, tokens, storage)).sum();
-    Measured { tokens, declared, allocated: state.allocated_bytes() }
+    Measured { tokens, declared: declared(layers, tokens, dtype), allocated: state.allocated_bytes() }
+}
+
+/// Bytes of the pages that the rows of `tokens` tokens take.
+fn declared(layers: &Layers, tokens: usize, dtype: Dtype) -> usize {
+    let storage = Storage::paged(Storage::PAGE).dtype(dtype);
+    layers.layouts().iter().map(|layout| layout.bytes(tokens, tokens, storage)).sum()
 }
 
 /// Where the configuration lies, and the headers of the weights, as far as there are any.

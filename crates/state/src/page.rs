@@ -173,12 +173,7 @@ impl Page {
 
     /// Rows `at .. at + count`, the first of them at position `first`, in place.
     pub(crate) fn run(&self, at: usize, count: usize, first: usize) -> Run<'_> {
-        let row_stride = match &self.cells {
-            Cells::Int4(_) => Dtype::groups(self.part),
-            _ => self.part,
-        };
-        let head_stride = self.rows * row_stride;
-        let start = at * row_stride;
+        let start = at * self.part;
         let data = match &self.cells {
             Cells::F32(values) => attention::Cells::F32(&values[start..]),
             Cells::Bf16(values) => attention::Cells::Bf16(&values[start..]),
@@ -186,9 +181,9 @@ impl Page {
             Cells::Int8 { values, scales } => {
                 attention::Cells::Int8 { values: &values[start..], scales: &scales[at..], scale_stride: self.rows }
             }
-            Cells::Int4(groups) => attention::Cells::Int4(&groups[start..]),
+            Cells::Int4(groups) => attention::Cells::Int4(&groups[at * Dtype::groups(self.part)..]),
         };
-        Run { first, rows: count, data, row_stride, head_stride }
+        Run::by_head(first, count, data, self.rows, self.part)
     }
 
     /// The values, one head after the other, of a page in f32.

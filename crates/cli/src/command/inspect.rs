@@ -11,6 +11,7 @@ use crate::output::print;
 use attendant_lab::LabError;
 use attendant_lab::table::Terminal;
 use attendant_model::inspect::{Measured, Question, Subject};
+use attendant_state::Dtype;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -18,6 +19,10 @@ use std::path::Path;
 const GIGA: f64 = 1e9;
 /// Columns beyond which prose is hard to read.
 const WIDEST: usize = 100;
+/// Tokens that a cache is measured for, at most: bytes of more would not be counted in 64 bits.
+const MOST_TOKENS: usize = 1 << 40;
+/// Bytes of the largest cache that is measured where the system does not tell how much memory there is: 16 GiB.
+const MOST_BYTES: f64 = (1_u64 << 34) as f64;
 
 pub(crate) fn run(options: &Inspect) -> Done {
     match &options.model {
@@ -35,7 +40,7 @@ fn one(options: &Inspect, model: &Path) -> Done {
         Question { bandwidth: positive("--bandwidth", options.bandwidth)?, memory: positive("--memory", options.memory)? };
     let subject = Subject::open(&resolve(model, Needs::Description)?).map_err(LabError::from)?;
     let report = subject.report(question)?;
-    let measured = options.measure.then(|| subject.measure(options.context, options.cache.into())).transpose()?;
+    let measured = options.measure.then(|| measure(&subject, options.context, options.cache.into())).transpose()?;
     let text = if options.json {
         let mut value = serde_json::to_value(&report).map_err(|why| Failure::Failed(why.to_string()))?;
         if let Some(measured) = measured {
@@ -51,6 +56,27 @@ fn one(options: &Inspect, model: &Path) -> Done {
     };
     print(text)?;
     agreed(measured)
+}
+
+/// Allocates the cache, if there is the memory for it.
+fn measure(subject: &Subject, tokens: usize, dtype: Dtype) -> Result<Measured, Failure> {
+    if tokens > MOST_TOKENS {
+        return Err(Failure::Refused(format!("--context: got {tokens}, wanted at most {MOST_TOKENS} tokens")));
+    }
+    let (bytes, most) = (subject.declared(tokens, dtype)? as f64, available().unwrap_or(MOST_BYTES));
+    if bytes > most {
+        let (bytes, most) = (table::memory(bytes), table::memory(most));
+        let why = format!("got {tokens}, whose cache takes {bytes}, wanted at most {most} of memory");
+        return Err(Failure::Refused(format!("--context: {why}")));
+    }
+    Ok(subject.measure(tokens, dtype)?)
+}
+
+/// Bytes of memory that can be had without swapping, where the system tells.
+fn available() -> Option<f64> {
+    let memory = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = memory.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<f64>().ok()? * 1024.0)
 }
 
 /// A store that holds other bytes than its planes declare is a fault of this program.

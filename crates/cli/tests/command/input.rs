@@ -43,6 +43,12 @@ fn counts_that_cannot_be_are_refused_with_what_would_do() {
         assert_eq!(crate::code(&output), 2, "{words}");
         assert!(text.contains("wanted a whole number, 1 or more"), "{words}: {text}");
     }
+    for words in ["generate x -p y --seed -1", "chat x --max-new -1", "eval x --text y --window -1", "bench gemm --kv -1"] {
+        let output = place.run(words);
+        let text = crate::error(&output);
+        assert_eq!(crate::code(&output), 2, "{words}");
+        assert!(text.contains("wanted a whole number, 0 or more"), "{words}: {text}");
+    }
     for words in ["train --threads 0 --out run", "bench --threads 20000"] {
         let output = place.run(words);
         let text = crate::error(&output);
@@ -53,6 +59,8 @@ fn counts_that_cannot_be_are_refused_with_what_would_do() {
         ("generate x -p y --temperature -1", "--temperature: got -1, wanted a finite number, 0 or more"),
         ("generate x -p y --temperature inf", "--temperature: got inf, wanted a finite number, 0 or more"),
         ("chat x --top-p 2", "--top-p: got 2, wanted above 0 and up to 1"),
+        ("generate x -p -5 --top-p 2", "--top-p: got 2, wanted above 0 and up to 1"),
+        ("chat x --system -brief- --top-p 2", "--top-p: got 2, wanted above 0 and up to 1"),
     ] {
         assert_eq!(place.bad(words, 2), format!("attendant: {want}\n"));
     }

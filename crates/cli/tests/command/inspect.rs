@@ -54,6 +54,18 @@ fn what_cannot_be_inspected_is_refused_in_one_line() {
 }
 
 #[test]
+fn a_cache_that_no_memory_holds_is_not_allocated() {
+    let place = Place::new();
+    fs::write(place.path("config.json"), CONFIG).unwrap();
+    // 384 bytes a token.
+    let line = place.bad("inspect config.json --measure --context 100000000000", 2);
+    let want = "attendant: --context: got 100000000000, whose cache takes 34.9 TiB, wanted at most ";
+    assert!(line.starts_with(want), "{line}");
+    let line = place.bad("inspect config.json --measure --context 18446744073709551615", 2);
+    assert!(line.contains("--context: got 18446744073709551615, wanted at most 1099511627776 tokens"), "{line}");
+}
+
+#[test]
 fn what_only_measuring_reads_is_refused_without_it() {
     let place = Place::new();
     fs::write(place.path("config.json"), CONFIG).unwrap();

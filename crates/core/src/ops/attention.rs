@@ -130,7 +130,7 @@ impl<'a> Keys<'a> {
         if !span.k_rows.is_empty() {
             let data = Cells::F32(&tape.value(self.new)[span.k_rows.start * width..span.k_rows.end * width]);
             let (first, rows) = (span.k_first, span.k_rows.len());
-            runs.push(Run { first, rows, data, row_stride: width, head_stride: width / heads });
+            runs.push(Run::by_token(first, rows, data, heads, width / heads));
         }
         runs
     }

@@ -10,6 +10,7 @@ mod item;
 
 use super::{Attention, BackwardInputs, Gradients, Span, check};
 use crate::disjoint::{Disjoint, run};
+use crate::expect;
 use crate::pairs::Pair;
 use crate::product::MatrixMut;
 use crate::tile::{Operand, Single};
@@ -70,12 +71,12 @@ fn call<O: Operand>(
 ) {
     let Gradients { d_q, d_k, d_v, d_bias, d_sink } = gradients;
     let [rows, key_rows] = check_inputs(spec, spans, &inputs);
-    check::length("d_q", d_q.len(), inputs.q.len());
-    check::length("d_k", d_k.len(), inputs.k.len());
-    check::length("d_v", d_v.len(), inputs.v.len());
-    check::length("d_bias", d_bias.as_ref().map_or(bias_values(spec), |d_bias| d_bias.len()), bias_values(spec));
+    expect::length("d_q", d_q.len(), inputs.q.len());
+    expect::length("d_k", d_k.len(), inputs.k.len());
+    expect::length("d_v", d_v.len(), inputs.v.len());
+    expect::length("d_bias", d_bias.as_ref().map_or(bias_values(spec), |d_bias| d_bias.len()), bias_values(spec));
     let sinks = spec.sink.map_or(0, <[f32]>::len);
-    check::length("d_sink", d_sink.as_ref().map_or(sinks, |d_sink| d_sink.len()), sinks);
+    expect::length("d_sink", d_sink.as_ref().map_or(sinks, |d_sink| d_sink.len()), sinks);
     let want = scratch_of::<O>(spec, spans, machine.executor.workers());
     assert!(scratch.len() >= want, "scratch of attention backward: want {want}, got {}", scratch.len());
 
@@ -121,12 +122,12 @@ fn check_inputs(spec: &Attention<'_>, spans: &[Span], inputs: &BackwardInputs<'_
     let Attention { heads, kv_heads, d_qk, d_v, .. } = *spec;
     let rows = inputs.q.len() / (heads * d_qk);
     let key_rows = inputs.k.len() / (kv_heads * d_qk);
-    check::length("q", inputs.q.len(), rows * heads * d_qk);
-    check::length("k", inputs.k.len(), key_rows * kv_heads * d_qk);
-    check::length("v", inputs.v.len(), key_rows * kv_heads * d_v);
-    check::length("out", inputs.out.len(), rows * heads * d_v);
-    check::length("d_out", inputs.d_out.len(), rows * heads * d_v);
-    check::length("lse", inputs.lse.len(), rows * heads);
+    expect::length("q", inputs.q.len(), rows * heads * d_qk);
+    expect::length("k", inputs.k.len(), key_rows * kv_heads * d_qk);
+    expect::length("v", inputs.v.len(), key_rows * kv_heads * d_v);
+    expect::length("out", inputs.out.len(), rows * heads * d_v);
+    expect::length("d_out", inputs.d_out.len(), rows * heads * d_v);
+    expect::length("lse", inputs.lse.len(), rows * heads);
     check::ascending("rows", spans.iter().map(|span| span.rows.clone()), rows);
     check::ascending("key rows", spans.iter().map(|span| span.k_rows.clone()), key_rows);
     for span in spans {

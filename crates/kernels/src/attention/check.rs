@@ -1,7 +1,9 @@
 //! What a call must satisfy, checked before any work.
 
 use super::{Attention, Cells, Run, Sequence, Span, Visible};
+use crate::expect::length;
 use crate::int4::Int4;
+use crate::product::matrix::extent;
 use std::ops::Range;
 
 /// # Panics
@@ -11,21 +13,14 @@ pub(super) fn spec(spec: &Attention<'_>) {
     assert!(kv_heads > 0 && heads > 0 && heads % kv_heads == 0, "{heads} heads over {kv_heads} key heads");
     assert!(d_qk > 0 && d_v > 0, "widths of attention: d_qk {d_qk}, d_v {d_v}");
     if let Some(sink) = spec.sink {
-        length("sink", sink.len(), heads);
+        length("a sink of attention", sink.len(), heads);
     }
     if let Some(bias) = spec.bias {
-        length("bias table", bias.table.len(), heads * bias.width);
+        length("a table of distances", bias.table.len(), heads.saturating_mul(bias.width));
     }
     if let Visible::Chunk(size) | Visible::Window { window: size, .. } = spec.visible {
         assert!(size > 0, "{:?}", spec.visible);
     }
-}
-
-/// # Panics
-/// If `got` is not `want`.
-#[track_caller]
-pub(super) fn length(what: &str, got: usize, want: usize) {
-    assert!(got == want, "{what} of attention: want {want} values, got {got}");
 }
 
 /// # Panics
@@ -44,7 +39,7 @@ pub(super) fn ascending(what: &str, ranges: impl Iterator<Item = Range<usize>>, 
 pub(super) fn sequence(spec: &Attention<'_>, sequence: &Sequence<'_>) {
     runs("keys", sequence.keys, spec.kv_heads, spec.d_qk);
     runs("values", sequence.values, spec.kv_heads, spec.d_v);
-    let positions = sequence.q_first..sequence.q_first + sequence.rows.len();
+    let positions = positions(sequence.q_first, sequence.rows.len());
     for span in union(spec.visible, positions.clone(), sequence.k_end) {
         held("keys", sequence.keys, span.clone());
         held("values", sequence.values, span);
@@ -55,8 +50,7 @@ pub(super) fn sequence(spec: &Attention<'_>, sequence: &Sequence<'_>) {
 /// # Panics
 /// If a query of `span` sees a position that is none of its keys'.
 pub(super) fn span(spec: &Attention<'_>, span: &Span) {
-    let positions = span.q_first..span.q_first + span.rows.len();
-    let keys = span.k_first..span.k_first + span.k_rows.len();
+    let (positions, keys) = (positions(span.q_first, span.rows.len()), positions(span.k_first, span.k_rows.len()));
     for seen in union(spec.visible, positions.clone(), keys.end).into_iter().filter(|seen| !seen.is_empty()) {
         assert!(seen.start >= keys.start, "position {} is visible and the span's keys are {keys:?}", seen.start);
     }
@@ -67,7 +61,7 @@ pub(super) fn span(spec: &Attention<'_>, span: &Span) {
 /// If a query at one of `positions` sees a key at a distance that the bias does not cover.
 pub(super) fn distances(spec: &Attention<'_>, positions: Range<usize>, k_end: usize) {
     let Some(bias) = spec.bias else { return };
-    let covered = bias.first..bias.first + bias.width as isize;
+    let covered = bias.first..bias.first.saturating_add_unsigned(bias.width);
     for q_pos in positions {
         for span in spec.visible.spans(q_pos, k_end).into_iter().filter(|span| !span.is_empty()) {
             let (first, last) = (span.start as isize - q_pos as isize, span.end as isize - 1 - q_pos as isize);
@@ -101,28 +95,52 @@ pub(super) fn hull(a: Range<usize>, b: Range<usize>) -> Range<usize> {
 
 fn runs(what: &str, runs: &[Run<'_>], kv_heads: usize, width: usize) {
     let mut free = 0;
-    for run in runs.iter().filter(|run| run.rows > 0) {
+    for run in runs {
+        // Those without rows as well: runs are found by halving.
         assert!(run.first >= free, "{what}: a run at {} after one that ends at {free}", run.first);
-        free = run.first + run.rows;
-        let (len, width) = run.data.extent(width);
-        let end = (kv_heads - 1) * run.head_stride + (run.rows - 1) * run.row_stride + width;
-        assert!(end <= len, "{what}: a run at {} ends at {end} of {len} values", run.first);
+        free = positions(run.first, run.rows).end;
+        let (len, width) = (run.data.len(), run.data.cells(width));
+        let fits = |rows: Option<usize>, stride: usize, len: usize| {
+            rows == Some(0)
+                || rows.zip((kv_heads - 1).checked_mul(stride)).is_some_and(|(rows, head)| ends_within(rows, head, len))
+        };
+        let Run { first, rows, row_stride, head_stride, .. } = *run;
+        let inside = fits(extent(rows, width, row_stride, 1), head_stride, len);
+        assert!(inside, "{what}: a run of {rows} rows at {first}, {row_stride} and heads {head_stride} apart, in {len} values");
         if let Cells::Int8 { scales, scale_stride, .. } = run.data {
-            let (end, len) = ((kv_heads - 1) * scale_stride + run.rows, scales.len());
-            assert!(end <= len, "{what}: a run at {} ends at {end} of {len} scales", run.first);
+            let (inside, len) = (fits(Some(rows), scale_stride, scales.len()), scales.len());
+            assert!(inside, "{what}: scales of {rows} rows at {first}, heads {scale_stride} apart, in {len} values");
         }
     }
 }
 
+fn ends_within(first: usize, count: usize, len: usize) -> bool {
+    first.checked_add(count).is_some_and(|end| end <= len)
+}
+
+/// # Panics
+/// If the last is no number that distances can be taken of.
+fn positions(first: usize, count: usize) -> Range<usize> {
+    let end = first.checked_add(count).filter(|end| isize::try_from(*end).is_ok());
+    first..end.unwrap_or_else(|| panic!("{count} positions from {first} on"))
+}
+
 impl Cells<'_> {
-    /// How many cells there are, and how many hold `width` values.
-    fn extent(&self, width: usize) -> (usize, usize) {
+    fn len(&self) -> usize {
         match self {
-            Cells::F32(values) => (values.len(), width),
-            Cells::Bf16(values) => (values.len(), width),
-            Cells::F16(values) => (values.len(), width),
-            Cells::Int8 { values, .. } => (values.len(), width),
-            Cells::Int4(groups) => (groups.len(), width.div_ceil(Int4::VALUES)),
+            Cells::F32(values) => values.len(),
+            Cells::Bf16(values) => values.len(),
+            Cells::F16(values) => values.len(),
+            Cells::Int8 { values, .. } => values.len(),
+            Cells::Int4(groups) => groups.len(),
+        }
+    }
+
+    /// How many hold `width` values.
+    pub(super) fn cells(&self, width: usize) -> usize {
+        match self {
+            Cells::Int4(_) => width.div_ceil(Int4::VALUES),
+            _ => width,
         }
     }
 }

@@ -18,6 +18,7 @@ pub use statistics::{Statistics, statistics, statistics_scratch};
 
 use super::{Attention, Sequence, check};
 use crate::disjoint::{Disjoint, run};
+use crate::expect;
 use crate::pairs::Pair;
 use crate::tile::{Operand, Single};
 use crate::{Machine, Precision};
@@ -118,12 +119,12 @@ fn call<O: Operand>(
 fn check_call(spec: &Attention<'_>, sequences: &[Sequence<'_>], q: &[f32], out: Option<&[f32]>, lse: Option<&[f32]>) {
     check::spec(spec);
     let rows = q.len() / (spec.heads * spec.d_qk);
-    check::length("q", q.len(), rows * spec.heads * spec.d_qk);
+    expect::length("q", q.len(), rows * spec.heads * spec.d_qk);
     if let Some(out) = out {
-        check::length("out", out.len(), rows * spec.heads * spec.d_v);
+        expect::length("out", out.len(), rows * spec.heads * spec.d_v);
     }
     if let Some(lse) = lse {
-        check::length("lse", lse.len(), rows * spec.heads);
+        expect::length("lse", lse.len(), rows * spec.heads);
     }
     check::ascending("rows", sequences.iter().map(|sequence| sequence.rows.clone()), rows);
     for sequence in sequences {

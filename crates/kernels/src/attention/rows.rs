@@ -4,6 +4,7 @@ use super::{Cells, Run};
 use crate::element::Element;
 use crate::int4::Int4;
 use crate::product::MatrixRef;
+use crate::product::matrix::extent;
 use crate::simd::{CACHE_LINE, Kernel, Simd};
 use crate::tile::{MAX_PANEL, Operand, pack_panels, pack_row, panel_width};
 use half::{bf16, f16};
@@ -44,8 +45,8 @@ pub(super) struct View<'a, E> {
 impl<'a, E: Element> View<'a, E> {
     #[inline]
     fn new(data: &'a [E], rows: usize, width: usize, stride: usize) -> Self {
-        let end = rows.checked_sub(1).map_or(0, |last| last * stride + E::cells(width));
-        assert!(end <= data.len(), "{rows} rows of {width}, {stride} apart, in {} values", data.len());
+        let inside = extent(rows, E::cells(width), stride, 1).is_some_and(|end| end <= data.len());
+        assert!(inside, "{rows} rows of {width}, {stride} apart, in {} values", data.len());
         View { data, rows, width, stride }
     }
 

@@ -7,6 +7,7 @@
 use super::check;
 use crate::Machine;
 use crate::disjoint::{Disjoint, run, sized};
+use crate::expect;
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::scan::chunk::{self, Chunk, Decays, Square, Terms, add, product, scale_rows};
 use crate::scan::{CHUNK, Scan, chunks_before, scan_checkpoints};
@@ -40,10 +41,14 @@ pub fn gated_delta_backward(
     scratch: &mut [f32],
 ) {
     check(scan, sequences, d_state, q, k, v, decay, beta);
-    assert_eq!([d_q.len(), d_k.len(), d_v.len(), d_out.len()], [q.len(), k.len(), v.len(), v.len()], "gradients");
+    assert_eq!(
+        [d_q.len(), d_k.len(), d_v.len(), d_out.len()],
+        [q.len(), k.len(), v.len(), v.len()],
+        "gradients and what they are of: d_q, d_k, d_v, d_out"
+    );
     assert_eq!([d_decay.len(), d_beta.len()], [decay.len(), beta.len()], "gradients of decay and beta");
-    assert_eq!(checkpoints.len(), scan_checkpoints(scan, sequences), "checkpoints");
-    assert!(scratch.len() >= gated_delta_backward_scratch(scan, machine.executor.workers()), "scratch");
+    expect::length("checkpoints", checkpoints.len(), scan_checkpoints(scan, sequences));
+    let scratch = expect::scratch(scratch, gated_delta_backward_scratch(scan, machine.executor.workers()));
     let Scan { heads, d_k: key_width, d_v: value_width } = scan;
     let (worker_scratch, state_len) = (Scratch::len(scan), key_width * value_width);
     let machine = sized(machine, v.len() * key_width);

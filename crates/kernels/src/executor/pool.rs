@@ -77,12 +77,14 @@ impl Pool {
             panic: Mutex::new(None),
             stop: AtomicBool::new(false),
         });
-        let start = |worker| {
-            let shared = Arc::clone(&shared);
+        let mut pool = Pool { threads: Vec::new(), taken: AtomicBool::new(false), shared };
+        for worker in 1..threads {
+            let shared = Arc::clone(&pool.shared);
             let thread = thread::Builder::new().name(format!("worker-{worker}"));
-            thread.spawn(move || shared.serve(worker)).expect("the operating system starts a thread")
-        };
-        Pool { threads: (1..threads).map(start).collect(), taken: AtomicBool::new(false), shared }
+            // If there are no more, the pool is dropped, which ends those that there are.
+            pool.threads.push(thread.spawn(move || shared.serve(worker)).expect("the operating system starts a thread"));
+        }
+        pool
     }
 
     fn run_together(&self, items: usize, task: &Task<'_>) {
@@ -210,7 +212,9 @@ impl Shared {
                 return;
             }
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (region.task)(item, worker))) {
-                self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
+                let mut kept = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
+                // The others' are not dropped: what a panic carries may panic when it is, here, where nothing would catch it.
+                if kept.is_none() { *kept = Some(panic) } else { std::mem::forget(panic) }
             }
         }
     }

@@ -3,6 +3,7 @@
 use super::{GROUP, add_product, longest, thirds};
 use crate::Machine;
 use crate::disjoint::{Disjoint, check_sequences, each_part, run, sized};
+use crate::expect;
 use crate::simd::{Kernel, Simd};
 use crate::vector::{Map, apply, load, rows, store};
 use std::ops::Range;
@@ -37,7 +38,7 @@ pub fn gru_backward(
     assert_eq!(d_b_hh.len(), 3 * hidden, "d_b_hh");
     assert_eq!([initial.len(), d_state.len()], [sequences.len() * hidden; 2], "initial and d_state");
     check_sequences(sequences, n);
-    let d_gates = &mut scratch[..gru_backward_scratch(hidden, n)];
+    let d_gates = expect::scratch(scratch, gru_backward_scratch(hidden, n));
     let machine = sized(machine, n * w_hh.len());
     let past = Past { hidden, sequences, y, initial };
     {

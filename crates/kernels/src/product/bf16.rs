@@ -13,7 +13,8 @@
 //! rounds the rows to its scratch, which they do not leave before every panel of the group has passed by. There is no blocking
 //! along `k` up to 1,536: sums stay in registers.
 
-use super::{Accumulate, MatrixMut, MatrixRef, even};
+use super::cut::{Cut, even};
+use super::{Accumulate, MatrixMut, MatrixRef};
 use crate::Machine;
 use crate::disjoint::{Disjoint, each_part, run};
 use crate::isa::Isa;
@@ -22,7 +23,6 @@ use crate::pairs::Pair;
 use crate::simd::{Kernel, Simd};
 use crate::tile::{MAX_PANEL, Operand, TILE_ROWS, multiply_panel, panel_width};
 use std::fmt;
-use std::ops::Range;
 
 /// A right operand B `[k, n]`, rounded and packed for one instruction set. It takes 2 bytes a value, columns in whole blocks of 64.
 #[derive(Clone)]
@@ -165,8 +165,8 @@ fn multiply(
 ) {
     let (plan, depth) = (Plan::new(c.rows(), c.cols(), a.cols()), Pair::cells(a.cols()));
     let scratch = Disjoint::new(scratch);
-    run(machine, plan.items(), &|item, worker| {
-        let (rows, cols) = plan.part(item);
+    run(machine, plan.cut.items(), &|item, worker| {
+        let [rows, cols] = plan.cut.item(item);
         let panels = &panels[cols.start * depth..];
         // SAFETY: the parts of C do not overlap, and each item runs once.
         let c = unsafe { c.part(0, rows.clone(), cols) };
@@ -180,10 +180,7 @@ fn multiply(
 /// How a product is cut, from its shape alone.
 #[derive(Clone, Copy)]
 struct Plan {
-    m: usize,
-    n: usize,
-    row_block: usize,
-    col_group: usize,
+    cut: Cut,
     /// Even.
     k_block: usize,
 }
@@ -206,22 +203,12 @@ impl Plan {
         let items = (m * n * k / Self::ITEM_COST).clamp(1, Self::ITEMS);
         let groups = items.div_ceil(m.div_ceil(row_block).max(1));
         let col_group = n.div_ceil(groups).max(1).next_multiple_of(MAX_PANEL);
-        Plan { m, n, row_block, col_group, k_block }
-    }
-
-    fn items(&self) -> usize {
-        self.m.div_ceil(self.row_block) * self.n.div_ceil(self.col_group)
-    }
-
-    fn part(&self, item: usize) -> (Range<usize>, Range<usize>) {
-        let groups = self.n.div_ceil(self.col_group);
-        let (row, col) = (item / groups * self.row_block, item % groups * self.col_group);
-        (row..(row + self.row_block).min(self.m), col..(col + self.col_group).min(self.n))
+        Plan { cut: Cut { whole: [m, n], part: [row_block, col_group] }, k_block }
     }
 
     /// Values that one worker needs for a block of A, whichever way it lies.
     fn scratch(&self) -> usize {
-        Pair::left_scratch(self.row_block, self.k_block)
+        Pair::left_scratch(self.cut.part[0], self.k_block)
     }
 }
 

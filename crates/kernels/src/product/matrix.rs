@@ -33,7 +33,7 @@ unsafe impl Send for MatrixMut<'_> {}
 unsafe impl Sync for MatrixMut<'_> {}
 
 /// Values that a matrix spans from its first entry to its last, or nothing if that exceeds `usize`.
-fn extent(rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> Option<usize> {
+pub(crate) fn extent(rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> Option<usize> {
     if rows == 0 || cols == 0 {
         return Some(0);
     }
@@ -125,7 +125,8 @@ impl<'a> MatrixRef<'a> {
     #[inline(always)]
     pub(crate) fn row(&self, i: usize) -> &'a [f32] {
         assert!(i < self.rows && self.col_stride == 1, "row {i} of {}, entries {} apart", self.rows, self.col_stride);
-        &self.data[i * self.row_stride..][..self.cols]
+        // Rows without entries may be said to lie anywhere.
+        if self.cols == 0 { &[] } else { &self.data[i * self.row_stride..][..self.cols] }
     }
 
     /// Where entry `(0, 0)` lies; entry `(i, j)` is `i * row_stride + j * col_stride` further.
@@ -199,7 +200,10 @@ impl<'a> MatrixMut<'a> {
     #[inline]
     pub fn row(&self, i: usize) -> &[f32] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
-        // SAFETY: the row lies within the borrowed values (checked when the matrix was made and by the line above).
+        if self.cols == 0 {
+            return &[];
+        }
+        // SAFETY: the row has entries, which lie within the borrowed values (checked when the matrix was made and above).
         unsafe { std::slice::from_raw_parts(self.start.add(i * self.row_stride), self.cols) }
     }
 
@@ -210,6 +214,9 @@ impl<'a> MatrixMut<'a> {
     #[inline]
     pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
+        if self.cols == 0 {
+            return &mut [];
+        }
         // SAFETY: as in `row`; rows do not overlap and this matrix is borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(i * self.row_stride), self.cols) }
     }
@@ -218,6 +225,16 @@ impl<'a> MatrixMut<'a> {
     #[inline]
     pub fn row_stride(&self) -> usize {
         self.row_stride
+    }
+
+    /// Values of the slice that this matrix was made of.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Values from the first entry to the last.
+    pub(crate) fn extent(&self) -> usize {
+        extent(self.rows, self.cols, self.row_stride, 1).expect("checked when the matrix was made")
     }
 
     /// Where entry `(0, 0)` lies; entry `(i, j)` is `i * row_stride + j` further.
@@ -236,10 +253,15 @@ impl<'a> MatrixMut<'a> {
     #[inline(always)]
     pub(crate) unsafe fn part(&self, step: usize, rows: Range<usize>, cols: Range<usize>) -> MatrixMut<'_> {
         check_part(&rows, &cols, self.rows, self.cols);
-        let start = step + rows.start * self.row_stride + cols.start;
-        let extent = extent(rows.len(), cols.len(), self.row_stride, 1).expect("a part is no larger than its matrix");
-        assert!(extent == 0 || start + extent <= self.len, "a part that ends at {} of {} values", start + extent, self.len);
-        let start = if extent == 0 { self.start } else { self.start.wrapping_add(start) };
-        MatrixMut { start, len: extent, rows: rows.len(), cols: cols.len(), ..*self }
+        let len = extent(rows.len(), cols.len(), self.row_stride, 1).expect("a part is no larger than its matrix");
+        let first = || rows.start.checked_mul(self.row_stride)?.checked_add(cols.start)?.checked_add(step);
+        let mut start = self.start;
+        if len > 0 {
+            let first = first().filter(|first| first.checked_add(len).is_some_and(|end| end <= self.len));
+            // Within the values (checked by the line above).
+            start =
+                start.wrapping_add(first.unwrap_or_else(|| panic!("a part of {len} values, {step} further, of {}", self.len)));
+        }
+        MatrixMut { start, len, rows: rows.len(), cols: cols.len(), ..*self }
     }
 }

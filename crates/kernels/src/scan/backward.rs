@@ -7,6 +7,7 @@ mod rows;
 use super::{Gate, Scan, check, chunks_before, scan_checkpoints};
 use crate::Machine;
 use crate::disjoint::{Disjoint, run, sized};
+use crate::expect;
 use crate::product::{MatrixMut, MatrixRef};
 use std::ops::Range;
 
@@ -65,14 +66,20 @@ pub fn gated_scan_backward(
     scratch: &mut [f32],
 ) {
     check(scan, sequences, d_state, q, k, v, gate);
-    assert_eq!([d_q.len(), d_k.len(), d_v.len(), d_out.len()], [q.len(), k.len(), v.len(), v.len()], "gradients");
-    assert_eq!(checkpoints.len(), scan_checkpoints(scan, sequences), "checkpoints");
+    assert_eq!(
+        [d_q.len(), d_k.len(), d_v.len(), d_out.len()],
+        [q.len(), k.len(), v.len(), v.len()],
+        "gradients and what they are of: d_q, d_k, d_v, d_out"
+    );
+    expect::length("checkpoints", checkpoints.len(), scan_checkpoints(scan, sequences));
     let rows = q.len() / (scan.heads * scan.d_k);
     let wanted = d_gate.is_some();
     let d_gate = d_gate.unwrap_or_default();
-    assert!(!wanted || d_gate.len() == gate.len(scan, rows), "gradient of the gate");
+    if wanted {
+        expect::length("gradient of the gate", d_gate.len(), gate.len(scan, rows));
+    }
     let worker_scratch = gated_scan_backward_scratch(scan, 1);
-    assert!(scratch.len() >= gated_scan_backward_scratch(scan, machine.executor.workers()), "scratch");
+    let scratch = expect::scratch(scratch, gated_scan_backward_scratch(scan, machine.executor.workers()));
     let state_len = scan.d_k * scan.d_v;
     let machine = sized(machine, v.len() * scan.d_k);
     let (key_width, value_width) = (scan.heads * scan.d_k, scan.heads * scan.d_v);

@@ -4,6 +4,7 @@
 use super::{CHUNK, Scan, chunks_before, scan_checkpoints};
 use crate::Machine;
 use crate::disjoint::{Disjoint, check_sequences, run, sized};
+use crate::expect;
 use std::ops::Range;
 
 /// Columns of the state in one work item.
@@ -41,8 +42,10 @@ pub(crate) fn each_strip(
     let kept = checkpoints.is_some();
     let checkpoints = checkpoints.unwrap_or_default();
     check_sequences(sequences, out.len() / (heads * d_v));
-    assert!(!kept || checkpoints.len() == scan_checkpoints(scan, sequences), "checkpoints");
-    assert!(scratch.len() >= strips_scratch(scan, machine.executor.workers()), "scratch");
+    if kept {
+        expect::length("checkpoints", checkpoints.len(), scan_checkpoints(scan, sequences));
+    }
+    let scratch = expect::scratch(scratch, strips_scratch(scan, machine.executor.workers()));
     let worker_scratch = strips_scratch(scan, 1);
     let machine = sized(machine, out.len() * d_k);
     let [out, state, checkpoints, scratch] = [out, state, checkpoints, scratch].map(Disjoint::new);

@@ -8,6 +8,7 @@ use super::{STRIP, SelectiveScan, check, selective_scan_checkpoints};
 use crate::Machine;
 use crate::disjoint::{Disjoint, run, sized};
 use crate::elementwise::add_assign;
+use crate::expect;
 use crate::scan::{CHUNK, chunks_before};
 use crate::simd::{Kernel, MAX_LANES, Simd};
 use crate::vector::{load, store};
@@ -44,13 +45,12 @@ pub fn selective_scan_backward(
     check(scan, sequences, d_state, x, dt, a, b, c, skip);
     assert_eq!([d_x.len(), d_dt.len(), d_y.len()], [x.len(); 3], "gradients of x, dt and y");
     assert_eq!([d_a.len(), d_b.len(), d_c.len()], [a.len(), b.len(), c.len()], "gradients of a, b and c");
-    assert!(d_skip.as_ref().is_none_or(|d| d.len() == scan.channels), "gradient of the skip");
-    assert_eq!(checkpoints.len(), selective_scan_checkpoints(scan, sequences), "checkpoints");
+    expect::length("gradient of the skip", d_skip.as_ref().map_or(scan.channels, |d_skip| d_skip.len()), scan.channels);
+    expect::length("checkpoints", checkpoints.len(), selective_scan_checkpoints(scan, sequences));
     let workers = machine.executor.workers();
     let rows = x.len() / scan.channels;
     let needed = selective_scan_backward_scratch(scan, sequences, rows, workers);
-    assert!(scratch.len() >= needed, "scratch");
-    let (own, parts) = scratch[..needed].split_at_mut(workers * Scratch::len(scan));
+    let (own, parts) = expect::scratch(scratch, needed).split_at_mut(workers * Scratch::len(scan));
     let mut parts = Parts::new(scan, sequences, rows, parts);
     let small = sized(machine, x.len() * scan.state);
     {

@@ -59,7 +59,7 @@ impl Batch {
             .map(|span| {
                 [(&self.k, d_qk), (&self.v, d_v)].map(|(data, width)| {
                     let (first, rows, start, end) = run(span, data, width);
-                    Run { first, rows, data: Cells::F32(&data[start..end]), row_stride: kv_heads * width, head_stride: width }
+                    Run::by_token(first, rows, Cells::F32(&data[start..end]), kv_heads, width)
                 })
             })
             .collect();

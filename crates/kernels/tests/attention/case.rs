@@ -1,6 +1,6 @@
 //! Random calls: specifications, ragged sequences, and keys and values cut into runs in any layout.
 
-use crate::check::{Random, affordable, poison};
+use crate::check::{INTERPRETED, Random, affordable, poison};
 use attendant_kernels::attention::{Attention, Cells, DistanceBias, Run, Sequence, Visible, forward, forward_scratch};
 use attendant_kernels::int4::Int4;
 use attendant_kernels::{Machine, Precision, naive};
@@ -24,8 +24,12 @@ pub(crate) struct Spec {
 
 impl Spec {
     pub(crate) fn random(random: &mut Random) -> Spec {
-        let kv_heads = random.pick(&[1, 1, 2, 3]);
-        let heads = kv_heads * random.pick(&[1, 1, 2, 3, 5]);
+        let [kv_heads, group] = if INTERPRETED {
+            [(); 2].map(|()| random.in_range(1..=2))
+        } else {
+            [random.pick(&[1, 1, 2, 3]), random.pick(&[1, 1, 2, 3, 5])]
+        };
+        let heads = kv_heads * group;
         let [d_qk, d_v] = [random.pick(&[1, 3, 8, 17, 32, 40]), random.pick(&[1, 3, 8, 17, 32, 70])].map(affordable);
         Spec {
             heads,
@@ -146,6 +150,10 @@ impl Plane {
                 first += 1;
                 continue;
             }
+            // Now and then a run without rows, which is nothing.
+            if random.chance(4) {
+                self.runs.push(self.store(random, first, 0));
+            }
             self.runs.push(self.store(random, first, rows));
             first += rows;
         }
@@ -157,7 +165,7 @@ impl Plane {
             true => (self.heads * self.width + gap, self.width),
             false => (self.width + gap, rows * (self.width + gap)),
         };
-        let mut data = poison((self.heads - 1) * head_stride + (rows - 1) * row_stride + self.width);
+        let mut data = poison((self.heads - 1) * head_stride + rows * row_stride + self.width);
         for row in 0..rows {
             for head in 0..self.heads {
                 let from = &self.dense[((first + row) * self.heads + head) * self.width..][..self.width];

@@ -9,7 +9,7 @@ fn spec(visible: Visible) -> Attention<'static> {
 }
 
 fn run(first: usize, rows: usize) -> Run<'static> {
-    Run { first, rows, data: Cells::F32(&[1.0; 400]), row_stride: 4, head_stride: 4 }
+    Run::by_token(first, rows, Cells::F32(&[1.0; 400]), 1, 4)
 }
 
 /// One sequence of three rows at positions 10, 11 and 12; returns the output, which starts as NaN.
@@ -47,9 +47,33 @@ fn runs_that_overlap_are_refused() {
 }
 
 #[test]
-#[should_panic(expected = "keys: a run at 0 ends at 404 of 400 values")]
+#[should_panic(expected = "keys: a run of 101 rows at 0, 4 and heads 4 apart, in 400 values")]
 fn a_run_longer_than_its_data_is_refused() {
     attend(&spec(Visible::Causal), &[run(0, 101)]);
+}
+
+#[test]
+#[should_panic(expected = "keys: a run of 13 rows at 0, 18446744073709551615 and heads 4 apart, in 400 values")]
+fn rows_so_far_apart_that_places_wrap_are_refused() {
+    attend(&spec(Visible::Causal), &[Run { row_stride: usize::MAX, ..run(0, 13) }]);
+}
+
+#[test]
+#[should_panic(expected = "2 positions from 18446744073709551615 on")]
+fn positions_that_wrap_are_refused() {
+    attend(&spec(Visible::Causal), &[run(0, 13), run(usize::MAX, 2)]);
+}
+
+#[test]
+fn runs_without_rows_count_for_nothing() {
+    let out = attend(&spec(Visible::Causal), &[run(0, 0), run(0, 5), run(5, 0), run(5, 8), run(13, 0)]);
+    assert_eq!(out, [1.0; 24]);
+}
+
+#[test]
+#[should_panic(expected = "keys: a run at 0 after one that ends at 5")]
+fn a_run_without_rows_in_the_wrong_place_is_refused() {
+    attend(&spec(Visible::Causal), &[run(0, 5), run(0, 0), run(5, 8)]);
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn a_uniform_row_has_the_entropy_of_its_length() {
     let spec = Attention { scale: 1.0, ..Attention::causal(1, 1, 4) };
     let rows = affordable(300);
     let keys = vec![1.0; rows * 4];
-    let run = [Run { first: 0, rows, data: Cells::F32(&keys), row_stride: 4, head_stride: 4 }];
+    let run = [Run::by_token(0, rows, Cells::F32(&keys), 1, 4)];
     let sequences = [Sequence { rows: 0..rows, q_first: 0, k_end: rows, keys: &run, values: &run }];
     // All scores are 0, so that the log-sum-exp is the logarithm of how many keys a row sees.
     let (q, lse): (Vec<f32>, Vec<f32>) = (vec![0.0; rows * 4], (1..=rows).map(|n| (n as f32).ln()).collect());

@@ -176,6 +176,30 @@ fn overlapping_outputs_are_refused() {
     product_batched(machine, 2, steps, c, a, b, Accumulate::Store, &mut poison(product_scratch(4, 8, 3, 1)));
 }
 
+/// The first entry of the second matrix of C would lie before the values.
+#[test]
+#[should_panic(expected = "2 matrices of C [1, 1], 18446744073709551615 apart, in 1 values")]
+fn matrices_so_far_apart_that_places_wrap_are_refused() {
+    let (one, mut c) = ([1.0], [0.0]);
+    let (a, b) = (MatrixRef::row_major(&one, 1, 1), MatrixRef::row_major(&one, 1, 1));
+    let (machine, steps) = (inline_machines()[0], Steps { c: usize::MAX, a: 0, b: 0 });
+    let c = MatrixMut::row_major(&mut c, 1, 1);
+    product_batched(machine, 2, steps, c, a, b, Accumulate::Store, &mut poison(product_scratch(1, 1, 1, 1)));
+}
+
+/// Rows without entries may be said to lie anywhere.
+#[test]
+fn empty_rows_far_apart_are_empty() {
+    let mut c = MatrixMut::strided(&mut [], 5, 0, 1000);
+    assert!(c.row(4).is_empty() && c.row_mut(4).is_empty());
+    for machine in inline_machines() {
+        let (mut c, mut scratch) = (poison(20 * 3), poison(product_scratch(20, 3, 0, 1)));
+        let (a, b) = (MatrixRef::strided(&[], 20, 0, usize::MAX, 1), MatrixRef::strided(&[], 0, 3, 7, usize::MAX));
+        product(machine, MatrixMut::row_major(&mut c, 20, 3), a, b, Accumulate::Store, &mut scratch);
+        assert_same_bits("sums of nothing", &c, &[0.0; 60]);
+    }
+}
+
 #[test]
 #[should_panic(expected = "want at least Some(12) values, got 11")]
 fn a_view_larger_than_its_slice_is_refused() {

@@ -30,7 +30,7 @@ fn forward_and_backward() {
 }
 
 #[test]
-#[should_panic(expected = "id 4 of a table of 4 rows")]
+#[should_panic(expected = "id of a row: want less than 4, got 4")]
 fn an_id_outside_the_table() {
     embedding_backward(any(), &mut [0.0; 8], &[0.0; 2], &[4], 2);
 }

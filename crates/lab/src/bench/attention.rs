@@ -40,7 +40,7 @@ fn figures_of(processor: &Processor, precision: Precision, kv: usize, d: usize, 
     };
     let (machine, spec) = (processor.machine(), Attention { precision, ..Attention::causal(HEADS, kv, d) });
     let (q, k, v) = (values(length * HEADS * d), values(length * kv * d), values(length * kv * d));
-    let run = |data| [Run { first: 0, rows: length, data: Cells::F32(data), row_stride: kv * d, head_stride: d }];
+    let run = |data| [Run::by_token(0, length, Cells::F32(data), kv, d)];
     let (keys, rows) = ([run(&k), run(&v)], 0..length);
     let sequences = [Sequence { rows: rows.clone(), q_first: 0, k_end: length, keys: &keys[0], values: &keys[1] }];
     let spans = [Span { rows: rows.clone(), q_first: 0, k_rows: rows, k_first: 0 }];

@@ -161,15 +161,8 @@ impl Call {
     /// Calls that go round the caches.
     fn time(&self, processor: &Processor, caches: &[Stored], budget: Duration) -> Timing {
         let (machine, spec, length) = (processor.machine(), &self.spec, self.length);
-        let row_stride = match caches[0] {
-            Stored::Int4(_) => spec.d_qk.div_ceil(Int4::VALUES),
-            _ => spec.d_qk,
-        };
-        let head_stride = length * row_stride;
-        let runs: Vec<_> = caches
-            .iter()
-            .map(|stored| [Run { first: 0, rows: length, data: stored.cells(length), row_stride, head_stride }])
-            .collect();
+        let runs: Vec<_> =
+            caches.iter().map(|stored| [Run::by_head(0, length, stored.cells(length), length, spec.d_qk)]).collect();
         let calls: Vec<Vec<Sequence<'_>>> = runs
             .chunks(self.planes * self.batch)
             .map(|runs| {

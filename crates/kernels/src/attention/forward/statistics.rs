@@ -5,8 +5,9 @@ use super::check_call;
 use super::plan::{Item, Plan};
 use super::tile::Work;
 use crate::attention::reach::MAX_ROWS;
-use crate::attention::{Attention, Sequence, check};
+use crate::attention::{Attention, Sequence};
 use crate::disjoint::{Disjoint, run};
+use crate::expect;
 use crate::pairs::Pair;
 use crate::simd::{Kernel, MAX_LANES, Simd};
 use crate::tile::{Operand, Single};
@@ -76,11 +77,11 @@ fn call<O: Operand>(
     check_call(spec, sequences, q, None, Some(lse));
     let Statistics { entropy, first, distance, top_keys, top_probs } = out;
     for (what, len) in [("entropy", entropy.len()), ("first", first.len()), ("distance", distance.len())] {
-        check::length(what, len, places);
+        expect::length(what, len, places);
     }
     let top = top_keys.len().checked_div(places).unwrap_or(0);
-    check::length("top_keys", top_keys.len(), places * top);
-    check::length("top_probs", top_probs.len(), places * top);
+    expect::length("top_keys", top_keys.len(), places * top);
+    expect::length("top_probs", top_probs.len(), places * top);
     let workers = machine.executor.workers();
     let want = statistics_scratch(spec, sequences, workers);
     assert!(scratch.len() >= want, "scratch of statistics: want {want}, got {}", scratch.len());
