@@ -169,8 +169,11 @@ fn what_of_a_larger_model_is_not_read_is_said_by_every_command_that_runs_it() {
     }
 }
 
-/// Writes a file `ids` with one row of each of these tensors.
-fn write_ids(place: &Place, tensors: &[(&str, &[i64])]) {
+/// The name of a tensor, and its only row.
+type Row<'a> = (&'a str, &'a [i64]);
+
+/// Writes a file `ids` with these tensors.
+fn write_ids(place: &Place, tensors: &[Row<'_>]) {
     let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
     for (name, row) in tensors {
         let start = data.len();
@@ -185,7 +188,7 @@ fn write_ids(place: &Place, tensors: &[(&str, &[i64])]) {
 fn tokens_that_cannot_be_used_are_refused_by_file_and_tensor() {
     let place = Place::new();
     publish(&place, "t5");
-    let cases: [(&[(&str, &[i64])], &str); 4] = [
+    let cases: [(&[Row<'_>], &str); 4] = [
         (&[("input_ids", &[5, 6, 7])], "decoder_input_ids: got none, wanted the target's tokens"),
         (&[("input_ids", &[5, 6]), ("attention_mask", &[0, 0])], "attention_mask: got row 0 without a token"),
         (&[("input_ids", &[5, -6, 7])], "input_ids: got -6, which no token has"),
