@@ -40,7 +40,11 @@ impl From<LabError> for Failure {
         match error {
             LabError::Numeric { .. } => Failure::Numeric(line),
             LabError::Io { source, .. } | LabError::Checkpoint(CheckpointError::Io { source, .. }) => match source.kind() {
-                ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory => Failure::Refused(line),
+                ErrorKind::NotFound
+                | ErrorKind::NotADirectory
+                | ErrorKind::IsADirectory
+                | ErrorKind::PermissionDenied
+                | ErrorKind::InvalidData => Failure::Refused(line),
                 _ => Failure::Failed(line),
             },
             _ => Failure::Refused(line),

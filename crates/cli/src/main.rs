@@ -10,11 +10,12 @@ mod output;
 mod progress;
 
 use arguments::{Arguments, Command};
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let matches = Arguments::command().get_matches();
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|why| why.exit());
     let done = match arguments.command {
         Command::Compare(options) => command::compare::run(&options),
         Command::Train(options) => command::train::run(&options),
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
         Command::Inspect(options) => command::inspect::run(&options),
         Command::Logits(options) => command::logits::run(&options),
         Command::Mechanisms(options) => command::mechanisms::run(&options),
-        Command::Bench(options) => command::bench::run(&options),
+        Command::Bench(options) => command::bench::run(&options, matches.subcommand_matches("bench")),
         Command::Sweep(options) => command::sweep::run(&options),
         Command::Docs(options) => command::docs::run(&options),
     };

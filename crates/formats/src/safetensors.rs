@@ -45,6 +45,11 @@ pub fn parse(file: &[u8]) -> Result<SafeTensors> {
     Ok(parsed)
 }
 
+/// Whether a refusal is of what every file of this format begins with: the length of a header, and its first byte.
+pub(crate) fn is_of_framing(refusal: &Refusal) -> bool {
+    matches!((refusal.field(), refusal.offset()), ("header length", Some(0)) | ("header", Some(8)))
+}
+
 /// Where the header lies.
 fn header(file: &[u8]) -> Result<Range<usize>> {
     let refuse = |why: String| Refusal::new("header length", why).at(0);

@@ -53,7 +53,7 @@ impl Weights {
             return Weights::open_shards(path, access);
         }
         let mut memory = gguf::MAX_MEMORY;
-        let (first, metadata) = WeightFile::open(path, access, &mut memory)?;
+        let (first, metadata) = WeightFile::open(path, access, &mut memory).map_err(|why| strange(why, path))?;
         match said(&metadata, path)? {
             Some(said) => Weights::open_parts(said, first, metadata, access, memory),
             None => Ok(Weights { path: path.into(), files: vec![first], index: None, metadata }),
@@ -224,6 +224,17 @@ impl WeightFile {
     fn view(&self, name: &str) -> Option<TensorView<'_>> {
         let (name, info) = self.tensors.get_key_value(name)?;
         Some(TensorView { name, dtype: info.dtype, shape: &info.shape, bytes: self.bytes.get(info.range.clone())? })
+    }
+}
+
+/// A refusal of the first bytes of a file whose name does not say that it is safetensors: it may be anything.
+fn strange(error: Error, path: &Path) -> Error {
+    let named = path.extension().is_some_and(|extension| extension == "safetensors");
+    match error {
+        Error::Refused { refusal, .. } if !named && safetensors::is_of_framing(&refusal) => {
+            Refusal::new("content", format_args!("wanted GGUF or safetensors, got neither ({refusal})")).in_file(path)
+        }
+        other => other,
     }
 }
 

@@ -5,7 +5,7 @@ use crate::field::{self, invalid};
 use crate::recall::Recall;
 use attendant_core::Precision;
 use attendant_core::kernels::Isa;
-use attendant_mech::{Order, Size, preset};
+use attendant_mech::{Order, Size, preset, presets};
 use attendant_model::plan::{Dense, Embedding, Head, Layer, Norm, Plan};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -236,11 +236,14 @@ impl Config {
     /// Reads the configuration in a file, with `key.path=value` changes made to it.
     ///
     /// # Errors
-    /// As [`Config::parse`], or if the file cannot be read.
+    /// As [`Config::parse`], with the file where the fault is its own, or if the file cannot be read.
     pub fn from_file(path: &Path, changes: &[String]) -> Result<Config> {
         let text = fs::read_to_string(path).map_err(|why| LabError::io(path, why))?;
-        let table = text.parse().map_err(|why| LabError::content(path, syntax(&text, &why)))?;
-        Config::changed(table, changes)
+        let table: toml::Table = text.parse().map_err(|why| LabError::content(path, syntax(&text, &why)))?;
+        Config::changed(table.clone(), changes).map_err(|why| match Config::changed(table, &[]) {
+            Err(own) if own.to_string() == why.to_string() => LabError::content(path, why),
+            _ => why,
+        })
     }
 
     fn changed(mut table: toml::Table, changes: &[String]) -> Result<Config> {
@@ -285,8 +288,13 @@ impl Config {
         if self.continues() {
             return Ok(());
         }
-        let order = preset(&self.mechanism, self.size())?.mechanism.order();
-        if order != Order::Causal {
+        let elsewhere = |name: &str| preset(name, self.size()).is_ok_and(|preset| preset.mechanism.order() != Order::Causal);
+        if !presets().any(|name| name == self.mechanism) {
+            let names: Vec<&str> = presets().filter(|name| !elsewhere(name)).collect();
+            return Err(invalid("mechanism", format!("got {:?}, wanted one of {}", self.mechanism, names.join(", "))));
+        }
+        preset(&self.mechanism, self.size())?;
+        if elsewhere(&self.mechanism) {
             let why = format!("got {:?}, which attends to another sequence, wanted one that continues its own", self.mechanism);
             return Err(invalid("mechanism", why));
         }
@@ -501,6 +509,7 @@ mod tests {
         ] {
             let error = Config::parse(text, &[]).unwrap_err().to_string();
             assert!(error.starts_with(start) && !error.contains('\n'), "{text}: {error}");
+            assert!(!error.contains(", cross"), "{text}: {error}");
         }
     }
 
@@ -511,6 +520,7 @@ mod tests {
             ("=3", "--set: got \"=3\", wanted key.path=value"),
             ("seed.x=3", "seed.x: got a field of seed, which is no table"),
             ("seed=", "seed: got \"\", wanted a whole number"),
+            ("seed=18446744073709551615", "seed: got \"18446744073709551615\", wanted a whole number, 0 to 9223372036854775807"),
             ("model.d_head=many", "model.d_head: got \"many\", wanted a whole number, 0 or more"),
         ] {
             let error = Config::parse("seed = 1", &[change.into()]).unwrap_err().to_string();

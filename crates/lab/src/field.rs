@@ -81,6 +81,10 @@ fn misfit(defaults: &Table, keys: &[&str], default: &Value, value: &Value) -> Op
     insert(&mut table, keys, value.clone()).ok()?;
     let why = table.try_into::<Config>().err()?.message().replace('\n', " ");
     Some(match (default, value) {
+        // TOML has none larger, so that it came as text.
+        (Value::Integer(_), Value::String(text)) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("a whole number, 0 to {}", i64::MAX)
+        }
         (Value::Integer(_), _) => "a whole number, 0 or more".into(),
         (Value::Float(_), _) => "a number".into(),
         (Value::Boolean(_), _) => "true or false".into(),

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 const ABOUT: &str = "run.json";
 pub(crate) const LOCK: &str = ".lock";
-const METRICS: &str = "metrics.jsonl";
+/// The file, in the folder of a run, with what was recorded of its steps.
+pub const METRICS: &str = "metrics.jsonl";
 
 /// The folder of a run, open for writing.
 #[derive(Debug)]

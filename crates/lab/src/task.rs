@@ -41,6 +41,7 @@ const AUSTEN: &str = "austen";
 fn corpus(config: &Config) -> Result<Corpus> {
     match config.data.text.as_str() {
         AUSTEN => Ok(Corpus::austen()),
+        "" => Err(Error::config("data.text", format!("got nothing, wanted {AUSTEN} or the path of a UTF-8 file")).into()),
         path => Corpus::from_file(Path::new(path)).map_err(named),
     }
 }
@@ -48,7 +49,10 @@ fn corpus(config: &Config) -> Result<Corpus> {
 /// A text that cannot be used, as a fault of the field that names it.
 fn named(why: LabError) -> LabError {
     match why {
-        LabError::Content { .. } => Error::config("data.text", format!("got {why}")).into(),
+        LabError::Content { path, why } => {
+            let why = why.strip_prefix("got ").unwrap_or(&why);
+            Error::config("data.text", format!("got {}: {why}", path.display())).into()
+        }
         other => other,
     }
 }

@@ -10,6 +10,7 @@ use crate::generate::Session;
 use crate::sampler::Sampler;
 use crate::tensor_file::{self, Outgoing};
 use crate::trace::{Trace, Traced};
+use attendant_core::error::require;
 use attendant_core::{Result, Tape};
 use attendant_formats::{self as formats, Access, Weights};
 use attendant_mech::observer::{NamedRows, Observer};
@@ -72,6 +73,13 @@ pub fn read(path: &Path) -> Result<Tokens, CheckpointError> {
         None => Ok(None),
     };
     let (mask, types, target) = (like_ids("attention_mask")?, like_ids("token_type_ids")?, table("decoder_input_ids")?);
+    if let Some(row) = mask.iter().flat_map(|mask| mask.chunks_exact(length)).position(|row| row.iter().all(|&seen| seen == 0)) {
+        return Err(content(path, format!("attention_mask: got row {row} without a token, wanted at least one in each")));
+    }
+    if let Some((width, target)) = target.as_ref().filter(|(width, target)| target.len() / width != ids.len() / length) {
+        let [got, wanted] = [target.len() / width, ids.len() / length];
+        return Err(content(path, format!("decoder_input_ids: got {got} rows, wanted {wanted}, as many as of input_ids")));
+    }
     let rows = ids.chunks_exact(length).enumerate().map(|(row, ids)| {
         let visible = |place: &usize| mask.as_ref().is_none_or(|mask| mask[row * length + place] != 0);
         let places: Vec<usize> = (0..length).filter(visible).collect();
@@ -89,8 +97,14 @@ fn table(tensors: &Weights, name: &str) -> std::result::Result<Option<(usize, Ve
     let (formats::Dtype::I64, &[_, width]) = (view.dtype, view.shape) else {
         return Err(format!("got {} {:?}, wanted I64 of two axes", view.dtype, view.shape));
     };
-    let values = view.bytes.as_chunks().0.iter().map(|&bytes| u32::try_from(i64::from_le_bytes(bytes)));
-    let values = values.collect::<std::result::Result<_, _>>().map_err(|_| "got a number that no token has".to_string())?;
+    if view.shape.contains(&0) {
+        return Err(format!("got shape {:?}, wanted at least one row, and one token in it", view.shape));
+    }
+    let value = |&bytes: &[u8; 8]| {
+        let number = i64::from_le_bytes(bytes);
+        u32::try_from(number).map_err(|_| format!("got {number}, which no token has"))
+    };
+    let values = view.bytes.as_chunks().0.iter().map(value).collect::<std::result::Result<_, _>>()?;
     Ok(Some((width, values)))
 }
 
@@ -106,6 +120,9 @@ pub fn logits(decoder: &Decoder, mut tape: Tape, tokens: &Tokens) -> Result<Vec<
     let mut batch = Batch::new(tokens.rows.iter().map(|row| (row.ids.len(), 0)));
     let mut inputs = Inputs { ids: &ids, types: &types, source: None, trace: Some(&encoder_trace) };
     if decoder.plan().encoder.is_some() {
+        require(!target.is_empty(), "decoder_input_ids", || {
+            "got none, wanted the target's tokens: the model has an encoder".into()
+        })?;
         inputs.source = Some(decoder.encode(&mut tape, &bound, &batch, inputs)?);
         batch = Batch::with_source(tokens.rows.iter().map(|row| (row.target.len(), 0, row.ids.len())));
         inputs = Inputs { ids: &target, types: &[], ..inputs };

@@ -26,7 +26,7 @@ use crate::plan::Plan;
 use crate::source::Names;
 use alternative::Alternative;
 use attendant_formats::{Access, Weights};
-use attendant_state::{Dtype, SequenceState, Storage};
+use attendant_state::{Dtype, Growth, SequenceState, StateLayout, Storage};
 use cache::{Cache, Decode};
 use engine::Allocation;
 use layer::Layers;
@@ -136,7 +136,9 @@ impl Subject {
         contexts.push(plan.context);
         contexts.sort_unstable();
         warnings.extend(beyond(&contexts, plan.context));
-        let cache = Cache::new(&layouts, &contexts, question.memory.map(|memory| memory - weights.bytes as f64));
+        warnings.extend(of_source(&layouts));
+        let memory = question.memory.map(|memory| memory - weights.bytes as f64);
+        let cache = Cache::new(&layouts, &contexts, memory, plan.embedding.positions.learned());
         Ok(Report {
             model: self.path.clone(),
             family: self.family.clone(),
@@ -216,4 +218,13 @@ fn beyond(contexts: &[usize], own: usize) -> Option<String> {
         .iter()
         .any(|&context| context > own)
         .then(|| format!("it was made for {own} tokens; what stands for more is arithmetic"))
+}
+
+/// A sentence about rows that follow the source and not the tokens.
+fn of_source(layouts: &[StateLayout]) -> Option<String> {
+    layouts
+        .iter()
+        .flat_map(StateLayout::planes)
+        .any(|plane| plane.growth == Growth::PerSource)
+        .then(|| "bytes at a context are with the rows of a source of equal length; those a token are of the target alone".into())
 }

@@ -11,9 +11,13 @@ use attendant_lab::bench::train::{TrainingRate, training_step};
 use attendant_lab::bench::{Figure, decode, limits, model, product, quant, scan};
 use attendant_lab::config::PrecisionKind;
 use attendant_state::{Dtype, Storage};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, ValueEnum};
 use std::time::Duration;
 
-pub(crate) fn run(options: &Bench) -> Done {
+/// `matches`: which of the options were given, and are no defaults.
+pub(crate) fn run(options: &Bench, matches: Option<&ArgMatches>) -> Done {
+    matches.map_or(Ok(()), |matches| all_read(options.what, matches))?;
     check(options)?;
     let processor = processor(options.threads)?;
     let budget = Duration::from_secs_f64(options.budget);
@@ -64,6 +68,38 @@ fn run_model(processor: &Processor, options: &Bench, each: &mut impl FnMut(Figur
         model::figures(&decoder, processor, setting, &depths, &mut *each)?;
     }
     Ok(())
+}
+
+impl Benched {
+    /// The options that it reads, beside --json and --threads.
+    fn reads(self) -> &'static [&'static str] {
+        match self {
+            Benched::Train => &["steps", "precision"],
+            Benched::Limits => &[],
+            Benched::Attention => &["precision", "kv", "widths", "lengths", "budget"],
+            Benched::Decode => &["kv", "widths", "lengths", "batches", "dtypes", "budget"],
+            Benched::Mla => &["lengths", "batches", "dtypes", "budget"],
+            Benched::Gemm => &["budget"],
+            Benched::Model => &["model", "activations", "steps", "lengths", "dtypes"],
+            Benched::Scan => &["widths", "lengths", "budget"],
+            Benched::Quant => &["activations", "budget"],
+        }
+    }
+}
+
+/// Refuses an option that would change nothing.
+fn all_read(what: Benched, matches: &ArgMatches) -> Done {
+    let all = Benched::value_variants().iter().flat_map(|what| what.reads());
+    let given = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+    match all.copied().find(|name| given(name) && !what.reads().contains(name)) {
+        Some(unread) => {
+            let wanted: String = what.reads().iter().map(|name| format!("--{name}, ")).collect();
+            let what = what.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned());
+            let why = format!("got a value, which `{what}` does not read, wanted some of {wanted}--json, --threads");
+            Err(Failure::Refused(format!("--{unread}: {why}")))
+        }
+        None => Ok(()),
+    }
 }
 
 fn check(options: &Bench) -> Done {

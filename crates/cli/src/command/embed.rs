@@ -5,15 +5,20 @@ use crate::command::processor;
 use crate::failure::{Done, Failure};
 use crate::model::{Needs, resolve};
 use crate::output::{print, say};
+use attendant_lab::LabError;
 use attendant_model::embed::{Embedded, Embedder};
 use attendant_model::exchange::{self, Output};
 use serde_json::json;
 use std::io::Read;
+use std::path::Path;
 
 pub(crate) fn run(options: &Embed) -> Done {
     let path = resolve(&options.model, Needs::Everything)?;
     let texts = texts(options)?;
     let embedder = Embedder::open(&path, options.max_length)?;
+    if !path.join("modules.json").exists() {
+        say(format!("{}: has no modules.json: rows are averaged, and vectors are not normalised", path.display()));
+    }
     let embedded = embedder.embed(&processor(options.threads)?, &texts)?;
     let cut = embedded.iter().filter(|text| text.cut).count();
     if cut > 0 {
@@ -44,7 +49,7 @@ fn texts(options: &Embed) -> Result<Vec<String>, Failure> {
         }
         (None, false) => return Ok(options.texts.clone()),
     };
-    let text = text.map_err(|why| Failure::Refused(format!("{name}: {why}")))?;
+    let text = text.map_err(|why| LabError::io(Path::new(&name), why))?;
     let texts: Vec<String> = text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect();
     if texts.is_empty() {
         return Err(Failure::Refused(format!("{name}: got no text, wanted one in each line")));

@@ -5,6 +5,7 @@ use crate::command::processor;
 use crate::failure::Done;
 use crate::model::{Needs, load, resolve};
 use attendant_core::Tape;
+use attendant_lab::LabError;
 use attendant_model::exchange;
 
 pub(crate) fn run(options: &Logits) -> Done {
@@ -12,6 +13,6 @@ pub(crate) fn run(options: &Logits) -> Done {
     let decoder = load(&resolve(&options.model, Needs::Everything)?, &processor)?;
     let tokens = exchange::read(&options.ids)?;
     let tape = Tape::inference(processor).with_activations(options.activations.into());
-    let outputs = exchange::logits(&decoder, tape, &tokens)?;
+    let outputs = exchange::logits(&decoder, tape, &tokens).map_err(|why| LabError::content(&options.ids, why))?;
     Ok(exchange::write(&options.out, &outputs)?)
 }

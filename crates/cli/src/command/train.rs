@@ -9,6 +9,7 @@ use crate::progress::{Bar, stop_flag};
 use attendant_core::Processor;
 use attendant_lab::checkpoint;
 use attendant_lab::config::{Config, PrecisionKind};
+use attendant_lab::run::METRICS;
 use attendant_lab::trainer::{Ending, Trainer};
 use attendant_model::Layout;
 use std::path::{Path, PathBuf};
@@ -96,9 +97,14 @@ impl From<PrecisionType> for PrecisionKind {
     }
 }
 
-/// Continues a run, and says which of its checkpoints are passed over.
+/// Continues a run, and says which of its checkpoints are passed over, and whether its record is gone.
 fn resume(processor: Processor, folder: &Path) -> Result<Trainer, Failure> {
+    let metrics = folder.join(METRICS);
+    let recorded = metrics.exists();
     let trainer = Trainer::resume(processor, folder)?;
+    if !recorded && trainer.step() > 0 {
+        say(format!("attendant: {}: is missing; what it had up to step {} is lost", metrics.display(), trainer.step()));
+    }
     for path in checkpoint::damaged(folder)? {
         say(format!("attendant: {}: is damaged; continuing from step {}", path.display(), trainer.step()));
     }

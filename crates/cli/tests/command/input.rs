@@ -14,7 +14,8 @@ fn a_configuration_that_cannot_be_used_is_refused_by_field() {
         ("training.tokens=-5", "training.tokens: got -5, wanted a whole number"),
         ("training.learning_rate=nan", "training.learning_rate: got NaN, wanted a number above 0"),
         ("data.text=nowhere.txt", "data.text: got nowhere.txt: no such file"),
-        ("data.text=.", "data.text: got .: got a folder"),
+        ("data.text=.", "data.text: got .: a folder, wanted a UTF-8 text"),
+        ("data.text=", "data.text: got nothing, wanted austen or the path of a UTF-8 file"),
         ("data.vocabulary=bpe --set data.vocabulary_size=99999999999", "data.vocabulary_size: got 99999999999, wanted at most"),
         ("data.context=100000", "data.context: got 100000, wanted less than"),
         ("data.batch=99999999999999", "data.batch: got 99999999999999 sequences"),
@@ -27,6 +28,9 @@ fn a_configuration_that_cannot_be_used_is_refused_by_field() {
     fs::write(place.path("bad.toml"), "seed = 1\n[model\n").unwrap();
     let line = place.bad("train --config bad.toml --out run", 2);
     assert!(line.contains("bad.toml: line 2: "), "{line}");
+    fs::write(place.path("bad.toml"), "[model]\nlayers = 0\n").unwrap();
+    let line = place.bad("train --config bad.toml --out run", 2);
+    assert_eq!(line, "attendant: bad.toml: model.layers: got 0, wanted at least 1\n");
     assert!(place.bad("train --config none.toml --out run", 2).contains("none.toml"));
 }
 
@@ -93,6 +97,20 @@ fn options_that_leave_no_room_for_each_other_are_refused_together() {
     ] {
         let line = place.bad(&format!("train --out run {words}"), 2);
         assert_eq!(line, format!("attendant: --set {field}: got a value beside {option}, wanted one of the two\n"));
+    }
+}
+
+#[test]
+fn options_that_a_measurement_does_not_read_are_refused() {
+    let place = Place::new();
+    for (words, want) in [
+        ("limits --kv 3", "--kv: got a value, which `limits` does not read, wanted some of --json, --threads"),
+        ("gemm --model nope", "--model: got a value, which `gemm` does not read, wanted some of --budget, --json, --threads"),
+        ("scan --precision f32", "--precision: got a value, which `scan` does not read"),
+        ("attention --kv 3", "--kv: got 3, wanted a divisor of the 32 query heads"),
+    ] {
+        let line = place.bad(&format!("bench {words}"), 2);
+        assert!(line.starts_with(&format!("attendant: {want}")), "{words}: {line}");
     }
 }
 
@@ -176,6 +194,26 @@ fn a_run_does_not_continue_on_another_text() {
     assert!(line.contains("run.json: the text of data.text is not the one that the run began with"), "{line}");
     fs::write(place.path("text.txt"), text).unwrap();
     place.good("train --resume run");
+}
+
+#[test]
+fn a_record_that_is_gone_is_said() {
+    let place = Place::new();
+    place.good("train --config run.toml --out run");
+    fs::remove_file(place.path("run/metrics.jsonl")).unwrap();
+    let output = place.run("train --resume run");
+    assert_eq!(crate::code(&output), 0);
+    assert_eq!(crate::error(&output), "attendant: run/metrics.jsonl: is missing; what it had up to step 20 is lost\n");
+}
+
+#[test]
+fn what_is_no_text_is_bad_input_wherever_it_is_read() {
+    let place = Place::new();
+    fs::write(place.path("bytes"), [0xff, 0xfe]).unwrap();
+    place.good("train --config run.toml --out run");
+    for words in ["train --config bytes --out other", "eval run --text bytes", "embed run --file bytes"] {
+        assert!(place.bad(words, 2).starts_with("attendant: bytes: "), "{words}");
+    }
 }
 
 #[test]

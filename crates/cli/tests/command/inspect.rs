@@ -17,6 +17,10 @@ fn a_configuration_alone_is_enough_and_measuring_agrees() {
     {
         assert!(text.contains(wanted), "{wanted}: {text}");
     }
+    let text = place.good("inspect config.json --bandwidth 0.4 --memory 16.5");
+    for wanted in ["tokens/s at 0.4 GB/s", "fits in 16.5 GB", "one key and one value"] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
     assert!(!text.contains('\u{1b}'), "colour where nobody looks");
     let json: Value = serde_json::from_str(&place.good("inspect config.json --json --measure --cache int8")).unwrap();
     assert_eq!(json["cache"]["values_per_token"], 96.0);

@@ -166,10 +166,7 @@ fn what_of_a_larger_model_is_not_read_is_said_by_every_command_that_runs_it() {
     let path = place.path("model/config.json");
     let inner: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     fs::write(&path, json!({"model_type": "seeing", "text_config": inner, "vision_config": {}}).to_string()).unwrap();
-    let header = r#"{"input_ids":{"dtype":"I64","shape":[1,3],"data_offsets":[0,24]}}"#;
-    let ids = [5_i64, 6, 7].map(i64::to_le_bytes).concat();
-    let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &ids].concat();
-    fs::write(place.path("ids"), file).unwrap();
+    write_ids(&place, &[("input_ids", &[5, 6, 7])]);
     let training = "--set training.tokens=32 --set data.context=16 --set data.batch=2 --set training.validation_tokens=16";
     for words in [
         "generate model -p it.was --max-new 2",
@@ -184,6 +181,63 @@ fn what_of_a_larger_model_is_not_read_is_said_by_every_command_that_runs_it() {
         let line = "only the language model is read, and not what reads images or sound";
         assert!(code(&output) == 0 && talk.lines().filter(|said| said.contains(line)).count() == 1, "{words}: {talk}");
     }
+}
+
+/// Writes a file `ids` with one row of each of these tensors.
+fn write_ids(place: &Place, tensors: &[(&str, &[i64])]) {
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, row) in tensors {
+        let start = data.len();
+        data.extend(row.iter().flat_map(|id| id.to_le_bytes()));
+        header.insert((*name).into(), json!({"dtype": "I64", "shape": [1, row.len()], "data_offsets": [start, data.len()]}));
+    }
+    let header = json!(header).to_string();
+    fs::write(place.path("ids"), [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat()).unwrap();
+}
+
+#[test]
+fn tokens_that_cannot_be_used_are_refused_by_file_and_tensor() {
+    let place = Place::new();
+    publish(&place, "t5");
+    let cases: [(&[(&str, &[i64])], &str); 4] = [
+        (&[("input_ids", &[5, 6, 7])], "decoder_input_ids: got none, wanted the target's tokens"),
+        (&[("input_ids", &[5, 6]), ("attention_mask", &[0, 0])], "attention_mask: got row 0 without a token"),
+        (&[("input_ids", &[5, -6, 7])], "input_ids: got -6, which no token has"),
+        (&[("input_ids", &[5, 99_999]), ("decoder_input_ids", &[0])], "ids: got 99999, wanted less than the vocabulary of"),
+    ];
+    for (tensors, want) in cases {
+        write_ids(&place, tensors);
+        let line = place.bad("logits model --ids ids --out out", 2);
+        assert!(line.starts_with(&format!("attendant: ids: {want}")), "{line}");
+    }
+    let line = place.bad("logits model --ids text.txt --out out", 2);
+    assert!(line.starts_with("attendant: text.txt: content: wanted GGUF or safetensors, got neither"), "{line}");
+}
+
+#[test]
+fn what_an_evaluation_leaves_out_is_said() {
+    let place = Place::new();
+    publish(&place, "llama_gqa");
+    fs::write(place.path("short.txt"), "a".repeat(50)).unwrap();
+    let output = place.run("eval model --text short.txt --window 32 --json");
+    assert_eq!((code(&output), error(&output).as_str()), (0, "the last 18 of 50 tokens are not read: they fill no window\n"));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!([&report["tokens"], &report["judged"], &report["unread"]], [&json!(32), &json!(31), &json!(18)]);
+    let output = place.run("eval model --text text.txt --window 200 --windows 1");
+    assert_eq!((code(&output), error(&output).as_str()), (0, "--window: got 200, and the model was made for 128\n"));
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("1 window of 200 tokens\n"));
+    let path = place.path("model/tokenizer.json");
+    let mut tokenizer: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let text = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
+    let start = json!({"SpecialToken": {"id": "<s>", "type_id": 0}});
+    tokenizer["post_processor"] = json!({
+        "type": "TemplateProcessing", "single": [start, text("A")], "pair": [start, text("A"), text("B")],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}},
+    });
+    fs::write(&path, tokenizer.to_string()).unwrap();
+    let output = place.run("eval model --text text.txt --window 32 --windows 1");
+    let said = "windows begin without \"<s>\", which the tokenizer puts before a text\n";
+    assert_eq!((code(&output), error(&output).as_str()), (0, said));
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub struct CacheBytes {
     pub per_token: f64,
     /// Bytes after each context.
     pub at: Vec<usize>,
-    /// The longest context that fits, where memory was given and is finite.
+    /// The longest context that fits and that the model can have, where memory was given and there is one.
     pub fits: Option<usize>,
 }
 
@@ -73,8 +73,8 @@ impl Cache {
         self.values_per_token == 0.0 && self.constant_bytes == 0
     }
 
-    /// `memory`: bytes that the cache may take.
-    pub fn new(layouts: &[StateLayout], contexts: &[usize], memory: Option<f64>) -> Cache {
+    /// `memory`: bytes that the cache may take. `most`: positions that the model has, where they are counted.
+    pub fn new(layouts: &[StateLayout], contexts: &[usize], memory: Option<f64>, most: Option<usize>) -> Cache {
         let values = |rings: bool| {
             let planes = layouts.iter().flat_map(StateLayout::planes);
             let counted = planes.filter(|plane| rings || !matches!(plane.growth, Growth::Ring { .. }));
@@ -85,7 +85,7 @@ impl Cache {
             dtype: dtype.name(),
             per_token: layouts.iter().map(|layout| layout.bytes_per_token(dtype)).fold(0.0, |sum, bytes| sum + bytes),
             at: contexts.iter().map(|&tokens| bytes(layouts, tokens, dtype)).collect(),
-            fits: memory.and_then(|memory| longest(layouts, dtype, memory)),
+            fits: memory.and_then(|memory| longest(layouts, dtype, memory).into_iter().chain(most).min()),
         };
         Cache {
             values_per_token: values(true),
@@ -159,8 +159,16 @@ mod tests {
     }
 
     #[test]
+    fn no_context_is_longer_than_the_model_can_have() {
+        let fits = |memory, most| Cache::new(&layouts(), &[], Some(memory), most).dtypes[0].fits.unwrap();
+        assert_eq!((fits(1e9, Some(512)), fits(0.0, Some(512))), (512, 0));
+        assert!(fits(1e9, None) > 512);
+        assert_eq!(Cache::new(&[], &[], Some(1e9), Some(512)).dtypes[0].fits, Some(512));
+    }
+
+    #[test]
     fn values_and_bytes_are_of_the_rows_that_stay() {
-        let cache = Cache::new(&layouts(), &[100, 4096], None);
+        let cache = Cache::new(&layouts(), &[100, 4096], None, None);
         assert_eq!((cache.values_per_token, cache.values_per_token_later), (5.0 * 1024.0, 4.0 * 1024.0));
         assert_eq!(cache.dtypes[0].at, [4 * 1024 * 5 * 100, 4 * 1024 * (4 * 4096 + 511)]);
     }

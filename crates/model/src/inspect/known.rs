@@ -138,7 +138,7 @@ impl Known {
             None => self.given(),
         };
         let layouts = layers.layouts();
-        let sizes = cache::Cache::new(&layouts, &[], None);
+        let sizes = cache::Cache::new(&layouts, &[], None, None);
         Ok(Row {
             name: self.name.clone(),
             by: self.by.clone(),

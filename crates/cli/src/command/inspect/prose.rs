@@ -28,7 +28,7 @@ pub(super) fn report(report: &Report, question: Question, width: usize) -> Strin
     } else {
         out += &cache(&report.cache, *own, question);
         out += &decode(&report.decode, *own, question);
-        out += &alternatives(report);
+        out += &alternatives(report, width);
         out += &engines(report, width);
     }
     out += &weights(report);
@@ -108,6 +108,11 @@ fn billions(count: usize) -> String {
     compact(count as f64).replace('G', "B")
 }
 
+/// Bytes as the gigabytes that were given: the product of both is rounded, and a whole number of bytes is meant.
+fn billionth(bytes: f64) -> f64 {
+    bytes.round() / 1e9
+}
+
 fn trimmed(value: f64) -> String {
     if value.fract() == 0.0 { whole(value) } else { format!("{value:.2}") }
 }
@@ -133,7 +138,7 @@ fn cache(cache: &Cache, own: usize, question: Question) -> String {
     let mut rows = vec![vec!["".to_owned(), "bytes/token".into()]];
     rows[0].extend(cache.contexts.iter().map(|&tokens| head(tokens, own)));
     if let Some(bytes) = question.memory {
-        rows[0].push(format!("fits in {:.0} GB", bytes / 1e9));
+        rows[0].push(format!("fits in {} GB", billionth(bytes)));
     }
     for dtype in &cache.dtypes {
         let mut row = vec![dtype.dtype.to_owned(), trimmed(dtype.per_token)];
@@ -149,7 +154,7 @@ fn cache(cache: &Cache, own: usize, question: Question) -> String {
 fn decode(steps: &[Decode], own: usize, question: Question) -> String {
     let mut rows = vec![vec!["tokens before".to_owned(), "weights".into(), "cache, bf16".into()]];
     if let Some(bytes) = question.bandwidth {
-        rows[0].push(format!("tokens/s at {:.0} GB/s", bytes / 1e9));
+        rows[0].push(format!("tokens/s at {} GB/s", billionth(bytes)));
     }
     for step in steps {
         let mut row = vec![head(step.context, own), memory(step.weight_bytes), memory(step.cache_bytes as f64)];
@@ -159,18 +164,23 @@ fn decode(steps: &[Decode], own: usize, question: Question) -> String {
     format!("\none more token reads, at most\n{}", columns(&rows, 1))
 }
 
-fn alternatives(report: &Report) -> String {
+fn alternatives(report: &Report, width: usize) -> String {
     let own = report.context;
+    let mut rules = vec![""];
     let mut rows = vec![vec!["".to_owned(), "values/token".into(), format!("bf16 at {}", context(own))]];
     let bytes = report.cache.contexts.iter().position(|&tokens| tokens == own);
     let bf16 = report.cache.dtypes.iter().find(|dtype| dtype.dtype == Dtype::Bf16.name());
     if let Some((bytes, bf16)) = bytes.zip(bf16) {
+        rules.push("");
         rows.push(vec!["as it is".into(), trimmed(report.cache.values_per_token), memory(bf16.at[bytes] as f64)]);
     }
     for way in &report.alternatives {
+        rules.push(way.rule);
         rows.push(vec![format!("as {}", way.name), whole(way.values_per_token as f64), memory(way.bytes as f64)]);
     }
-    format!("\nthe same heads would keep\n{}", columns(&rows, 1))
+    let table = columns(&rows, 1);
+    let lines = table.lines().zip(rules).map(|(line, rule)| wrapped(&format!("{line}  "), rule, width));
+    format!("\nthe same heads would keep\n{}", lines.collect::<String>())
 }
 
 fn engines(report: &Report, width: usize) -> String {
