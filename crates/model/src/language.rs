@@ -11,6 +11,9 @@ use std::path::Path;
 
 type Result<T> = std::result::Result<T, CheckpointError>;
 
+/// A file of models that read images as well.
+const PROCESSOR_TEMPLATE: &str = "chat_template.json";
+
 /// Spellings of tokens that end a turn, in files that do not say which token does.
 const ENDS: [&str; 6] = ["<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>", "<|endoftext|>", "</s>"];
 
@@ -58,7 +61,12 @@ impl Language {
             let text = String::from_utf8(mapping::read(&separate, template::LONGEST)?).map_err(|why| content(&separate, why))?;
             Some(ChatTemplate::new(&text).map_err(|why| content(&separate, why))?)
         } else {
-            ChatTemplate::from_config(&config).map_err(|why| content(&folder.join("tokenizer_config.json"), why))?
+            let of = |config: &Value, name| ChatTemplate::from_config(config).map_err(|why| content(&folder.join(name), why));
+            match of(&config, "tokenizer_config.json")? {
+                // Of models that read images as well it may stand where their processors look for it.
+                None => optional(PROCESSOR_TEMPLATE)?.map_or(Ok(None), |config| of(&config, PROCESSOR_TEMPLATE))?,
+                template => template,
+            }
         };
         let named = |name: &'static str| special_token(&config, name).map(|token| (name, token.to_owned()));
         let special: Vec<_> = [named("bos_token"), named("eos_token")].into_iter().flatten().collect();

@@ -24,9 +24,10 @@ use std::path::Path;
 type Result<T> = std::result::Result<T, CheckpointError>;
 
 /// Files beside the weights that go along as they are.
-const BESIDE: [&str; 9] = [
+const BESIDE: [&str; 10] = [
     "added_tokens.json",
     "chat_template.jinja",
+    "chat_template.json",
     "generation_config.json",
     "merges.txt",
     "special_tokens_map.json",

@@ -63,6 +63,20 @@ fn no_more_positions_are_kept_than_asked_for() {
 }
 
 #[test]
+fn a_template_may_stand_where_processors_look_for_it() {
+    let place = Place::new();
+    publish(&place, "llama_gqa");
+    let words = "chat model --max-new 4 --seed 5";
+    let wanted = chat(&place, words, "it was\n");
+    assert_eq!(code(&wanted), 0, "{}", error(&wanted));
+    let template = fs::read_to_string(place.path("model/chat_template.jinja")).unwrap();
+    fs::remove_file(place.path("model/chat_template.jinja")).unwrap();
+    assert_eq!(code(&chat(&place, words, "it was\n")), 2);
+    fs::write(place.path("model/chat_template.json"), json!({ "chat_template": template }).to_string()).unwrap();
+    assert_eq!(chat(&place, words, "it was\n").stdout, wanted.stdout);
+}
+
+#[test]
 fn a_model_is_found_by_its_folder_and_by_its_files() {
     let place = Place::new();
     publish(&place, "llama_gqa");
