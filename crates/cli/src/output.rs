@@ -22,7 +22,7 @@ pub(crate) fn print(text: impl AsRef<str>) -> Done {
 /// Writes text that a model made to stdout: as it is, but what would steer a terminal is shown there and not obeyed.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub(crate) fn print_generated(text: &str) -> Done {
     if io::stdout().is_terminal() { print(harmless(text)) } else { print(text) }
 }
