@@ -75,7 +75,7 @@ fn threads(text: &str) -> Result<usize, String> {
 
 #[derive(Args)]
 pub(crate) struct Compare {
-    /// About a minute instead of five: fewer tokens, two seeds, contexts to 4k
+    /// About a minute instead of six: fewer tokens, two seeds, contexts to 4k
     #[arg(long)]
     pub(crate) quick: bool,
     /// Mechanisms to compare; the first is the reference

@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use crate::output::say;
 use attendant_core::Processor;
 use attendant_formats::Weights;
+use attendant_formats::weights::{INDEX, WHOLE};
 use attendant_lab::{LabError, checkpoint};
 use attendant_model::checkpoint::{Loaded, open};
 use attendant_model::{CheckpointError, Decoder};
@@ -58,7 +59,7 @@ pub(crate) fn resolve(model: &Path, needs: Needs) -> Result<PathBuf, Failure> {
 
 /// The folder of a model of which a file was named that is nothing without the others.
 fn folder_of(file: &Path) -> Option<PathBuf> {
-    let part = ["config.json", "model.safetensors", "model.safetensors.index.json"].iter().any(|name| file.ends_with(name));
+    let part = ["config.json", WHOLE, INDEX].iter().any(|name| file.ends_with(name));
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     (part && folder.join("config.json").exists()).then(|| folder.into())
 }

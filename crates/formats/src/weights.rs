@@ -11,8 +11,10 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const WHOLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// The file of a folder with all weights in it.
+pub const WHOLE: &str = "model.safetensors";
+/// The file that names those of weights in several.
+pub const INDEX: &str = "model.safetensors.index.json";
 
 /// The weights of a model: one safetensors file, several with an index, or a GGUF file, perhaps the first of several.
 #[derive(Debug)]

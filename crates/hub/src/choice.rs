@@ -3,11 +3,10 @@
 use crate::error::{Error, Result};
 use crate::name::Name;
 use attendant_formats::gguf::Part;
+use attendant_formats::weights::{INDEX, WHOLE};
 use std::fmt;
 
 pub(crate) const CONFIG: &str = "config.json";
-pub(crate) const WHOLE: &str = "model.safetensors";
-pub(crate) const INDEX: &str = "model.safetensors.index.json";
 /// What stands beside the weights of a folder, and is short.
 const BESIDE: [&str; 10] = [
     CONFIG,

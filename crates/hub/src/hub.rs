@@ -1,7 +1,7 @@
 //! From a name to files.
 
 use crate::cache::{self, Repository};
-use crate::choice::{CONFIG, Choice, INDEX, WHOLE};
+use crate::choice::{CONFIG, Choice};
 use crate::client::{Client, Trouble};
 use crate::download::{self, Step};
 use crate::error::{Error, Result};
@@ -10,6 +10,7 @@ use crate::listing::{LIMITS, Listed, Listing};
 use crate::name::Name;
 use crate::settings::Settings;
 use crate::wanted::Wanted;
+use attendant_formats::weights::{INDEX, WHOLE};
 use attendant_formats::{mapping, shards};
 use std::path::{Path, PathBuf};
 

@@ -23,6 +23,23 @@ pub fn cpu_seconds() -> Option<f64> {
     Some(ticks / 100.0)
 }
 
+/// The most bytes of memory that this process has had, where the system tells.
+pub fn peak_memory() -> Option<u64> {
+    kilobytes("/proc/self/status", "VmHWM:")
+}
+
+/// Bytes of memory that can be had without swapping, where the system tells.
+pub fn available_memory() -> Option<u64> {
+    kilobytes("/proc/meminfo", "MemAvailable:")
+}
+
+/// A line of a file of the system that states kilobytes, in bytes.
+fn kilobytes(file: &str, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
+}
+
 /// The revision of the repository that a folder is in, if it is in one; ends in `-dirty` if files differ from it.
 pub fn git_revision(folder: &Path) -> Option<String> {
     // Every tag is excluded, so that the revision is always the hash.

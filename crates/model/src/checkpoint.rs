@@ -8,6 +8,7 @@ use crate::source::{Names, Source};
 use crate::tensor_file::{self, Outgoing};
 use crate::weights::Weights;
 use attendant_core::{Error, Processor, Tensor};
+use attendant_formats::weights::WHOLE;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,7 +41,7 @@ type Result<T> = std::result::Result<T, CheckpointError>;
 /// # Errors
 /// If a file cannot be written.
 pub fn save(decoder: &Decoder, folder: &Path) -> Result<()> {
-    let path = folder.join("model.safetensors");
+    let path = folder.join(WHOLE);
     let tensors =
         decoder.parameters().iter().map(|NamedTensor { name, tensor }| Outgoing::floats(name, tensor.shape(), tensor.data()));
     write_tensors(&path, tensors.collect())?;

@@ -1,4 +1,4 @@
-//! How well a model foretells a text: the likelihood of every token after those before it, window by window.
+//! How well a model predicts a text: the likelihood of every token after those before it, window by window.
 
 use crate::decoder::Decoder;
 use attendant_core::{Activations, Error, Processor, Result, Tape};

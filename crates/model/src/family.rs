@@ -126,7 +126,7 @@ const FAMILIES: &[(&str, Read)] = &[
     ("t5", t5::read),
 ];
 
-/// Classes of encoders that are published without the head that foretells masked tokens.
+/// Classes of encoders that are published without the head that predicts masked tokens.
 const HEADLESS: &[&str] = &["BertModel", "ModernBertModel", "RobertaModel"];
 
 /// Families that are known and not read, and why.

@@ -25,6 +25,7 @@ use crate::family::Published;
 use crate::plan::Plan;
 use crate::source::Names;
 use alternative::Alternative;
+use attendant_formats::weights::{INDEX, WHOLE};
 use attendant_formats::{Access, Weights};
 use attendant_state::{Dtype, Growth, SequenceState, StateLayout, Storage};
 use cache::{Cache, Decode};
@@ -202,7 +203,7 @@ fn files(path: &Path) -> Result<(Option<PathBuf>, Option<Weights>), CheckpointEr
     let open = |path: &Path| Weights::open(path, Access::Mapped).map_err(CheckpointError::from);
     if path.is_dir() {
         let config = path.join("config.json");
-        let weights = ["model.safetensors", "model.safetensors.index.json"].iter().any(|name| path.join(name).exists());
+        let weights = [WHOLE, INDEX].iter().any(|name| path.join(name).exists());
         let weights = (weights || !config.exists()).then(|| open(path)).transpose()?;
         return Ok((config.exists().then_some(config), weights));
     }

@@ -15,6 +15,7 @@ use crate::tensor_file::Outgoing;
 use crate::weights::Weights;
 use attendant_core::Processor;
 use attendant_formats::mapping;
+use attendant_formats::weights::WHOLE;
 use attendant_mech::Order;
 use safetensors::tensor::Dtype;
 use serde_json::Value;
@@ -83,7 +84,7 @@ impl Layout {
             _ => Some("its rows see later ones, and it would find the next token there"),
         };
         match cannot {
-            Some(why) => Err(content(path, format!("cannot be trained to foretell a text: {why}"))),
+            Some(why) => Err(content(path, format!("cannot be trained to predict a text: {why}"))),
             None => Ok((decoder, layout)),
         }
     }
@@ -136,7 +137,7 @@ impl Layout {
     /// # Errors
     /// If a file cannot be written.
     pub fn save(&self, decoder: &Decoder, folder: &Path) -> Result<()> {
-        let path = folder.join("model.safetensors");
+        let path = folder.join(WHOLE);
         let mut readers: Vec<Vec<&NamedTensor>> = self.tensors.iter().map(|_| Vec::new()).collect();
         for parameter in decoder.parameters() {
             parts(&self.tensors, &self.names.source(&parameter.name)).into_iter().for_each(|part| readers[part].push(parameter));

@@ -10,7 +10,7 @@
 //! | [`generate`], [`sampler`] | the next token, and the next |
 //! | [`language`] | texts to tokens and back, conversations |
 //! | [`embed`] | texts to vectors |
-//! | [`evaluate`] | how well a model foretells a text |
+//! | [`evaluate`] | how well a model predicts a text |
 //! | [`exchange`] | tokens in, logits out, as files |
 //! | [`checkpoint`] | a folder with weights and configuration |
 //! | [`layout`] | a published model to be trained further, and its files written again |

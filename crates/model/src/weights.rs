@@ -4,11 +4,9 @@ use crate::checkpoint::CheckpointError;
 use crate::gguf;
 use attendant_core::Processor;
 use attendant_core::kernels::quant::{Format, Matrix};
+use attendant_formats::weights::{INDEX, WHOLE};
 use attendant_formats::{self as formats, Access, Dtype, Metadata, Refusal, TensorView};
 use std::path::{Path, PathBuf};
-
-const WHOLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
 
 /// The tensors of a checkpoint by name.
 pub(crate) struct Weights {

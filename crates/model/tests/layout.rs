@@ -72,7 +72,7 @@ fn every_value_that_training_moves_comes_back() {
     }
 }
 
-/// Mean loss of foretelling some tokens.
+/// Mean loss of predicting some tokens.
 fn loss(tape: &mut Tape, decoder: &Decoder) -> (f32, Vec<Option<Vec<f32>>>) {
     let ids: Vec<u32> = (0..13).map(|i| 3 + i * i % 29).collect();
     let bound = decoder.bind(tape);
@@ -113,7 +113,7 @@ fn a_step_down_the_gradient_lowers_the_loss_of_every_family() {
         }
         let (after, _) = loss(&mut Tape::inference(Processor::new(1)), &decoder);
         let fell = (before - after) / 2e-3;
-        assert!((fell - 1.0).abs() < 0.2, "{}: fell by {fell} of what was foretold", folder.display());
+        assert!((fell - 1.0).abs() < 0.2, "{}: fell by {fell} of what was predicted", folder.display());
     }
 }
 
@@ -121,6 +121,6 @@ fn a_step_down_the_gradient_lowers_the_loss_of_every_family() {
 fn models_that_do_not_continue_a_text_are_refused_with_the_reason() {
     for name in REFUSED {
         let why = Layout::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)).unwrap_err().to_string();
-        assert!(why.contains(": cannot be trained to foretell a text: it"), "{why}");
+        assert!(why.contains(": cannot be trained to predict a text: it"), "{why}");
     }
 }

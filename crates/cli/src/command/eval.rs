@@ -33,7 +33,7 @@ pub(crate) fn run(options: &Eval) -> Done {
         say(format!("windows begin without {}, which the tokenizer puts before a text", quoted(&first)));
     }
     let made_for = decoder.plan().context;
-    // The last token of a window is not read, only foretold.
+    // The last token of a window is not read, only predicted.
     if size - 1 > made_for {
         say(format!("--window: got {size}, and the model was made for {made_for}"));
     }

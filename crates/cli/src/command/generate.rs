@@ -7,6 +7,7 @@ use crate::model::{Needs, load, resolve};
 use crate::output::{print, print_generated, say};
 use crate::progress::stop_flag;
 use attendant_core::{Activations, Error, Processor};
+use attendant_lab::environment::peak_memory;
 use attendant_model::{Decoder, Language, Sampler, Session, exchange};
 use attendant_state::{Dtype, Storage};
 use std::path::Path;
@@ -42,20 +43,13 @@ pub(crate) fn run(options: &Generate) -> Done {
         let per_token = decoder.cache_bytes_per_token(options.running.cache.into());
         say(format!("loaded in {loaded:.2} s\n{tokens} tokens read in {read:.2} s, {:.0} tokens/s", tokens as f64 / read));
         say(format!("{}, {per_token} a token", answer.stats(&session)));
-        if let Some(most) = most_memory() {
+        if let Some(most) = peak_memory() {
             say(format!("memory at most: {:.0} MiB", most as f64 / (1 << 20) as f64));
         }
     } else {
         say(format!("{tokens} tokens read in {read:.2} s, {}", answer.stats(&session)));
     }
     if stop.load(Ordering::Relaxed) { Err(Failure::Interrupted("interrupted".into())) } else { Ok(()) }
-}
-
-/// The most bytes of memory that this program has had, where the system tells.
-fn most_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
 }
 
 /// Continues the rows of a file, and writes the tokens that follow to another.

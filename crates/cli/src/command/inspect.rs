@@ -9,6 +9,7 @@ use crate::failure::{Done, Failure};
 use crate::model::{Needs, resolve};
 use crate::output::print;
 use attendant_lab::LabError;
+use attendant_lab::environment::available_memory;
 use attendant_lab::table::Terminal;
 use attendant_model::inspect::{Measured, Question, Subject};
 use attendant_state::Dtype;
@@ -22,7 +23,7 @@ const WIDEST: usize = 100;
 /// Tokens that a cache is measured for, at most: bytes of more would not be counted in 64 bits.
 const MOST_TOKENS: usize = 1 << 40;
 /// Bytes of the largest cache that is measured where the system does not tell how much memory there is: 16 GiB.
-const MOST_BYTES: f64 = (1_u64 << 34) as f64;
+const MOST_BYTES: u64 = 1 << 34;
 
 pub(crate) fn run(options: &Inspect) -> Done {
     match &options.model {
@@ -63,20 +64,13 @@ fn measure(subject: &Subject, tokens: usize, dtype: Dtype) -> Result<Measured, F
     if tokens > MOST_TOKENS {
         return Err(Failure::Refused(format!("--context: got {tokens}, wanted at most {MOST_TOKENS} tokens")));
     }
-    let (bytes, most) = (subject.declared(tokens, dtype)? as f64, available().unwrap_or(MOST_BYTES));
+    let (bytes, most) = (subject.declared(tokens, dtype)? as f64, available_memory().unwrap_or(MOST_BYTES) as f64);
     if bytes > most {
         let (bytes, most) = (table::memory(bytes), table::memory(most));
         let why = format!("got {tokens}, whose cache takes {bytes}, wanted at most {most} of memory");
         return Err(Failure::Refused(format!("--context: {why}")));
     }
     Ok(subject.measure(tokens, dtype)?)
-}
-
-/// Bytes of memory that can be had without swapping, where the system tells.
-fn available() -> Option<f64> {
-    let memory = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = memory.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<f64>().ok()? * 1024.0)
 }
 
 /// A store that holds other bytes than its planes declare is a fault of this program.

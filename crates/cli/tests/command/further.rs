@@ -139,7 +139,7 @@ fn a_folder_with_one_file_of_a_model_and_a_run_are_models_to_every_command() {
 
 /// A step so short that it moves nothing: what is written is what was read.
 #[test]
-fn a_file_of_few_bits_and_the_folder_made_of_it_foretell_alike() {
+fn a_file_of_few_bits_and_the_folder_made_of_it_predict_alike() {
     let place = Place::new();
     fs::write(place.path("model.gguf"), few_bits()).unwrap();
     place.good("train --from model.gguf --text text.txt --out run --set training.tokens=16 --set data.context=16 --set data.batch=1 --set training.validation_tokens=16 --set training.learning_rate=1e-12");
@@ -195,7 +195,7 @@ fn what_cannot_be_trained_further_is_refused_with_the_reason() {
     publish(&place, "bert");
     let refused = |words: &str| place.bad(&format!("train --text text.txt --out run {words}"), 2);
     let line = refused("--from model");
-    assert!(line.contains("model: cannot be trained to foretell a text: its rows see later ones"), "{line}");
+    assert!(line.contains("model: cannot be trained to predict a text: its rows see later ones"), "{line}");
     let line = refused("--from model --set mechanism=mla");
     assert_eq!(line, "attendant: mechanism: got a value beside from, wanted none: the model has its own\n");
     assert!(refused("--from nowhere").contains("nowhere: No such file"));
