@@ -1,27 +1,25 @@
 //! Aligned memory and its reuse. A training step asks for the same sizes as the step before; giving it the same memory
 //! saves the page faults that would otherwise cost more than the element-wise work.
 
+use attendant_kernels::memory::Memory;
 use attendant_kernels::quant::ActivationBlock;
-use bytemuck::{Pod, Zeroable};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-/// One cache line: the alignment of every buffer.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
+/// Values of a cache line, of which a buffer takes whole ones.
+const LINE: usize = 16;
 
-/// `f32` values that begin on a cache line.
+/// `f32` values that begin on a cache line, and if they are many on huge pages.
 #[derive(Clone, Default)]
 pub struct Buffer {
-    lines: Vec<Line>,
+    memory: Memory<f32>,
     len: usize,
 }
 
 impl Buffer {
     /// `len` zeros.
     pub fn zeros(len: usize) -> Buffer {
-        Buffer { lines: vec![Line::zeroed(); len.div_ceil(16)], len }
+        Buffer { memory: Memory::zeroed(len.next_multiple_of(LINE)), len }
     }
 }
 
@@ -36,13 +34,13 @@ impl From<&[f32]> for Buffer {
 impl Deref for Buffer {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
+        &self.memory[..self.len]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+        &mut self.memory[..self.len]
     }
 }
 
@@ -70,13 +68,13 @@ impl Buffers {
 
     /// A buffer of `len` values that hold anything.
     pub fn take(&mut self, len: usize) -> Buffer {
-        let lines = len.div_ceil(16);
+        let lines = len.div_ceil(LINE);
         let class = size_class(lines);
         let mut buffer = match self.free.get_mut(class).and_then(Vec::pop) {
             Some(buffer) => buffer,
             None => {
                 self.held += class_lines(class) * 64;
-                Buffer { lines: vec![Line::zeroed(); class_lines(class)], len: 0 }
+                Buffer { memory: Memory::zeroed(class_lines(class) * LINE), len: 0 }
             }
         };
         buffer.len = len;
@@ -95,8 +93,9 @@ impl Buffers {
 
     /// Takes back a buffer that [`Buffers::take`] gave. One made elsewhere is dropped.
     pub fn give(&mut self, buffer: Buffer) {
-        let class = size_class(buffer.lines.len());
-        if buffer.lines.len() != class_lines(class) {
+        let lines = buffer.memory.len() / LINE;
+        let class = size_class(lines);
+        if lines != class_lines(class) {
             return;
         }
         if self.free.len() <= class {

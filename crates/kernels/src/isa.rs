@@ -21,6 +21,8 @@ enum Level {
     Avx512,
     #[cfg(target_arch = "x86_64")]
     Avx512Bf16,
+    #[cfg(target_arch = "x86_64")]
+    Amx,
 }
 
 impl Isa {
@@ -47,6 +49,9 @@ impl Isa {
                 all.push(Isa(Level::Avx512));
                 if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512bf16") {
                     all.push(Isa(Level::Avx512Bf16));
+                    if crate::simd::has_amx() {
+                        all.push(Isa(Level::Amx));
+                    }
                 }
             }
         }
@@ -83,12 +88,12 @@ impl Isa {
     pub fn multiplies_bf16(self) -> bool {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512Bf16 => true,
+            Level::Avx512Bf16 | Level::Amx => true,
             _ => false,
         }
     }
 
-    /// `scalar`, `scalar16`, `avx2`, `avx512` or `avx512bf16`.
+    /// `scalar`, `scalar16`, `avx2`, `avx512`, `avx512bf16` or `amx`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Level::Scalar => "scalar",
@@ -100,6 +105,8 @@ impl Isa {
             Level::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]
             Level::Avx512Bf16 => "avx512bf16",
+            #[cfg(target_arch = "x86_64")]
+            Level::Amx => "amx",
         }
     }
 
@@ -115,18 +122,21 @@ impl Isa {
             Level::Avx2 => unsafe { crate::simd::run_avx2(kernel) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::available` makes these levels only after detecting avx512f, avx2, fma and f16c.
-            Level::Avx512 | Level::Avx512Bf16 => unsafe { crate::simd::run_avx512(kernel) },
+            Level::Avx512 | Level::Avx512Bf16 | Level::Amx => unsafe { crate::simd::run_avx512(kernel) },
         }
     }
 
-    /// Runs `kernel`, which multiplies pairs of bf16, compiled for this instruction set. Others are compiled once for AVX-512, with
-    /// the instructions for bf16 or without.
+    /// Runs `kernel`, which multiplies pairs of bf16, compiled for this instruction set. Others are compiled once for AVX-512, whatever
+    /// it has for bf16.
     #[inline]
     pub(crate) fn run_pairs<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::available` makes this level only after detecting avx512bf16, avx512bw and what AVX-512 takes.
             Level::Avx512Bf16 => unsafe { crate::simd::run_avx512_bf16(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above, and only after `has_amx`.
+            Level::Amx => unsafe { crate::simd::run_amx(kernel) },
             _ => self.run(kernel),
         }
     }
@@ -140,12 +150,12 @@ impl Isa {
             Level::Scalar16 => kernel.run(Portable::<4>),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::available` makes this level only after detecting the others, and vnni is detected here.
-            Level::Avx512 | Level::Avx512Bf16 if is_x86_feature_detected!("avx512vnni") => unsafe {
+            Level::Avx512 | Level::Avx512Bf16 | Level::Amx if is_x86_feature_detected!("avx512vnni") => unsafe {
                 crate::simd::run_integer_vnni(kernel)
             },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::available` makes these levels only after detecting avx2, fma and f16c.
-            Level::Avx2 | Level::Avx512 | Level::Avx512Bf16 => unsafe { crate::simd::run_integer_avx2(kernel) },
+            Level::Avx2 | Level::Avx512 | Level::Avx512Bf16 | Level::Amx => unsafe { crate::simd::run_integer_avx2(kernel) },
         }
     }
 }

@@ -2,8 +2,11 @@
 
 use crate::Machine;
 use crate::disjoint::run;
-use crate::simd::{Kernel, Simd};
+use crate::memory::Memory;
+use crate::simd::{Kernel, SQUARE, Simd};
 use std::hint::black_box;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Chains of multiply-adds: enough to hide the latency of one, and few enough for the registers of every instruction set.
 const CHAINS: usize = 12;
@@ -21,15 +24,16 @@ pub fn multiply_adds(machine: Machine<'_>) -> f64 {
     (2 * workers * ROUNDS * CHAINS * lanes) as f64
 }
 
-/// Products of pairs of bf16 in registers, by every worker: four operations for each lane of each. Without instructions for it they
-/// are products of f32, of operands that were widened before.
+/// Products of pairs of bf16 in registers, by every worker, two operations for each product. Without instructions for it they are
+/// products of f32, of operands that were widened before; with AMX they are products of squares, of operands in the first-level cache.
 pub fn bf16_multiply_adds(machine: Machine<'_>) -> f64 {
-    let workers = machine.executor.workers();
-    run(machine, workers, &|_, _| {
-        black_box(machine.isa.run_pairs(Dots));
+    let operations = AtomicU64::new(0);
+    run(machine, machine.executor.workers(), &|_, _| {
+        let (count, result) = machine.isa.run_pairs(Dots);
+        operations.fetch_add(count, Relaxed);
+        black_box(result);
     });
-    let lanes = machine.isa.run(Lanes);
-    (4 * workers * ROUNDS * CHAINS * lanes) as f64
+    operations.into_inner() as f64
 }
 
 /// Reads every value once, by every worker.
@@ -69,12 +73,16 @@ impl Kernel for MultiplyAdds {
     }
 }
 
+/// Gives how many operations, and something that depends on all of them.
 struct Dots;
 
 impl Kernel for Dots {
-    type Output = f32;
+    type Output = (u64, f32);
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> f32 {
+    fn run<S: Simd>(self, simd: S) -> (u64, f32) {
+        if simd.has_squares() {
+            return dot_squares(simd);
+        }
         let one = simd.pair(simd.splat(1.0), simd.splat(1.0));
         let (a, mut b) = (black_box(one), simd.pair(simd.splat(1e-3), simd.splat(1e-3)));
         let mut chains = [simd.splat(1.0); CHAINS];
@@ -85,8 +93,26 @@ impl Kernel for Dots {
                 *chain = simd.dot(a, b, *chain);
             }
         }
-        chains.into_iter().map(|chain| simd.reduce_add(chain)).sum()
+        ((4 * ROUNDS * CHAINS * S::LANES) as u64, chains.into_iter().map(|chain| simd.reduce_add(chain)).sum())
     }
+}
+
+/// Steps of two by two squares, the same operands over and over.
+#[inline(always)]
+fn dot_squares<S: Simd>(simd: S) -> (u64, f32) {
+    const STEPS: usize = ROUNDS / 4;
+    let mut values = Memory::<f32>::zeroed(4 * SQUARE * SQUARE);
+    let operand = values.as_ptr();
+    let lower = operand.wrapping_add(SQUARE * SQUARE);
+    // SAFETY: there are squares (the caller has seen it); the memory holds two by two of them, with either stride.
+    unsafe {
+        simd.load_squares::<2, 2>(None, 0);
+        for _ in 0..STEPS {
+            simd.multiply_squares::<2, 2>([operand, lower], SQUARE, operand, 2 * SQUARE, 1);
+        }
+        simd.store_squares::<2, 2>(values.as_mut_ptr(), 2 * SQUARE);
+    }
+    ((2 * STEPS * (2 * SQUARE) * (2 * SQUARE) * (2 * SQUARE)) as u64, values.iter().sum())
 }
 
 struct Read<'a> {

@@ -82,6 +82,12 @@ impl<T: Pod> DerefMut for Memory<T> {
     }
 }
 
+impl<T: Pod> Default for Memory<T> {
+    fn default() -> Memory<T> {
+        Memory::zeroed(0)
+    }
+}
+
 impl<T: Pod> Clone for Memory<T> {
     fn clone(&self) -> Memory<T> {
         let mut copy = Memory::zeroed(self.len);

@@ -3,7 +3,7 @@
 
 use crate::isa::Isa;
 use crate::product::MatrixRef;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, SQUARE, Simd};
 use crate::tile::{LINE, Operand, panel_width};
 use bytemuck::cast_slice_mut;
 use half::bf16;
@@ -33,18 +33,19 @@ impl Operand for Pair {
         simd.call(PackPairs { b, panels, depth, at });
     }
     fn left_scratch(m: usize, k: usize) -> usize {
-        (m * row_stride(pairs(k))).max(pairs(k) * row_stride(m))
+        // Whole squares of rows.
+        (m.next_multiple_of(SQUARE) * row_stride(pairs(k))).max(pairs(k) * row_stride(m))
     }
     #[inline(always)]
     fn round<S: Simd>(simd: S, a: MatrixRef<'_>, scratch: &mut [f32]) {
         simd.call(RoundRows { a, scratch });
     }
-    /// Rows of pairs where A has contiguous rows; where it has contiguous columns, a row of pairs for each two of them, so that
-    /// nothing is transposed.
+    /// Rows of pairs where A has contiguous rows, or where there are squares; else, as it has contiguous columns, a row of pairs for each
+    /// two of them, so that nothing is transposed.
     #[inline(always)]
-    fn left<'a>(a: MatrixRef<'a>, scratch: &'a [f32]) -> MatrixRef<'a> {
+    fn left<'a, S: Simd>(simd: S, a: MatrixRef<'a>, scratch: &'a [f32]) -> MatrixRef<'a> {
         let (m, k) = (a.rows(), pairs(a.cols()));
-        if a.col_stride() == 1 {
+        if a.col_stride() == 1 || simd.has_squares() {
             MatrixRef::strided(scratch, m, k, row_stride(k), 1)
         } else {
             MatrixRef::strided(scratch, k, m, row_stride(m), 1).transposed()
@@ -174,11 +175,34 @@ impl Kernel for RoundRows<'_> {
     fn run<S: Simd>(self, simd: S) {
         let RoundRows { a, scratch } = self;
         if a.col_stride() != 1 {
-            return interleave(simd, a.transposed(), scratch, row_stride(a.rows()), 1);
+            return if simd.has_squares() {
+                transpose(simd, a, scratch)
+            } else {
+                interleave(simd, a.transposed(), scratch, row_stride(a.rows()), 1)
+            };
         }
         let stride = row_stride(pairs(a.cols()));
         for (i, to) in (0..a.rows()).zip(scratch.chunks_mut(stride)) {
             round(simd, a.row(i), &mut cast_slice_mut(to)[..2 * pairs(a.cols())]);
+        }
+    }
+}
+
+/// Rounds an A with contiguous columns to rows of pairs.
+#[inline(always)]
+fn transpose<S: Simd>(simd: S, a: MatrixRef<'_>, to: &mut [f32]) {
+    let (m, k, stride) = (a.rows(), pairs(a.cols()), row_stride(pairs(a.cols())));
+    assert!(to.len() >= m.next_multiple_of(S::LANES) * stride, "room for {} of {m} rows {stride} apart", to.len());
+    let lanes = S::LANES;
+    let mut square = [0.0; LINE * LINE];
+    for pair in (0..k).step_by(lanes) {
+        let columns = a.part(0..m, 2 * pair..(2 * (pair + lanes)).min(a.cols())).transposed();
+        for i in (0..m).step_by(lanes) {
+            let rows = i..(i + lanes).min(m);
+            interleave(simd, columns.part(0..columns.rows(), rows), &mut square, LINE, 1);
+            // SAFETY: the square has LANES rows of LANES values; so much room is at this place, since rows are a whole number of lines
+            // long and as many as make whole squares (asserted).
+            unsafe { simd.transpose(square.as_ptr(), LINE, to.as_mut_ptr().add(i * stride + pair), stride) };
         }
     }
 }

@@ -9,6 +9,9 @@ use half::{bf16, f16};
 /// Lanes of the widest vector.
 pub(crate) const MAX_LANES: usize = 16;
 
+/// Rows and columns of a square, and pairs that one step multiplies: see [`Simd::has_squares`].
+pub(crate) const SQUARE: usize = 16;
+
 /// Bytes that a prefetch brings: a line of the cache.
 pub(crate) const CACHE_LINE: usize = 64;
 
@@ -113,6 +116,50 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         let _ = p;
     }
 
+    /// Whether the processor multiplies squares: tiles of 16 by 16 sums in registers of their own, as many as two by two of them, to
+    /// which whole tiles of pairs are multiplied at once.
+    #[inline(always)]
+    fn has_squares(self) -> bool {
+        false
+    }
+    /// Loads ROWS by COLS squares, 1 or 2 of each, from rows that lie `stride` values apart, or makes them zero.
+    ///
+    /// # Safety
+    /// The processor must have squares. 16 COLS values must be readable at `from + i * stride`, for `i` in `0..16 * ROWS`.
+    #[inline(always)]
+    unsafe fn load_squares<const ROWS: usize, const COLS: usize>(self, from: Option<*const f32>, stride: usize) {
+        let _ = (from, stride);
+        unreachable!("no squares");
+    }
+    /// Adds the product of A `[16 ROWS, 16 steps]` and B `[16 steps, 16 COLS]`, both of pairs, to the squares. Each 16 rows of A begin
+    /// at a place of their own.
+    ///
+    /// # Safety
+    /// The processor must have squares, and [`Simd::load_squares`] have been called for as many. For `i` in `0..16`, 16 `steps` values
+    /// must be readable `i * a_stride` values behind the first ROWS places of `a`, and 16 COLS values at `b + k * b_stride`, for `k` in
+    /// `0..16 * steps`.
+    #[inline(always)]
+    unsafe fn multiply_squares<const ROWS: usize, const COLS: usize>(
+        self,
+        a: [*const f32; 2],
+        a_stride: usize,
+        b: *const f32,
+        b_stride: usize,
+        steps: usize,
+    ) {
+        let _ = (a, a_stride, b, b_stride, steps);
+        unreachable!("no squares");
+    }
+    /// Stores the squares in rows that lie `stride` values apart.
+    ///
+    /// # Safety
+    /// As for [`Simd::load_squares`], with room for writing.
+    #[inline(always)]
+    unsafe fn store_squares<const ROWS: usize, const COLS: usize>(self, to: *mut f32, stride: usize) {
+        let _ = (to, stride);
+        unreachable!("no squares");
+    }
+
     /// Runs `kernel` as a function of its own, compiled for this instruction set: for bodies that are large and used from
     /// several places.
     fn call<K: Kernel>(self, kernel: K) -> K::Output;
@@ -158,7 +205,7 @@ pub(crate) mod integer;
 pub(crate) use portable::Portable;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{run_avx2, run_avx512, run_avx512_bf16, run_integer_avx2, run_integer_vnni};
+pub(crate) use x86::{has_amx, run_amx, run_avx2, run_avx512, run_avx512_bf16, run_integer_avx2, run_integer_vnni};
 
 mod four;
 mod portable;

@@ -11,6 +11,8 @@ use crate::simd::{CACHE_LINE, Kernel, Simd};
 use std::marker::PhantomData;
 use std::ops::Range;
 
+mod squares;
+
 /// What a cell of A and B holds, of the size of an f32, and how it is made of values.
 pub(crate) trait Operand: Copy + Sync {
     /// Values along `k` that a cell holds.
@@ -39,7 +41,7 @@ pub(crate) trait Operand: Copy + Sync {
     fn round<S: Simd>(simd: S, a: MatrixRef<'_>, scratch: &mut [f32]);
 
     /// A `[m, k]` as `[m, cells(k)]`, with the scratch that [`Operand::round`] has filled from it.
-    fn left<'a>(a: MatrixRef<'a>, scratch: &'a [f32]) -> MatrixRef<'a>;
+    fn left<'a, S: Simd>(simd: S, a: MatrixRef<'a>, scratch: &'a [f32]) -> MatrixRef<'a>;
 
     /// Cells that `k` values take.
     fn cells(k: usize) -> usize {
@@ -81,8 +83,17 @@ impl Operand for Single {
     #[inline(always)]
     fn round<S: Simd>(_: S, _: MatrixRef<'_>, _: &mut [f32]) {}
     #[inline(always)]
-    fn left<'a>(a: MatrixRef<'a>, _: &'a [f32]) -> MatrixRef<'a> {
+    fn left<'a, S: Simd>(_: S, a: MatrixRef<'a>, _: &'a [f32]) -> MatrixRef<'a> {
         a
+    }
+}
+
+/// The smallest range that holds both; empty ranges count for nothing.
+pub(crate) fn hull(a: Range<usize>, b: Range<usize>) -> Range<usize> {
+    match (a.is_empty(), b.is_empty()) {
+        (true, _) => b,
+        (_, true) => a,
+        _ => a.start.min(b.start)..a.end.max(b.end),
     }
 }
 
@@ -136,7 +147,7 @@ pub(crate) fn multiply_panel<O: Operand, S: Simd>(
 }
 
 /// C `[m, n]` += A `[m, k]` B `[k, n]`, with B a packed panel, of which each strip of [`TILE_ROWS`] rows takes only its own range
-/// `along` k: A is zero elsewhere, or not to be read.
+/// `along` k: A is zero elsewhere, or not to be read. Of pairs it must be zero: where there are squares, more is read.
 ///
 /// # Panics
 /// As [`multiply_panel`]; if there are fewer ranges than strips, or a range leaves A.
@@ -285,6 +296,9 @@ impl<O: Operand> Kernel for MultiplyPanel<'_, O> {
         let (m, n, k) = (self.c.rows(), self.c.cols(), self.a.cols());
         assert!(self.a.rows() == m && n <= panel_width::<S>(), "[{m}, {n}] from {} rows", self.a.rows());
         assert!(self.panel.len() >= k * panel_width::<S>(), "a panel of {} for {k} rows", self.panel.len());
+        if const { O::VALUES == 2 } && simd.has_squares() {
+            return squares::multiply(simd, self);
+        }
         match n.div_ceil(S::LANES) {
             0 => {}
             1 => multiply_rows::<O, S, 1>(simd, self),

@@ -10,6 +10,7 @@ pub mod scan;
 pub mod train;
 
 use attendant_core::Processor;
+use attendant_core::kernels::memory::Memory;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -138,6 +139,15 @@ impl Figure {
 }
 
 /// Values that are neither all alike nor special.
-fn values(count: usize) -> Vec<f32> {
-    (0..count).map(|i| (i * 7919 % 10007) as f32 / 5003.5 - 1.0).collect()
+fn values(count: usize) -> Memory<f32> {
+    let mut values = zeros(count);
+    for (i, value) in values.iter_mut().enumerate() {
+        *value = (i * 7919 % 10007) as f32 / 5003.5 - 1.0;
+    }
+    values
+}
+
+/// Room on cache lines, as buffers of the tape are.
+fn zeros(count: usize) -> Memory<f32> {
+    Memory::zeroed(count)
 }

@@ -3,10 +3,12 @@
 //!
 //! Scores are held transposed, keys by queries: log-sum-exp and delta are then plain vectors along a row and nothing is
 //! reduced; the same rows are the left operand of the gradients of values and keys as they stand, and of queries read by
-//! columns. A worker owns a key head of one sequence with all its query heads, so no two add to the same place.
+//! columns. An item owns a key head of one sequence with all its query heads, so no two add to the same place; where there are few
+//! key heads it has some of the queries, and what the items give to keys and values is added up in order.
 
 mod block;
 mod item;
+mod plan;
 
 use super::{Attention, BackwardInputs, Gradients, Span, check};
 use crate::disjoint::{Disjoint, run};
@@ -16,6 +18,7 @@ use crate::product::MatrixMut;
 use crate::tile::{Operand, Single};
 use crate::{Machine, Precision};
 use item::Item;
+use plan::{Part, Plan};
 use std::marker::PhantomData;
 
 /// Queries of a block.
@@ -31,6 +34,62 @@ struct Target<'a> {
     d_v: MatrixMut<'a>,
     bias_sums: Disjoint<'a, f32>,
     sink_sums: Disjoint<'a, f32>,
+    /// Gradients of keys and then of values, of items that share them.
+    key_sums: Disjoint<'a, f32>,
+}
+
+impl Target<'_> {
+    /// Where an item adds gradients of its keys and values.
+    ///
+    /// # Safety
+    /// No other item may be given the same place while the result lives.
+    unsafe fn of_keys(&self, spec: &Attention<'_>, part: &Part<'_>) -> [MatrixMut<'_>; 2] {
+        let rows = part.span.k_rows.clone();
+        let Some(sums) = part.sums.clone() else {
+            // SAFETY: the caller's promise.
+            return unsafe { self.of_head(spec, part) };
+        };
+        // SAFETY: the caller's promise.
+        let sums = unsafe { self.key_sums.slice(sums) };
+        sums.fill(0.0);
+        let (d_k, d_v) = sums.split_at_mut(rows.len() * spec.d_qk);
+        [MatrixMut::row_major(d_k, rows.len(), spec.d_qk), MatrixMut::row_major(d_v, rows.len(), spec.d_v)]
+    }
+
+    /// The gradients of a part's keys and values themselves.
+    ///
+    /// # Safety
+    /// As [`Target::of_keys`].
+    unsafe fn of_head(&self, spec: &Attention<'_>, part: &Part<'_>) -> [MatrixMut<'_>; 2] {
+        let (rows, columns) = (&part.span.k_rows, |width: usize| part.head * width..(part.head + 1) * width);
+        // SAFETY: rows of spans do not overlap (checked by `check_inputs`), and the caller promises the rest.
+        unsafe { [self.d_k.part(0, rows.clone(), columns(spec.d_qk)), self.d_v.part(0, rows.clone(), columns(spec.d_v))] }
+    }
+
+    /// Adds the sums of the items that share a part's keys, the first first.
+    ///
+    /// # Safety
+    /// As [`Target::of_keys`].
+    unsafe fn add_sums(&self, spec: &Attention<'_>, part: &Part<'_>) {
+        let Some(all) = part.all_sums() else { return };
+        let rows = part.span.k_rows.len();
+        // SAFETY: the caller's promise.
+        let (sums, [mut d_k, mut d_v]) = unsafe { (self.key_sums.slice(all), self.of_head(spec, part)) };
+        for sums in sums.chunks(rows * (spec.d_qk + spec.d_v)) {
+            let (of_keys, of_values) = sums.split_at(rows * spec.d_qk);
+            add_rows(&mut d_k, of_keys);
+            add_rows(&mut d_v, of_values);
+        }
+    }
+}
+
+/// `to += from`, whose rows follow each other.
+fn add_rows(to: &mut MatrixMut<'_>, from: &[f32]) {
+    for (i, from) in from.chunks_exact(to.cols()).enumerate() {
+        for (to, from) in to.row_mut(i).iter_mut().zip(from) {
+            *to += from;
+        }
+    }
 }
 
 /// Gradients of [`forward`](super::forward) for every span, which are **added** to what stands in `gradients`.
@@ -82,29 +141,37 @@ fn call<O: Operand>(
 
     let (bias_sums, scratch) = scratch.split_at_mut(spans.len() * bias_values(spec));
     let (sink_sums, scratch) = scratch.split_at_mut(spans.len() * sinks);
+    let plan = Plan { spec, spans };
+    let (key_sums, scratch) = scratch.split_at_mut(plan.sums());
     let target = Target {
         d_q: MatrixMut::row_major(d_q, rows, spec.heads * spec.d_qk),
         d_k: MatrixMut::row_major(d_k, key_rows, spec.kv_heads * spec.d_qk),
         d_v: MatrixMut::row_major(d_v, key_rows, spec.kv_heads * spec.d_v),
         bias_sums: Disjoint::new(bias_sums),
         sink_sums: Disjoint::new(sink_sums),
+        key_sums: Disjoint::new(key_sums),
     };
     let scratch = Disjoint::new(scratch);
     let size = item_scratch::<O>(spec, spans);
-    run(machine, spans.len() * spec.kv_heads, &|index, worker| {
+    run(machine, plan.items(), &|index, worker| {
         // SAFETY: this is the worker's own part, and a worker runs one item at a time.
         let scratch = unsafe { scratch.slice(worker * size..(worker + 1) * size) };
-        let (span, head) = (index / spec.kv_heads, index % spec.kv_heads);
-        let (operand, span, index, target) = (PhantomData::<O>, &spans[span], span, &target);
-        O::run(machine.isa, Item { operand, spec, span, index, head, inputs, target, scratch });
+        let (part, target) = (plan.part(index), &target);
+        // SAFETY: items that share a span and a key head have sums of their own, and each item runs once.
+        let [d_k, d_v] = unsafe { target.of_keys(spec, &part) };
+        O::run(machine.isa, Item { operand: PhantomData::<O>, spec, part, inputs, target, d_k, d_v, scratch });
     });
+    if plan.sums() > 0 {
+        // SAFETY: the first item of several that share a span and a key head adds for all of them.
+        run(machine, plan.items(), &|index, _| unsafe { target.add_sums(spec, &plan.part(index)) });
+    }
     add_in_order(d_bias, bias_sums);
     add_in_order(d_sink, sink_sums);
 }
 
 fn scratch_of<O: Operand>(spec: &Attention<'_>, spans: &[Span], workers: usize) -> usize {
     let sums = bias_values(spec) + spec.sink.map_or(0, <[f32]>::len);
-    item_scratch::<O>(spec, spans) * workers + spans.len() * sums
+    item_scratch::<O>(spec, spans) * workers + spans.len() * sums + Plan { spec, spans }.sums()
 }
 
 /// Values of scratch for one worker.

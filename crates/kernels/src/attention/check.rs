@@ -4,6 +4,7 @@ use super::{Attention, Cells, Run, Sequence, Span, Visible};
 use crate::expect::length;
 use crate::int4::Int4;
 use crate::product::matrix::extent;
+use crate::tile::hull;
 use std::ops::Range;
 
 /// # Panics
@@ -82,15 +83,6 @@ pub(super) fn union(visible: Visible, positions: Range<usize>, k_end: usize) -> 
         }
     }
     union
-}
-
-/// The smallest range that holds both; empty ranges count for nothing.
-pub(super) fn hull(a: Range<usize>, b: Range<usize>) -> Range<usize> {
-    match (a.is_empty(), b.is_empty()) {
-        (true, _) => b,
-        (_, true) => a,
-        _ => a.start.min(b.start)..a.end.max(b.end),
-    }
 }
 
 fn runs(what: &str, runs: &[Run<'_>], kv_heads: usize, width: usize) {

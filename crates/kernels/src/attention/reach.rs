@@ -1,12 +1,11 @@
 //! Which part of a tile is visible, strip by strip: what need not be computed is left out in pieces of a register tile.
 
-use super::check::hull;
 use crate::simd::Simd;
-use crate::tile::TILE_ROWS;
+use crate::tile::{TILE_ROWS, hull};
 use std::ops::Range;
 
 /// Rows of a tile, at most.
-pub(super) const MAX_ROWS: usize = 258;
+pub(super) const MAX_ROWS: usize = 240;
 
 /// For each strip of [`TILE_ROWS`] rows of a tile, the columns that its rows see: the smallest range that holds them all.
 pub(super) struct Reach {

@@ -177,6 +177,9 @@ fn multiply(
     });
 }
 
+/// Rows that are whole strips of register tiles and whole squares, two by two.
+const STRIPS: usize = 96;
+
 /// How a product is cut, from its shape alone.
 #[derive(Clone, Copy)]
 struct Plan {
@@ -199,7 +202,8 @@ impl Plan {
 
     fn new(m: usize, n: usize, k: usize) -> Plan {
         let k_block = even(k, Self::K_BLOCK).next_multiple_of(2);
-        let row_block = even(m, Self::ROW_BLOCK.min(Self::BLOCK / k_block)).next_multiple_of(TILE_ROWS);
+        let unit = if m < STRIPS { TILE_ROWS } else { STRIPS };
+        let row_block = even(m, Self::ROW_BLOCK.min(Self::BLOCK / k_block)).next_multiple_of(unit);
         let items = (m * n * k / Self::ITEM_COST).clamp(1, Self::ITEMS);
         let groups = items.div_ceil(m.div_ceil(row_block).max(1));
         let col_group = n.div_ceil(groups).max(1).next_multiple_of(MAX_PANEL);
@@ -233,7 +237,7 @@ impl Kernel for Block<'_> {
             let ks = first..(first + k_block).min(k);
             let a = a.part(0..m, ks.clone());
             Pair::round(simd, a, scratch);
-            let a = Pair::left(a, scratch);
+            let a = Pair::left(simd, a, scratch);
             for col in (0..n).step_by(width) {
                 let panel = &panels[col * Pair::cells(k) + Pair::cells(first) * width..];
                 // SAFETY: the only part of `c` in use.

@@ -135,6 +135,24 @@ impl<'a> MatrixRef<'a> {
         self.data.as_ptr()
     }
 
+    /// Whether as many rows and columns can be read from entry `(0, 0)` on, were the matrix so large: contiguous rows, within the slice
+    /// that it was made of.
+    #[inline(always)]
+    pub(crate) fn reaches(&self, rows: usize, cols: usize) -> bool {
+        self.col_stride == 1 && extent(rows, cols, self.row_stride, 1).is_some_and(|end| end <= self.data.len())
+    }
+
+    /// Copies the entries in `cols` of every row to rows of `to`, `stride` values apart.
+    ///
+    /// # Panics
+    /// If the matrix has not all of them, or `to` has no room.
+    #[inline(always)]
+    pub(crate) fn copy_to(&self, cols: Range<usize>, to: &mut [f32], stride: usize) {
+        for (i, to) in (0..self.rows).zip(to.chunks_mut(stride)) {
+            to[..cols.len()].copy_from_slice(&self.row(i)[cols.clone()]);
+        }
+    }
+
     /// The entries in `rows` and `cols`.
     ///
     /// # Panics

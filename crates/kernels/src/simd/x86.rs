@@ -7,19 +7,20 @@ use super::{Kernel, MAX_LANES, Simd};
 use core::arch::x86_64::*;
 use half::{bf16, f16};
 use pairs::{Dots, Pairs, Widened};
-use std::marker::PhantomData;
 
 pub(crate) use integer::{run_integer_avx2, run_integer_vnni};
+pub(crate) use squares::available as has_amx;
 
 mod integer;
 mod pairs;
+mod squares;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(());
 
 /// AVX-512, and how it multiplies pairs of bf16.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512<P>(PhantomData<P>);
+pub(crate) struct Avx512<P>(P);
 
 /// Runs `kernel` compiled with AVX2, FMA and F16C.
 ///
@@ -36,16 +37,39 @@ pub(crate) unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
 /// The processor must have avx512f, avx2, fma and f16c.
 #[target_feature(enable = "avx512f,avx2,fma,f16c")]
 pub(crate) unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run(Avx512::<Widened>(PhantomData))
+    kernel.run(Avx512(Widened))
 }
 
 /// Runs `kernel` compiled with AVX-512 and its instructions for bf16.
 ///
 /// # Safety
 /// The processor must have avx512f, avx512bw, avx512bf16, avx2, fma and f16c.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx2,fma,f16c")]
 pub(crate) unsafe fn run_avx512_bf16<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run(Avx512::<Dots>(PhantomData))
+    // SAFETY: the caller's promise.
+    unsafe { run_dots(Dots { squares: false }, kernel) }
+}
+
+/// Runs `kernel` compiled with AVX-512 and its instructions for bf16, beside those of AMX.
+///
+/// # Safety
+/// As [`run_avx512_bf16`], and [`has_amx`] must have said so.
+pub(crate) unsafe fn run_amx<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: the caller's promise.
+    unsafe {
+        squares::configure();
+        let output = run_dots(Dots { squares: true }, kernel);
+        squares::release();
+        output
+    }
+}
+
+/// The shell of both.
+///
+/// # Safety
+/// As theirs, as the flag of `dots` says.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx2,fma,f16c")]
+unsafe fn run_dots<K: Kernel>(dots: Dots, kernel: K) -> K::Output {
+    kernel.run(Avx512(dots))
 }
 
 /// Value intrinsics as trait methods.
@@ -281,7 +305,33 @@ impl<P: Pairs> Simd for Avx512<P> {
     #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) -> K::Output {
         // SAFETY: the token proves what the shell that made it takes.
-        unsafe { P::run(kernel) }
+        unsafe { self.0.run(kernel) }
+    }
+    #[inline(always)]
+    fn has_squares(self) -> bool {
+        self.0.squares()
+    }
+    #[inline(always)]
+    unsafe fn load_squares<const ROWS: usize, const COLS: usize>(self, from: Option<*const f32>, stride: usize) {
+        // SAFETY: the caller's promise; a token with squares is made only while they are configured.
+        unsafe { squares::load::<ROWS, COLS>(from, stride) }
+    }
+    #[inline(always)]
+    unsafe fn multiply_squares<const ROWS: usize, const COLS: usize>(
+        self,
+        a: [*const f32; 2],
+        a_stride: usize,
+        b: *const f32,
+        b_stride: usize,
+        steps: usize,
+    ) {
+        // SAFETY: as above.
+        unsafe { squares::multiply::<ROWS, COLS>(a, a_stride, b, b_stride, steps) }
+    }
+    #[inline(always)]
+    unsafe fn store_squares<const ROWS: usize, const COLS: usize>(self, to: *mut f32, stride: usize) {
+        // SAFETY: as above.
+        unsafe { squares::store::<ROWS, COLS>(to, stride) }
     }
 
     #[inline(always)]

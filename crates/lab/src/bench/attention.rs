@@ -1,7 +1,7 @@
 //! Causal attention over one sequence, forward and with its backward, with products of f32 or of bf16. Half of the square is counted: `2 H L L D`
 //! operations forward, 3.5 times that with the backward.
 
-use super::{Figure, limits, time, values};
+use super::{Figure, limits, time, values, zeros};
 use attendant_core::kernels::attention::{
     Attention, BackwardInputs, Cells, Gradients, Run, Sequence, Span, backward, backward_scratch, forward, forward_scratch,
 };
@@ -44,16 +44,16 @@ fn figures_of(processor: &Processor, precision: Precision, kv: usize, d: usize, 
     let (keys, rows) = ([run(&k), run(&v)], 0..length);
     let sequences = [Sequence { rows: rows.clone(), q_first: 0, k_end: length, keys: &keys[0], values: &keys[1] }];
     let spans = [Span { rows: rows.clone(), q_first: 0, k_rows: rows, k_first: 0 }];
-    let (mut out, mut lse) = (vec![0.0; q.len()], vec![0.0; length * HEADS]);
+    let (mut out, mut lse) = (zeros(q.len()), zeros(length * HEADS));
     let workers = machine.executor.workers();
-    let mut scratch = vec![0.0; forward_scratch(&spec, &sequences, workers)];
+    let mut scratch = zeros(forward_scratch(&spec, &sequences, workers));
     let operations = 2.0 * (HEADS * d) as f64 * (length * length) as f64;
 
     let before = limit(processor);
     let ahead = time(budget, || forward(machine, &spec, &sequences, &q, &mut out, Some(&mut lse), &mut scratch));
     let d_out = values(out.len());
-    let [mut d_q, mut d_k, mut d_v] = [&q, &k, &v].map(|x| vec![0.0; x.len()]);
-    let mut back_scratch = vec![0.0; backward_scratch(&spec, &spans, workers)];
+    let [mut d_q, mut d_k, mut d_v] = [&q, &k, &v].map(|x| zeros(x.len()));
+    let mut back_scratch = zeros(backward_scratch(&spec, &spans, workers));
     let both = time(budget, || {
         forward(machine, &spec, &sequences, &q, &mut out, Some(&mut lse), &mut scratch);
         let inputs = BackwardInputs { q: &q, k: &k, v: &v, out: &out, lse: &lse, d_out: &d_out };

@@ -4,7 +4,7 @@
 //! Rotated, calls go round caches of 256 MiB together, so that each comes from memory; warm, it is one cache again and again.
 
 use super::attention::{HEADS, Shapes};
-use super::{Figure, Timing, limits, values};
+use super::{Figure, Timing, limits, values, zeros};
 use attendant_core::Processor;
 use attendant_core::kernels::attention::{Attention, Cells, Run, Sequence, forward, forward_scratch};
 use attendant_core::kernels::int4::Int4;
@@ -142,7 +142,7 @@ impl Call {
         let one = caches(1);
         let bytes: usize = one.iter().map(Stored::bytes).sum();
         let copies = limits::MEMORY.div_ceil(bytes);
-        let memory = Memory::from(&values(bytes.max(limits::MEMORY) / 4)[..]);
+        let memory = values(bytes.max(limits::MEMORY) / 4);
         let mut figures = Vec::new();
         for (variant, caches, read) in [("warm", one, bytes), ("rotated", caches(copies), memory.len() * 4)] {
             if variant == "warm" && copies == 1 {
@@ -179,8 +179,8 @@ impl Call {
             })
             .collect();
         let q = values(self.batch * spec.heads * spec.d_qk);
-        let mut out = vec![0.0; self.batch * spec.heads * spec.d_v];
-        let mut scratch = vec![0.0; forward_scratch(spec, &calls[0], machine.executor.workers())];
+        let mut out = zeros(self.batch * spec.heads * spec.d_v);
+        let mut scratch = zeros(forward_scratch(spec, &calls[0], machine.executor.workers()));
         let (begin, mut seconds) = (Instant::now(), Vec::new());
         for sequences in calls.iter().cycle() {
             let start = Instant::now();

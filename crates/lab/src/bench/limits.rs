@@ -3,7 +3,6 @@
 use super::{Figure, Timing, time, values};
 use attendant_core::Processor;
 use attendant_core::kernels::limits;
-use attendant_core::kernels::memory::Memory;
 use std::time::{Duration, Instant};
 
 /// Bytes that are read to learn the rate of memory: more than any cache of the processors this is for.
@@ -55,7 +54,7 @@ pub fn figures(processor: &Processor, mut each: impl FnMut(Figure)) {
         let timing = time(Duration::from_millis(500), || operations = limit(machine));
         each(Figure { gflops: Some(operations / timing.median / 1e9), ..Figure::new(processor, what, dtype, timing) });
     }
-    let memory = Memory::from(&values(MEMORY / 4)[..]);
+    let memory = values(MEMORY / 4);
     for (name, bytes) in SETS {
         let values = &memory[..bytes / 4];
         let timing = reading(processor, values);

@@ -1,7 +1,7 @@
 //! Matrix products: C `[m, n]` = A `[m, k]` times the transpose of B `[n, k]`, as in a linear layer. In f32 as they lie; in bf16 with
 //! weights that were packed before, and rows that are rounded in every call.
 
-use super::{Figure, limits, time, values};
+use super::{Figure, limits, time, values, zeros};
 use attendant_core::Processor;
 use attendant_core::kernels::product::{Accumulate, MatrixMut, MatrixRef, bf16, product, product_scratch};
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub fn figures(processor: &Processor, budget: Duration, mut each: impl FnMut(Fig
     let machine = processor.machine();
     let workers = machine.executor.workers();
     for (m, n, k) in SHAPES {
-        let (a, b, mut c) = (values(m * k), values(n * k), vec![0.0; m * n]);
+        let (a, b, mut c) = (values(m * k), values(n * k), zeros(m * n));
         let (a, b) = (MatrixRef::row_major(&a, m, k), MatrixRef::row_major(&b, n, k).transposed());
         let mut measure = |dtype, limit: fn(&Processor) -> f64, call: &mut dyn FnMut(MatrixMut<'_>)| {
             let before = limit(processor);
@@ -24,10 +24,10 @@ pub fn figures(processor: &Processor, budget: Duration, mut each: impl FnMut(Fig
             let figure = figure.operations((2 * m * n * k) as f64, before.max(limit(processor)));
             each(Figure { shape: Some(format!("{m}x{n}x{k}")), ..figure });
         };
-        let mut scratch = vec![0.0; product_scratch(m, n, k, workers)];
+        let mut scratch = zeros(product_scratch(m, n, k, workers));
         measure("f32", limits::operations_per_second, &mut |c| product(machine, c, a, b, Accumulate::Store, &mut scratch));
         let packed = bf16::Packed::new(machine, b);
-        let mut scratch = vec![0.0; bf16::product_packed_scratch(m, n, k, workers)];
+        let mut scratch = zeros(bf16::product_packed_scratch(m, n, k, workers));
         measure("bf16", limits::bf16_operations_per_second, &mut |c| {
             bf16::product_packed(machine, c, a, &packed, Accumulate::Store, &mut scratch);
         });

@@ -3,7 +3,8 @@
 //! One row goes round copies of the weights that no cache holds, and is a share of the rate of reading; many rows are a share of the
 //! rate of multiply-adds in f32, which products of bytes may exceed.
 
-use super::{Figure, Timing, limits, time, values};
+use super::{Figure, Timing, limits, time, values, zeros};
+use attendant_core::kernels::memory::Memory;
 use attendant_core::kernels::product::{Accumulate, MatrixMut, MatrixRef};
 use attendant_core::kernels::quant::{self, ActivationBlock, Format, Matrix};
 use attendant_core::{Activations, Processor};
@@ -42,10 +43,10 @@ struct Product<'a> {
     processor: &'a Processor,
     activations: Activations,
     m: usize,
-    x: Vec<f32>,
-    y: Vec<f32>,
+    x: Memory<f32>,
+    y: Memory<f32>,
     blocks: Vec<ActivationBlock>,
-    scratch: Vec<f32>,
+    scratch: Memory<f32>,
 }
 
 impl Product<'_> {
@@ -57,9 +58,9 @@ impl Product<'_> {
             activations,
             m,
             x: values(m * w.width()),
-            y: vec![0.0; m * w.rows()],
+            y: zeros(m * w.rows()),
             blocks: vec![ActivationBlock::default(); quant::Activations::blocks(m, w.width())],
-            scratch: vec![0.0; scratch],
+            scratch: zeros(scratch),
         }
     }
 

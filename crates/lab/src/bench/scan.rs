@@ -1,10 +1,11 @@
 //! Recurrent scans over one sequence, forward and with their backward, beside the plain loops that are their twins.
 
-use super::{Figure, Timing, limits, time, values};
+use super::{Figure, Timing, limits, time, values, zeros};
 use attendant_core::Processor;
 use attendant_core::kernels::delta::{
     gated_delta, gated_delta_backward, gated_delta_backward_scratch, gated_delta_checkpoints, gated_delta_scratch,
 };
+use attendant_core::kernels::memory::Memory;
 use attendant_core::kernels::scan::{
     Gate, Scan, gated_scan, gated_scan_backward, gated_scan_backward_scratch, gated_scan_scratch, scan_checkpoints,
 };
@@ -88,11 +89,11 @@ struct Case<'a> {
     length: usize,
     scan: Scan,
     /// `[length, HEADS * d]`, which serve as queries, keys and values.
-    rows: Vec<f32>,
+    rows: Memory<f32>,
     /// The same, with heads of length 1.
-    keys: Vec<f32>,
+    keys: Memory<f32>,
     /// Between 0 and 1.
-    gates: Vec<f32>,
+    gates: Memory<f32>,
 }
 
 impl<'a> Case<'a> {
@@ -104,23 +105,24 @@ impl<'a> Case<'a> {
             let norm = key.iter().map(|x| x * x).sum::<f32>().sqrt();
             key.iter_mut().for_each(|x| *x /= norm);
         }
-        let gates = values(length * HEADS * d).into_iter().map(|x| 0.95 + 0.04 * x).collect();
+        let mut gates = values(length * HEADS * d);
+        gates.iter_mut().for_each(|gate| *gate = 0.95 + 0.04 * *gate);
         let scan = Scan { heads: HEADS, d_k: d, d_v: d };
         Case { machine, workers: machine.executor.workers(), length, scan, rows, keys, gates }
     }
 
     /// A buffer as long as the rows.
-    fn buffer(&self) -> Vec<f32> {
-        vec![0.0; self.rows.len()]
+    fn buffer(&self) -> Memory<f32> {
+        zeros(self.rows.len())
     }
 
     fn linear(&self, form: Form, backward: bool, budget: Duration) -> Timing {
         let &Case { machine, workers, length, scan, ref rows, ref keys, ref gates } = self;
-        let (gates, sequences, initial) = (Gate::Head(&gates[..length * HEADS]), whole(length), vec![0.0; states(scan)]);
-        let mut scratch = vec![0.0; gated_scan_scratch(scan, workers).max(gated_scan_backward_scratch(scan, workers))];
-        let mut checkpoints = vec![0.0; scan_checkpoints(scan, &sequences)];
+        let (gates, sequences, initial) = (Gate::Head(&gates[..length * HEADS]), whole(length), zeros(states(scan)));
+        let mut scratch = zeros(gated_scan_scratch(scan, workers).max(gated_scan_backward_scratch(scan, workers)));
+        let mut checkpoints = zeros(scan_checkpoints(scan, &sequences));
         let [mut out, mut d_q, mut d_k, mut d_v] = [(); 4].map(|()| self.buffer());
-        let (mut state, mut d_state, mut d_gate) = (initial.clone(), initial.clone(), vec![0.0; length * HEADS]);
+        let (mut state, mut d_state, mut d_gate) = (initial.clone(), initial.clone(), zeros(length * HEADS));
         time(budget, || {
             let kept = backward.then_some(&mut checkpoints[..]);
             state.fill(0.0);
@@ -137,12 +139,12 @@ impl<'a> Case<'a> {
 
     fn delta(&self, form: Form, backward: bool, budget: Duration) -> Timing {
         let &Case { machine, workers, length, scan, ref rows, ref keys, ref gates } = self;
-        let (gates, sequences, initial) = (&gates[..length * HEADS], whole(length), vec![0.0; states(scan)]);
-        let mut scratch = vec![0.0; gated_delta_scratch(scan, workers).max(gated_delta_backward_scratch(scan, workers))];
-        let mut checkpoints = vec![0.0; gated_delta_checkpoints(scan, &sequences)];
+        let (gates, sequences, initial) = (&gates[..length * HEADS], whole(length), zeros(states(scan)));
+        let mut scratch = zeros(gated_delta_scratch(scan, workers).max(gated_delta_backward_scratch(scan, workers)));
+        let mut checkpoints = zeros(gated_delta_checkpoints(scan, &sequences));
         let [mut out, mut d_q, mut d_k, mut d_v] = [(); 4].map(|()| self.buffer());
         let (mut state, mut d_state) = (initial.clone(), initial.clone());
-        let [mut d_decay, mut d_beta] = [(); 2].map(|()| vec![0.0; length * HEADS]);
+        let [mut d_decay, mut d_beta] = [(); 2].map(|()| zeros(length * HEADS));
         time(budget, || {
             let kept = backward.then_some(&mut checkpoints[..]);
             state.fill(0.0);
@@ -161,12 +163,12 @@ impl<'a> Case<'a> {
     fn selective(&self, form: Form, backward: bool, budget: Duration) -> Timing {
         let &Case { machine, workers, length, scan, ref rows, ref gates, .. } = self;
         let scan = SelectiveScan { channels: HEADS * scan.d_v, state: STATE, groups: 1 };
-        let (sequences, initial) = (whole(length), vec![0.0; scan.channels * STATE]);
+        let (sequences, initial) = (whole(length), zeros(scan.channels * STATE));
         let (a, shared) = (vec![-1.0; scan.channels * STATE], &rows[..length * STATE]);
-        let mut scratch = vec![0.0; selective_scan_backward_scratch(scan, &sequences, length, workers)];
-        let mut checkpoints = vec![0.0; selective_scan_checkpoints(scan, &sequences)];
+        let mut scratch = zeros(selective_scan_backward_scratch(scan, &sequences, length, workers));
+        let mut checkpoints = zeros(selective_scan_checkpoints(scan, &sequences));
         let [mut y, mut d_x, mut d_dt] = [(); 3].map(|()| self.buffer());
-        let [mut d_b, mut d_c] = [(); 2].map(|()| vec![0.0; length * STATE]);
+        let [mut d_b, mut d_c] = [(); 2].map(|()| zeros(length * STATE));
         let (mut state, mut d_state, mut d_a) = (initial.clone(), initial.clone(), initial.clone());
         time(budget, || {
             let kept = backward.then_some(&mut checkpoints[..]);

@@ -1,13 +1,12 @@
 //! A block of keys by a block of queries of one head.
 
 use super::{KEYS, QUERIES};
-use crate::attention::check::hull;
 use crate::attention::reach::Reach;
 use crate::attention::softmax::{SoftCap, hide};
 use crate::attention::{Attention, DistanceBias};
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::Simd;
-use crate::tile::{MAX_PANEL, Operand, multiply_panel, multiply_strips, panel_width};
+use crate::tile::{MAX_PANEL, Operand, hull, multiply_panel, multiply_strips, panel_width};
 use crate::vector::{apply, load, store};
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
@@ -127,7 +126,7 @@ impl Block<'_> {
     pub(super) fn probabilities<O: Operand, S: Simd>(&self, simd: S, reach: &Reach, operands: &mut Operands<'_>) {
         let Attention { d_qk, d_v, .. } = *self.spec;
         let of_block = |all, left, width: usize| {
-            let all = O::left(MatrixRef::row_major(all, self.keys.end, width), left);
+            let all = O::left(simd, MatrixRef::row_major(all, self.keys.end, width), left);
             all.part(self.keys.clone(), 0..all.cols())
         };
         let keys = of_block(operands.keys, operands.left_keys, d_qk);
@@ -141,10 +140,12 @@ impl Block<'_> {
         for i in 0..self.keys.len() {
             let columns = reach.of(i);
             let columns = columns.start / S::LANES * S::LANES..columns.end.next_multiple_of(S::LANES);
-            // A strip of queries may see a key that a strip of keys beside it does not reach from.
-            let grads = &mut operands.d_scores[i * STRIDE..][..QUERIES];
-            grads[..columns.start].fill(0.0);
-            grads[columns.end..].fill(0.0);
+            // A strip of queries may see a key that a strip of keys beside it does not reach from, and squares hold several strips.
+            for scores in [&mut *operands.probs, &mut *operands.d_scores] {
+                let scores = &mut scores[i * STRIDE..][..QUERIES];
+                scores[..columns.start].fill(0.0);
+                scores[columns.end..].fill(0.0);
+            }
             if !columns.is_empty() {
                 self.softmax_row(simd, i, columns, operands);
             }
@@ -274,7 +275,7 @@ fn add_products<O: Operand, S: Simd>(
     left: &mut [f32],
 ) {
     O::round(simd, a, left);
-    let a = O::left(a, left);
+    let a = O::left(simd, a, left);
     let strips = reach.strips_from(0).map(O::cells_of);
     let width = panel_width::<S>();
     for (column, panel) in (0..c.cols()).step_by(width).zip(panels.chunks(width * a.cols())) {

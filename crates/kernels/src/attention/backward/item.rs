@@ -1,11 +1,12 @@
 //! One item: a key head of one span, with all the query heads that read it.
 
 use super::block::{Block, Operands};
+use super::plan::{Part, blocks};
 use super::{KEYS, QUERIES, Target};
 use crate::attention::reach::Reach;
 use crate::attention::softmax::query_factor;
-use crate::attention::{Attention, BackwardInputs, Span};
-use crate::product::MatrixRef;
+use crate::attention::{Attention, BackwardInputs};
+use crate::product::{MatrixMut, MatrixRef};
 use crate::simd::{Kernel, Simd};
 use crate::tile::{MAX_PANEL, Operand};
 use crate::vector::{Term, sum};
@@ -17,13 +18,12 @@ use std::ops::Range;
 pub(super) struct Item<'a, O> {
     pub(super) operand: PhantomData<O>,
     pub(super) spec: &'a Attention<'a>,
-    pub(super) span: &'a Span,
-    /// Which span it is.
-    pub(super) index: usize,
-    /// The key head.
-    pub(super) head: usize,
+    pub(super) part: Part<'a>,
     pub(super) inputs: BackwardInputs<'a>,
     pub(super) target: &'a Target<'a>,
+    /// `[keys, d_qk]` and `[keys, d_v]`: gradients of the span's keys and values.
+    pub(super) d_k: MatrixMut<'a>,
+    pub(super) d_v: MatrixMut<'a>,
     pub(super) scratch: &'a mut [f32],
 }
 
@@ -32,14 +32,19 @@ impl<O: Operand> Kernel for Item<'_, O> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let scratch = std::mem::take(&mut self.scratch);
-        let mut operands = Operands::new::<O>(self.spec, self.span.k_rows.len(), scratch);
+        let span = self.part.span;
+        let mut operands = Operands::new::<O>(self.spec, span.k_rows.len(), scratch);
         self.load_keys(simd, &mut operands);
-        let group = self.spec.heads / self.spec.kv_heads;
-        for head in self.head * group..(self.head + 1) * group {
-            self.clear_sums(head);
-            for first in (0..self.span.rows.len()).step_by(QUERIES) {
-                let queries = first..(first + QUERIES).min(self.span.rows.len());
-                self.attend(simd, head, queries, &mut operands);
+        let (group, blocks) = (self.spec.heads / self.spec.kv_heads, blocks(span));
+        for index in 0..group {
+            let head = self.part.head * group + index;
+            if self.part.has(index * blocks) {
+                self.clear_sums(head);
+            }
+            for (block, first) in (0..span.rows.len()).step_by(QUERIES).enumerate() {
+                if self.part.has(index * blocks + block) {
+                    self.attend(simd, head, first..(first + QUERIES).min(span.rows.len()), &mut operands);
+                }
             }
         }
     }
@@ -50,10 +55,10 @@ impl<O: Operand> Item<'_, O> {
     #[inline(always)]
     fn attend<S: Simd>(&self, simd: S, head: usize, queries: Range<usize>, operands: &mut Operands<'_>) {
         self.load_queries(simd, head, queries.clone(), operands);
-        let q_pos = self.span.q_first + queries.start;
-        for first in (0..self.span.k_rows.len()).step_by(KEYS) {
-            let keys = first..(first + KEYS).min(self.span.k_rows.len());
-            let k_pos = self.span.k_first + keys.start;
+        let q_pos = self.part.span.q_first + queries.start;
+        for first in (0..self.part.span.k_rows.len()).step_by(KEYS) {
+            let keys = first..(first + KEYS).min(self.part.span.k_rows.len());
+            let k_pos = self.part.span.k_first + keys.start;
             let block = Block { spec: self.spec, head, q_pos, queries: queries.len(), k_pos, keys: keys.clone() };
             let reach = Reach::new(keys.len(), |i| block.queries_of(i));
             if !reach.columns().is_empty() {
@@ -67,7 +72,7 @@ impl<O: Operand> Item<'_, O> {
     #[inline(always)]
     fn load_queries<S: Simd>(&self, simd: S, head: usize, queries: Range<usize>, operands: &mut Operands<'_>) {
         let Attention { heads, d_qk, d_v, .. } = *self.spec;
-        let rows = self.span.rows.start + queries.start..self.span.rows.start + queries.end;
+        let rows = self.part.span.rows.start + queries.start..self.part.span.rows.start + queries.end;
         let of_head = |data, width: usize| {
             let all = MatrixRef::row_major(data, self.inputs.lse.len() / heads, heads * width);
             all.part(rows.clone(), head * width..(head + 1) * width)
@@ -94,7 +99,7 @@ impl<O: Operand> Item<'_, O> {
             }
         }
         if self.spec.sink.is_some() {
-            let place = self.index * heads + head;
+            let place = self.part.index * heads + head;
             // SAFETY: the sum of this span and head, which no other item touches.
             let sum = unsafe { self.target.sink_sums.slice(place..place + 1) };
             sum[0] += d_sink as f32;
@@ -110,17 +115,17 @@ impl<O: Operand> Item<'_, O> {
     #[inline(always)]
     fn load_keys<S: Simd>(&self, simd: S, operands: &mut Operands<'_>) {
         let Attention { kv_heads, d_qk, d_v, .. } = *self.spec;
-        for (i, row) in self.span.k_rows.clone().enumerate() {
-            let place = row * kv_heads + self.head;
+        for (i, row) in self.part.span.k_rows.clone().enumerate() {
+            let place = row * kv_heads + self.part.head;
             operands.keys[i * d_qk..][..d_qk].copy_from_slice(&self.inputs.k[place * d_qk..][..d_qk]);
             operands.values[i * d_v..][..d_v].copy_from_slice(&self.inputs.v[place * d_v..][..d_v]);
         }
         let panels = operands.key_rows.chunks_mut(KEYS * d_qk.next_multiple_of(MAX_PANEL));
-        for (keys, panels) in operands.keys[..self.span.k_rows.len() * d_qk].chunks(KEYS * d_qk).zip(panels) {
+        for (keys, panels) in operands.keys[..self.part.span.k_rows.len() * d_qk].chunks(KEYS * d_qk).zip(panels) {
             let rows = keys.len() / d_qk;
             O::pack(simd, MatrixRef::row_major(keys, rows, d_qk), panels, O::cells(rows), 0);
         }
-        let rows = self.span.k_rows.len();
+        let rows = self.part.span.k_rows.len();
         O::round(simd, MatrixRef::row_major(operands.keys, rows, d_qk), operands.left_keys);
         O::round(simd, MatrixRef::row_major(operands.values, rows, d_v), operands.left_values);
     }
@@ -137,24 +142,18 @@ impl<O: Operand> Item<'_, O> {
         operands: &mut Operands<'_>,
     ) {
         let Attention { d_qk, d_v, .. } = *self.spec;
-        let rows = self.span.rows.start + queries.start..self.span.rows.start + queries.end;
-        let key_rows = self.span.k_rows.start + keys.start..self.span.k_rows.start + keys.end;
-        let columns = |head: usize, width: usize| head * width..(head + 1) * width;
-        // SAFETY: rows of spans do not overlap (checked by `check_inputs`), and within a span this item alone has this key head
-        // and its query heads. The three are parts of different arrays.
-        let (d_q, d_k, d_v) = unsafe {
-            (
-                self.target.d_q.part(0, rows, columns(block.head, d_qk)),
-                self.target.d_k.part(0, key_rows.clone(), columns(self.head, d_qk)),
-                self.target.d_v.part(0, key_rows, columns(self.head, d_v)),
-            )
-        };
+        let rows = self.part.span.rows.start + queries.start..self.part.span.rows.start + queries.end;
+        let columns = block.head * d_qk..(block.head + 1) * d_qk;
+        // SAFETY: rows of spans do not overlap (checked by `check_inputs`), and no other item has these queries of this head.
+        let d_q = unsafe { self.target.d_q.part(0, rows, columns) };
+        // SAFETY: the only parts of this item's own.
+        let (d_k, d_v) = unsafe { (self.d_k.part(0, keys.clone(), 0..d_qk), self.d_v.part(0, keys, 0..d_v)) };
         let left = &mut *operands.left_scores;
         block.add_along_queries::<O, _>(simd, reach, d_v, operands.probs, operands.d_out_rows, left);
         block.add_along_queries::<O, _>(simd, reach, d_k, operands.d_scores, operands.q_rows, left);
         block.add_along_keys::<O, _>(simd, d_q, operands.d_scores, operands.key_rows, left);
         if let Some(bias) = self.spec.bias {
-            let place = (self.index * self.spec.heads + block.head) * bias.width;
+            let place = (self.part.index * self.spec.heads + block.head) * bias.width;
             // SAFETY: sums of this span and head, which no other item touches.
             block.add_bias_sums(&bias, operands.d_distances, unsafe { self.target.bias_sums.slice(place..place + bias.width) });
         }
@@ -162,7 +161,7 @@ impl<O: Operand> Item<'_, O> {
 
     /// Sets the span's own sums for one query head to zero.
     fn clear_sums(&self, head: usize) {
-        let place = self.index * self.spec.heads + head;
+        let place = self.part.index * self.spec.heads + head;
         let (bias, sink) = (self.spec.bias.map_or(0, |bias| bias.width), usize::from(self.spec.sink.is_some()));
         // SAFETY: sums of this span and head, which no other item touches.
         unsafe {

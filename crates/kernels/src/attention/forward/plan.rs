@@ -18,6 +18,9 @@ const PART: usize = 16 * KEYS;
 /// Values that a tile and its operands may take: seven eighths of a second-level cache of 512 KiB.
 const CACHED: usize = 7 << 14;
 
+/// Rows of a tile are a multiple of this: whole strips and whole squares, and what is held of a row fills whole cache lines.
+const STRIPS: usize = 8 * TILE_ROWS;
+
 /// How one call is cut.
 pub(super) struct Plan<'a> {
     spec: &'a Attention<'a>,
@@ -80,7 +83,7 @@ impl<'a> Plan<'a> {
         let width = spec.d_qk + spec.d_v;
         // Many rows, since each tile packs its keys and values anew.
         let rows = CACHED.saturating_sub(KEYS * width) / (width + KEYS);
-        let tile = (rows / TILE_ROWS * TILE_ROWS).clamp(8 * TILE_ROWS, MAX_ROWS);
+        let tile = (rows / STRIPS * STRIPS).clamp(STRIPS, MAX_ROWS);
         let in_place = spec.precision == Precision::F32;
         Plan { spec, sequences, tile, cut: in_place, in_place }
     }

@@ -6,14 +6,14 @@ use super::few::Score;
 use super::group::{self, GroupScore, panel_columns};
 use super::plan::Item;
 use super::{KEYS, Target};
-use crate::attention::check::{hull, union};
+use crate::attention::check::union;
 use crate::attention::reach::{MAX_ROWS, Reach};
 use crate::attention::rows::{Rows, with_view};
 use crate::attention::softmax::{Scale, SoftCap, States, finish, hide, query_factor};
 use crate::attention::{Attention, DistanceBias};
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::{Kernel, MAX_LANES, Simd};
-use crate::tile::{MAX_PANEL, Operand, TILE_ROWS, multiply_panel, panel_width};
+use crate::tile::{MAX_PANEL, Operand, TILE_ROWS, hull, multiply_panel, panel_width};
 use crate::vector::{apply, load};
 use std::f32::consts::LOG2_E;
 use std::marker::PhantomData;
@@ -83,7 +83,7 @@ pub(super) struct Work<'a, O> {
 impl<'a, O: Operand> Work<'a, O> {
     pub(super) fn new(spec: &'a Attention<'a>, item: &'a Item<'a>, mut scratch: &'a mut [f32]) -> Self {
         let Attention { d_qk, d_v, .. } = *spec;
-        let mut take = |n| scratch.split_off_mut(..n).expect("scratch as Plan::tile_scratch says");
+        let mut take = |n: usize| scratch.split_off_mut(..n).expect("scratch as Plan::tile_scratch says");
         let out_stride = d_v.next_multiple_of(MAX_LANES);
         let work = Work {
             operand: PhantomData,
@@ -229,7 +229,7 @@ impl<'a, O: Operand> Work<'a, O> {
         }
         keys.pack_as_columns::<O, _>(simd, start + first..start + needed.end, self.panels, self.gathered);
         let depth = O::cells(d_qk);
-        let queries = O::left(MatrixRef::row_major(self.queries, self.rows, d_qk), self.left_queries);
+        let queries = O::left(simd, MatrixRef::row_major(self.queries, self.rows, d_qk), self.left_queries);
         let scores = MatrixMut::row_major(self.scores, self.rows, KEYS);
         for (column, panel) in (first..needed.end).step_by(width).zip(self.panels.chunks(width * depth)) {
             let columns = column..(column + width).min(needed.end);

@@ -7,7 +7,6 @@ use super::pairs::Widened;
 use super::{Avx2, Avx512};
 use crate::simd::integer::{IntegerKernel, Integers};
 use core::arch::x86_64::*;
-use std::marker::PhantomData;
 
 /// AVX-512 with the instructions for bytes.
 #[derive(Clone, Copy)]
@@ -28,7 +27,7 @@ pub(crate) unsafe fn run_integer_avx2<K: IntegerKernel>(kernel: K) -> K::Output 
 /// The processor must have avx512f, avx512vnni, avx2, fma and f16c.
 #[target_feature(enable = "avx512f,avx512vnni,avx2,fma,f16c")]
 pub(crate) unsafe fn run_integer_vnni<K: IntegerKernel>(kernel: K) -> K::Output {
-    kernel.run(Vnni(Avx512(PhantomData)))
+    kernel.run(Vnni(Avx512(Widened)))
 }
 
 /// The four bytes at `p`, for all lanes.

@@ -1,6 +1,6 @@
 //! Pairs of bf16 in the lanes of a vector: rounding to them, and multiplying them with the instructions for it or without.
 
-use super::{run_avx512, run_avx512_bf16};
+use super::{run_avx512, run_dots};
 use crate::simd::Kernel;
 use core::arch::x86_64::*;
 
@@ -10,7 +10,9 @@ pub(crate) trait Pairs: Copy + Send + Sync + 'static {
     ///
     /// # Safety
     /// The processor must have what that shell takes, as for all that follows.
-    unsafe fn run<K: Kernel>(kernel: K) -> K::Output;
+    unsafe fn run<K: Kernel>(self, kernel: K) -> K::Output;
+    /// Whether there are squares.
+    fn squares(self) -> bool;
     /// The nearest bf16 of each lane.
     unsafe fn round(v: __m512) -> __m256i;
     /// `sum` and the products of the halves, the upper ones first.
@@ -21,15 +23,22 @@ pub(crate) trait Pairs: Copy + Send + Sync + 'static {
 #[derive(Clone, Copy)]
 pub(crate) struct Widened;
 
-/// With them.
+/// With them, and perhaps with AMX, whose tiles are configured while a kernel runs. A flag and not a type, since all but the
+/// product of two panels is the same code.
 #[derive(Clone, Copy)]
-pub(crate) struct Dots;
+pub(crate) struct Dots {
+    pub(super) squares: bool,
+}
 
 impl Pairs for Widened {
     #[inline(always)]
-    unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
+    unsafe fn run<K: Kernel>(self, kernel: K) -> K::Output {
         // SAFETY: the caller's promise.
         unsafe { run_avx512(kernel) }
+    }
+    #[inline(always)]
+    fn squares(self) -> bool {
+        false
     }
     #[inline(always)]
     unsafe fn round(v: __m512) -> __m256i {
@@ -56,9 +65,13 @@ impl Pairs for Widened {
 
 impl Pairs for Dots {
     #[inline(always)]
-    unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
+    unsafe fn run<K: Kernel>(self, kernel: K) -> K::Output {
         // SAFETY: the caller's promise.
-        unsafe { run_avx512_bf16(kernel) }
+        unsafe { run_dots(self, kernel) }
+    }
+    #[inline(always)]
+    fn squares(self) -> bool {
+        self.squares
     }
     #[inline(always)]
     unsafe fn round(v: __m512) -> __m256i {

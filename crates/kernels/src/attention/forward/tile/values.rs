@@ -6,7 +6,7 @@ use crate::attention::forward::{KEYS, group};
 use crate::attention::reach::Reach;
 use crate::attention::rows::{Piece, Rows, with_view};
 use crate::product::{MatrixMut, MatrixRef};
-use crate::simd::Simd;
+use crate::simd::{SQUARE, Simd};
 use crate::tile::{MAX_PANEL, Operand, TILE_ROWS, multiply_strips, panel_width};
 use crate::vector::load;
 use std::ops::Range;
@@ -23,8 +23,13 @@ impl<O: Operand> Work<'_, O> {
             }
             return;
         }
-        // Whole cells. What they hold beyond the keys that a row sees has weight zero.
-        let needed = needed.start / O::VALUES * O::VALUES..needed.end;
+        // Whole cells, and where there are squares whole steps of them. What they hold beyond the keys that a row sees has weight zero.
+        let squares = O::VALUES == 2 && simd.has_squares();
+        let unit = if squares { O::VALUES * SQUARE } else { O::VALUES };
+        let needed = needed.start / unit * unit..needed.end;
+        if squares {
+            self.clear_unseen::<S>(reach, needed.clone());
+        }
         let positions = start + needed.start..start + needed.end;
         let cells = O::cells(needed.len());
         let depth = panel_depth(cells);
@@ -53,6 +58,16 @@ impl<O: Operand> Work<'_, O> {
                 let strip = &strips[i / TILE_ROWS];
                 self.add_panels(simd, &needed, [(i..i + 1, std::slice::from_ref(strip))].into_iter());
             }
+        }
+    }
+
+    /// Makes the weights in `needed` columns zero that no row of their strip sees.
+    fn clear_unseen<S: Simd>(&mut self, reach: &Reach, needed: Range<usize>) {
+        for (i, weights) in self.scores.chunks_exact_mut(KEYS).enumerate().take(self.rows) {
+            let seen = reach.vectors_of::<S>(i);
+            let (start, end) = (seen.start.clamp(needed.start, needed.end), seen.end.clamp(needed.start, needed.end));
+            weights[needed.start..start].fill(0.0);
+            weights[end..needed.end].fill(0.0);
         }
     }
 
@@ -92,7 +107,7 @@ impl<O: Operand> Work<'_, O> {
     ) {
         let (width, d_v) = (panel_width::<S>(), self.spec.d_v);
         let weights = MatrixRef::row_major(self.scores, self.rows, KEYS).part(0..self.rows, needed.clone());
-        let (weights, cells) = (O::left(weights, self.left_weights), O::cells(needed.len()));
+        let (weights, cells) = (O::left(simd, weights, self.left_weights), O::cells(needed.len()));
         let out = MatrixMut::strided(self.out, self.rows, d_v, self.out_stride);
         for (column, panel) in (0..d_v).step_by(width).zip(self.value_panels.chunks(width * panel_depth(cells))) {
             for (rows, along) in parts.clone() {
