@@ -1,6 +1,7 @@
 //! Rates of matrix products beside those of the `gemm` crate, one JSON line a shape. The two are measured by turns, so that
 //! whatever else the machine does falls on both.
 
+use attendant_kernels::memory::Memory;
 use attendant_kernels::product::{Accumulate, MatrixMut, MatrixRef, product, product_scratch};
 use attendant_kernels::{Isa, Machine, Pool};
 use std::time::Instant;
@@ -44,7 +45,7 @@ fn measure(machine: Machine<'_>, m: usize, n: usize, k: usize, kind: Kind) {
     let mut c = vec![0.0; m * n];
     let mut reference = vec![0.0; m * n];
     let threads = machine.executor.workers();
-    let mut scratch = vec![0.0; product_scratch(m, n, k, threads)];
+    let mut scratch = Memory::<f32>::zeroed(product_scratch(m, n, k, threads));
     let a = match kind {
         Kind::Weight => MatrixRef::row_major(&a_data, k, m).transposed(),
         _ => MatrixRef::row_major(&a_data, m, k),

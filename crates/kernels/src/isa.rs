@@ -93,6 +93,15 @@ impl Isa {
         }
     }
 
+    /// Whether a register tile has columns of sixteen lanes: AVX-512, whose processors have second-level caches of a mebibyte and more.
+    pub(crate) fn has_wide_tiles(self) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 | Level::Avx512Bf16 | Level::Amx => true,
+            _ => false,
+        }
+    }
+
     /// `scalar`, `scalar16`, `avx2`, `avx512`, `avx512bf16` or `amx`.
     pub fn name(self) -> &'static str {
         match self.0 {

@@ -79,10 +79,10 @@ pub fn product_batched(
     accumulate: Accumulate,
     scratch: &mut [f32],
 ) {
-    let plan = Plan::new(c.rows(), c.cols(), a.cols(), a.col_stride() == 1);
+    let plan = Plan::new(c.rows(), c.cols(), a.cols(), a.col_stride() == 1, Plan::row_block(machine));
     check(batch, steps, &c, a, b);
     let workers = machine.executor.workers();
-    let want = plan.scratch() * workers;
+    let want = product_scratch(c.rows(), c.cols(), a.cols(), workers);
     assert!(scratch.len() >= want, "scratch of a product: want {want}, got {}", scratch.len());
     let scratch = Disjoint::new(scratch);
     let items = plan.cut.items();
@@ -100,7 +100,7 @@ pub fn product_batched(
 
 /// Values of scratch that [`product`] needs, and [`product_batched`] for products of this shape.
 pub fn product_scratch(m: usize, n: usize, k: usize, workers: usize) -> usize {
-    Plan::new(m, n, k, true).scratch() * workers
+    Plan::new(m, n, k, true, Plan::MOST_ROWS).scratch() * workers
 }
 
 #[track_caller]
@@ -132,12 +132,12 @@ struct Plan {
 }
 
 impl Plan {
-    /// Rows of a block, at most: with `K_BLOCK` columns of A they take less than half of the second-level cache.
-    const ROW_BLOCK: usize = 192;
+    /// Rows of a block on any processor, at most.
+    const MOST_ROWS: usize = 384;
     /// Columns of A between two visits to an entry of C: a panel of 16 columns and a row tile of A fit in 32 KiB.
     const K_BLOCK: usize = 384;
     /// Items to aim for, so that a dynamic queue evens out what the workers get.
-    const ITEMS: usize = 64;
+    const ITEMS: usize = 32;
     /// The same where every item copies its rows of A, which takes wide groups of columns to pay off.
     const ITEMS_COPYING: usize = 16;
     /// An item should cost this many multiply-adds, or it costs less than the queue.
@@ -145,8 +145,14 @@ impl Plan {
     /// Multiply-adds that packing one entry of B costs.
     const PACKING: usize = 8;
 
-    fn new(m: usize, n: usize, k: usize, a_in_place: bool) -> Plan {
-        let row_block = even(m, Self::ROW_BLOCK).next_multiple_of(TILE_ROWS);
+    /// Rows of a block, at most. With `K_BLOCK` columns of A they take less than two thirds of the second-level cache, which has a
+    /// mebibyte or more where there is AVX-512: the more rows, the less often B is packed.
+    fn row_block(machine: Machine<'_>) -> usize {
+        if machine.isa.has_wide_tiles() { Self::MOST_ROWS } else { Self::MOST_ROWS / 2 }
+    }
+
+    fn new(m: usize, n: usize, k: usize, a_in_place: bool, row_block: usize) -> Plan {
+        let row_block = even(m, row_block).next_multiple_of(TILE_ROWS);
         let row_blocks = m.div_ceil(row_block);
         let cost = (m + row_blocks * Self::PACKING) * n * k;
         let most = if a_in_place { Self::ITEMS } else { Self::ITEMS_COPYING };

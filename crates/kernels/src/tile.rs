@@ -369,7 +369,9 @@ unsafe fn multiply_tile<O: Operand, S: Simd, const ROWS: usize, const VECTORS: u
     // The next tile's rows of C, far apart, which no hardware foresees.
     if row + 2 * ROWS <= product.c.rows() {
         for i in ROWS..2 * ROWS {
-            simd.prefetch(c.wrapping_add(i * c_stride));
+            for line in (0..VECTORS * S::LANES).step_by(LINE) {
+                simd.prefetch(c.wrapping_add(i * c_stride + line));
+            }
         }
     }
     let mut rows = [a.as_ptr(); ROWS];
