@@ -152,7 +152,7 @@ fn test_programs(folder: &str) -> Result<Vec<String>, String> {
 
 /// The names that `ATTENDANT_ISA` takes, and whether this processor has the set: what `Isa::available` in `attendant-kernels` asks,
 /// asked again here because a chore depends on no crate of the workspace.
-fn instruction_sets() -> [(&'static str, bool); 5] {
+fn instruction_sets() -> [(&'static str, bool); 6] {
     #[cfg(target_arch = "x86_64")]
     let (avx2, avx512, bf16) = {
         let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
@@ -161,5 +161,8 @@ fn instruction_sets() -> [(&'static str, bool); 5] {
     };
     #[cfg(not(target_arch = "x86_64"))]
     let (avx2, avx512, bf16) = (false, false, false);
-    [("scalar", true), ("scalar16", true), ("avx2", avx2), ("avx512", avx512), ("avx512bf16", bf16)]
+    // Nothing stable asks the processor for AMX; Linux says so if it also saves its registers.
+    let amx =
+        bf16 && fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains(" amx_bf16 ") && text.contains(" amx_tile "));
+    [("scalar", true), ("scalar16", true), ("avx2", avx2), ("avx512", avx512), ("avx512bf16", bf16), ("amx", amx)]
 }

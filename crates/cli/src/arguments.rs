@@ -323,7 +323,7 @@ pub(crate) enum PrecisionType {
     F32,
     /// Operands rounded to bf16; sums and stored weights stay f32
     Bf16,
-    /// bf16 where the processor has instructions for it, else f32
+    /// bf16 where the processor is faster in it, else f32
     Auto,
 }
 

@@ -84,6 +84,18 @@ impl Isa {
         }
     }
 
+    /// Whether products of bf16 are faster than those of f32. Where instructions for them are all there is on an Intel processor they are
+    /// not: one takes as long as four multiply-adds of f32, for the work of two.
+    pub fn gains_by_bf16(self) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Level::Amx => true,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512Bf16 => !crate::simd::is_intel(),
+            _ => false,
+        }
+    }
+
     /// Whether there are instructions for products of bf16. Elsewhere they are widened first.
     pub fn multiplies_bf16(self) -> bool {
         match self.0 {
@@ -158,7 +170,7 @@ impl Isa {
             #[cfg(debug_assertions)]
             Level::Scalar16 => kernel.run(Portable::<4>),
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Isa::available` makes this level only after detecting the others, and vnni is detected here.
+            // SAFETY: `Isa::available` makes these levels only after detecting the others, and vnni is detected here.
             Level::Avx512 | Level::Avx512Bf16 | Level::Amx if is_x86_feature_detected!("avx512vnni") => unsafe {
                 crate::simd::run_integer_vnni(kernel)
             },

@@ -15,6 +15,12 @@ mod integer;
 mod pairs;
 mod squares;
 
+/// Whether Intel made the processor.
+pub(crate) fn is_intel() -> bool {
+    let vendor = __cpuid(0);
+    [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"GenuineIntel"
+}
+
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(());
 
