@@ -3,7 +3,7 @@
 use crate::{Place, code, error};
 use serde_json::json;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::{Output, Stdio};
 
@@ -37,7 +37,9 @@ pub(crate) fn publish(place: &Place, family: &str) {
 fn chat(place: &Place, words: &str, lines: &str) -> Output {
     let mut process = place.command(words);
     let mut process = process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    process.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    // A program that refuses its model may be gone before it is spoken to.
+    let said = process.stdin.take().unwrap().write_all(lines.as_bytes());
+    assert!(said.is_ok() || said.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe));
     process.wait_with_output().unwrap()
 }
 
