@@ -75,7 +75,7 @@ impl Target<'_> {
         let rows = part.span.k_rows.len();
         // SAFETY: the caller's promise.
         let (sums, [mut d_k, mut d_v]) = unsafe { (self.key_sums.slice(all), self.of_head(spec, part)) };
-        for sums in sums.chunks(rows * (spec.d_qk + spec.d_v)) {
+        for sums in sums.chunks((rows * (spec.d_qk + spec.d_v)).max(1)) {
             let (of_keys, of_values) = sums.split_at(rows * spec.d_qk);
             add_rows(&mut d_k, of_keys);
             add_rows(&mut d_v, of_values);
