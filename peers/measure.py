@@ -7,6 +7,9 @@ import time
 
 HEADS = 32
 
+# m, n, k of products.
+PRODUCTS = [(4096, 1536, 384), (4096, 384, 1536), (4096, 384, 384), (1024, 1024, 1024), (1, 4096, 4096), (8, 4096, 4096)]
+
 
 def numbers(text):
     return [int(word) for word in text.split(",")]

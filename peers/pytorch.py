@@ -5,7 +5,7 @@ Takes the words of `attendant bench` and prints lines as `attendant bench --json
 import measure
 import torch
 import torch.nn.functional as F
-from measure import HEADS
+from measure import HEADS, PRODUCTS
 from torch import nn
 
 TYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
@@ -104,8 +104,7 @@ def mla():
 
 @torch.no_grad()
 def gemm():
-    shapes = [(4096, 1536, 384), (4096, 384, 1536), (4096, 384, 384), (1024, 1024, 1024), (1, 4096, 4096), (8, 4096, 4096)]
-    for m, n, k in shapes:
+    for m, n, k in PRODUCTS:
         for dtype in ("f32", "bf16"):
             a, b = torch.randn(m, k).to(TYPES[dtype]), torch.randn(n, k).to(TYPES[dtype])
             say("gemm", lambda: F.linear(a, b), dtype=dtype, shape=f"{m}x{n}x{k}")

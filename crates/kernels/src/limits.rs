@@ -2,8 +2,7 @@
 
 use crate::Machine;
 use crate::disjoint::run;
-use crate::memory::Memory;
-use crate::simd::{Kernel, SQUARE, Simd};
+use crate::simd::{Kernel, Lines, SQUARE, Simd};
 use std::hint::black_box;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -101,18 +100,18 @@ impl Kernel for Dots {
 #[inline(always)]
 fn dot_squares<S: Simd>(simd: S) -> (u64, f32) {
     const STEPS: usize = ROUNDS / 4;
-    let mut values = Memory::<f32>::zeroed(4 * SQUARE * SQUARE);
-    let operand = values.as_ptr();
+    let mut values = Lines([0.0; 4 * SQUARE * SQUARE]);
+    let operand = values.0.as_ptr();
     let lower = operand.wrapping_add(SQUARE * SQUARE);
-    // SAFETY: there are squares (the caller has seen it); the memory holds two by two of them, with either stride.
+    // SAFETY: there are squares (the caller has seen it); the array holds two by two of them, with either stride.
     unsafe {
         simd.load_squares::<2, 2>(None, 0);
         for _ in 0..STEPS {
             simd.multiply_squares::<2, 2>([operand, lower], SQUARE, operand, 2 * SQUARE, 1);
         }
-        simd.store_squares::<2, 2>(values.as_mut_ptr(), 2 * SQUARE);
+        simd.store_squares::<2, 2>(values.0.as_mut_ptr(), 2 * SQUARE);
     }
-    ((2 * STEPS * (2 * SQUARE) * (2 * SQUARE) * (2 * SQUARE)) as u64, values.iter().sum())
+    ((2 * STEPS * (2 * SQUARE) * (2 * SQUARE) * (2 * SQUARE)) as u64, values.0.iter().sum())
 }
 
 struct Read<'a> {

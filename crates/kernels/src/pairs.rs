@@ -23,6 +23,10 @@ impl Operand for Pair {
     fn multiply_add<S: Simd>(simd: S, a: S::V, b: S::V, sum: S::V) -> S::V {
         simd.dot(a, b, sum)
     }
+    #[inline(always)]
+    fn has_squares<S: Simd>(simd: S) -> bool {
+        simd.has_squares()
+    }
     /// The upper half of a pair with zero.
     #[inline(always)]
     fn nearest<S: Simd>(simd: S, x: S::V) -> S::V {

@@ -136,8 +136,8 @@ impl Plan {
     const MOST_ROWS: usize = 384;
     /// Columns of A between two visits to an entry of C: a panel of 16 columns and a row tile of A fit in 32 KiB.
     const K_BLOCK: usize = 384;
-    /// Items to aim for, so that a dynamic queue evens out what the workers get.
-    const ITEMS: usize = 32;
+    /// Items to aim for, so that a dynamic queue evens out what the workers get, times the rows of a block, at most.
+    const ROWS_OF_ITEMS: usize = 64 * 192;
     /// The same where every item copies its rows of A, which takes wide groups of columns to pay off.
     const ITEMS_COPYING: usize = 16;
     /// An item should cost this many multiply-adds, or it costs less than the queue.
@@ -151,11 +151,11 @@ impl Plan {
         if machine.isa.has_wide_tiles() { Self::MOST_ROWS } else { Self::MOST_ROWS / 2 }
     }
 
-    fn new(m: usize, n: usize, k: usize, a_in_place: bool, row_block: usize) -> Plan {
-        let row_block = even(m, row_block).next_multiple_of(TILE_ROWS);
+    fn new(m: usize, n: usize, k: usize, a_in_place: bool, most_rows: usize) -> Plan {
+        let row_block = even(m, most_rows).next_multiple_of(TILE_ROWS);
         let row_blocks = m.div_ceil(row_block);
         let cost = (m + row_blocks * Self::PACKING) * n * k;
-        let most = if a_in_place { Self::ITEMS } else { Self::ITEMS_COPYING };
+        let most = if a_in_place { Self::ROWS_OF_ITEMS / most_rows } else { Self::ITEMS_COPYING };
         let items = (cost / Self::ITEM_COST).clamp(1, most);
         let groups = items.div_ceil(row_blocks.max(1));
         let col_group = n.div_ceil(groups).max(1).next_multiple_of(PACKED);

@@ -12,6 +12,10 @@ pub(crate) const MAX_LANES: usize = 16;
 /// Rows and columns of a square, and pairs that one step multiplies: see [`Simd::has_squares`].
 pub(crate) const SQUARE: usize = 16;
 
+/// Values that begin on a cache line, as rows of squares had better.
+#[repr(align(64))]
+pub(crate) struct Lines<const N: usize>(pub(crate) [f32; N]);
+
 /// Bytes that a prefetch brings: a line of the cache.
 pub(crate) const CACHE_LINE: usize = 64;
 

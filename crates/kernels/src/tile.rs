@@ -43,6 +43,12 @@ pub(crate) trait Operand: Copy + Sync {
     /// A `[m, k]` as `[m, cells(k)]`, with the scratch that [`Operand::round`] has filled from it.
     fn left<'a, S: Simd>(simd: S, a: MatrixRef<'a>, scratch: &'a [f32]) -> MatrixRef<'a>;
 
+    /// Whether the processor multiplies squares of these.
+    #[inline(always)]
+    fn has_squares<S: Simd>(_: S) -> bool {
+        false
+    }
+
     /// Cells that `k` values take.
     fn cells(k: usize) -> usize {
         k.div_ceil(Self::VALUES)
@@ -296,7 +302,7 @@ impl<O: Operand> Kernel for MultiplyPanel<'_, O> {
         let (m, n, k) = (self.c.rows(), self.c.cols(), self.a.cols());
         assert!(self.a.rows() == m && n <= panel_width::<S>(), "[{m}, {n}] from {} rows", self.a.rows());
         assert!(self.panel.len() >= k * panel_width::<S>(), "a panel of {} for {k} rows", self.panel.len());
-        if const { O::VALUES == 2 } && simd.has_squares() {
+        if O::has_squares(simd) {
             return squares::multiply(simd, self);
         }
         match n.div_ceil(S::LANES) {

@@ -18,7 +18,7 @@ mod squares;
 /// Whether Intel made the processor.
 pub(crate) fn is_intel() -> bool {
     let vendor = __cpuid(0);
-    [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"GenuineIntel"
+    [vendor.ebx, vendor.edx, vendor.ecx] == [*b"Genu", *b"ineI", *b"ntel"].map(u32::from_le_bytes)
 }
 
 #[derive(Clone, Copy)]

@@ -5,15 +5,11 @@
 
 use super::{MultiplyPanel, Operand, TILE_ROWS, hull, panel_width};
 use crate::product::Accumulate;
-use crate::simd::{SQUARE, Simd};
+use crate::simd::{Lines, SQUARE, Simd};
 use std::ops::Range;
 
 /// Rows and columns of two by two squares.
 const BLOCK: usize = 2 * SQUARE;
-
-/// Values in whole cache lines.
-#[repr(align(64))]
-struct Lines<const N: usize>([f32; N]);
 
 /// C = or += A times a packed panel, as [`super::multiply_panel`] and [`super::multiply_strips`].
 #[inline(always)]

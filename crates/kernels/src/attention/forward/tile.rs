@@ -83,7 +83,7 @@ pub(super) struct Work<'a, O> {
 impl<'a, O: Operand> Work<'a, O> {
     pub(super) fn new(spec: &'a Attention<'a>, item: &'a Item<'a>, mut scratch: &'a mut [f32]) -> Self {
         let Attention { d_qk, d_v, .. } = *spec;
-        let mut take = |n: usize| scratch.split_off_mut(..n).expect("scratch as Plan::tile_scratch says");
+        let mut take = |n| scratch.split_off_mut(..n).expect("scratch as Plan::tile_scratch says");
         let out_stride = d_v.next_multiple_of(MAX_LANES);
         let work = Work {
             operand: PhantomData,

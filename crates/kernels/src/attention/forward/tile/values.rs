@@ -24,10 +24,9 @@ impl<O: Operand> Work<'_, O> {
             return;
         }
         // Whole cells, and where there are squares whole steps of them. What they hold beyond the keys that a row sees has weight zero.
-        let squares = O::VALUES == 2 && simd.has_squares();
-        let unit = if squares { O::VALUES * SQUARE } else { O::VALUES };
+        let unit = if O::has_squares(simd) { O::VALUES * SQUARE } else { O::VALUES };
         let needed = needed.start / unit * unit..needed.end;
-        if squares {
+        if O::has_squares(simd) {
             self.clear_unseen::<S>(reach, needed.clone());
         }
         let positions = start + needed.start..start + needed.end;
