@@ -45,7 +45,7 @@ fn measure(machine: Machine<'_>, m: usize, n: usize, k: usize, kind: Kind) {
     let mut c = vec![0.0; m * n];
     let mut reference = vec![0.0; m * n];
     let threads = machine.executor.workers();
-    let mut scratch = Memory::<f32>::zeroed(product_scratch(m, n, k, threads));
+    let mut scratch = Memory::<f32>::zeroed(product_scratch(m, k, threads));
     let a = match kind {
         Kind::Weight => MatrixRef::row_major(&a_data, k, m).transposed(),
         _ => MatrixRef::row_major(&a_data, m, k),

@@ -36,7 +36,7 @@ impl Precision {
     /// Values of scratch that [`Precision::product`] needs.
     pub fn product_scratch(self, m: usize, n: usize, k: usize, workers: usize) -> usize {
         match self {
-            Precision::F32 => product::product_scratch(m, n, k, workers),
+            Precision::F32 => product::product_scratch(m, k, workers),
             Precision::Bf16 => bf16::product_scratch(m, n, k, workers),
         }
     }

@@ -82,7 +82,7 @@ pub fn product_batched(
     let plan = Plan::new(c.rows(), c.cols(), a.cols(), a.col_stride() == 1, Plan::row_block(machine));
     check(batch, steps, &c, a, b);
     let workers = machine.executor.workers();
-    let want = product_scratch(c.rows(), c.cols(), a.cols(), workers);
+    let want = product_scratch(c.rows(), a.cols(), workers);
     assert!(scratch.len() >= want, "scratch of a product: want {want}, got {}", scratch.len());
     let scratch = Disjoint::new(scratch);
     let items = plan.cut.items();
@@ -98,9 +98,9 @@ pub fn product_batched(
     });
 }
 
-/// Values of scratch that [`product`] needs, and [`product_batched`] for products of this shape.
-pub fn product_scratch(m: usize, n: usize, k: usize, workers: usize) -> usize {
-    Plan::new(m, n, k, true, Plan::MOST_ROWS).scratch() * workers
+/// Values of scratch that [`product`] of an A `[m, k]` needs, and [`product_batched`] of such, whatever the columns of C.
+pub fn product_scratch(m: usize, k: usize, workers: usize) -> usize {
+    Plan::scratch_of(even(m, Plan::MOST_ROWS).next_multiple_of(TILE_ROWS), Plan::k_block(k)) * workers
 }
 
 #[track_caller]
@@ -136,14 +136,12 @@ impl Plan {
     const MOST_ROWS: usize = 384;
     /// Columns of A between two visits to an entry of C: a panel of 16 columns and a row tile of A fit in 32 KiB.
     const K_BLOCK: usize = 384;
-    /// Items to aim for, so that a dynamic queue evens out what the workers get, times the rows of a block, at most.
-    const ROWS_OF_ITEMS: usize = 64 * 192;
-    /// The same where every item copies its rows of A, which takes wide groups of columns to pay off.
-    const ITEMS_COPYING: usize = 16;
-    /// An item should cost this many multiply-adds, or it costs less than the queue.
-    const ITEM_COST: usize = 1 << 19;
-    /// Multiply-adds that packing one entry of B costs.
-    const PACKING: usize = 8;
+    /// What it costs to copy an entry of A, to read one where it lies, and to pack one of B, in multiply-adds.
+    const COPYING: usize = 48;
+    const READING: usize = 4;
+    const PACKING: usize = 48;
+    /// What an item costs the queue, in multiply-adds.
+    const QUEUE: usize = 1 << 17;
 
     /// Rows of a block, at most. With `K_BLOCK` columns of A they take less than two thirds of the second-level cache, which has a
     /// mebibyte or more where there is AVX-512: the more rows, the less often B is packed.
@@ -151,20 +149,37 @@ impl Plan {
         if machine.isa.has_wide_tiles() { Self::MOST_ROWS } else { Self::MOST_ROWS / 2 }
     }
 
+    /// The cheapest of a few cuts. With more blocks of rows B is packed more often, with more groups of columns A is copied more often;
+    /// with fewer items a worker waits longer for another one that took the last of them, up to the time of an item.
     fn new(m: usize, n: usize, k: usize, a_in_place: bool, most_rows: usize) -> Plan {
-        let row_block = even(m, most_rows).next_multiple_of(TILE_ROWS);
-        let row_blocks = m.div_ceil(row_block);
-        let cost = (m + row_blocks * Self::PACKING) * n * k;
-        let most = if a_in_place { Self::ROWS_OF_ITEMS / most_rows } else { Self::ITEMS_COPYING };
-        let items = (cost / Self::ITEM_COST).clamp(1, most);
-        let groups = items.div_ceil(row_blocks.max(1));
-        let col_group = n.div_ceil(groups).max(1).next_multiple_of(PACKED);
-        Plan { cut: Cut { whole: [m, n], part: [row_block, col_group] }, k_block: even(k, Self::K_BLOCK) }
+        let (entry_of_a, queue) = (if a_in_place { Self::READING } else { Self::COPYING }, Self::QUEUE / k.max(1));
+        let fewest = m.div_ceil(most_rows).max(1);
+        let cuts = (fewest..fewest + 4).flat_map(|blocks| {
+            let rows = m.div_ceil(blocks).max(1).next_multiple_of(TILE_ROWS);
+            // Where the cost of `groups` groups is least, but for what rounding to whole panels changes.
+            let (rising, falling) = (entry_of_a * m + blocks * queue, (rows + Self::PACKING) * n);
+            let groups = (falling / rising.max(1)).isqrt().max(1);
+            [groups, groups + 1].map(|groups| [rows, n.div_ceil(groups).max(1).next_multiple_of(PACKED)])
+        });
+        let cost = |&[rows, cols]: &[usize; 2]| {
+            let items = m.div_ceil(rows) * n.div_ceil(cols);
+            (items + 1) * (rows * cols + entry_of_a * rows + Self::PACKING * cols + queue)
+        };
+        let part = cuts.min_by_key(cost).expect("a few cuts");
+        Plan { cut: Cut { whole: [m, n], part }, k_block: Self::k_block(k) }
+    }
+
+    fn k_block(k: usize) -> usize {
+        even(k, Self::K_BLOCK)
     }
 
     /// Values that one worker needs: a panel of B and a block of A.
     fn scratch(&self) -> usize {
-        self.k_block * PACKED + self.cut.part[0] * copy_stride(self.k_block)
+        Self::scratch_of(self.cut.part[0], self.k_block)
+    }
+
+    fn scratch_of(rows: usize, k_block: usize) -> usize {
+        k_block * PACKED + rows * copy_stride(k_block)
     }
 }
 

@@ -94,7 +94,7 @@ impl Tape {
         let (n, inner, outer) = spec.extents(self, x, weight);
         self.operation(&[x, weight], n, spec.heads * outer, HeadLinear { x, weight, spec }, |tape, y, buffers| {
             let machine = tape.processor().machine();
-            let mut scratch = buffers.take(product_scratch(n, outer, inner, machine.executor.workers()));
+            let mut scratch = buffers.take(product_scratch(n, inner, machine.executor.workers()));
             let c = MatrixMut::strided(y, n, outer, spec.heads * outer);
             let a = MatrixRef::strided(tape.value(x), n, inner, spec.heads * inner, 1);
             let (b, step) = spec.matrix(tape.value(weight), tape.width(weight));
@@ -127,8 +127,7 @@ impl Op for HeadLinear {
         let (n, width) = (pass.rows(self.x), pass.width(self.weight));
         let (inner, outer) = if transposed { (width, rows) } else { (rows, width) };
         let workers = pass.machine().executor.workers();
-        let largest =
-            [(n, inner, outer), (inner, outer, n), (outer, inner, n)].map(|(m, n, k)| product_scratch(m, n, k, workers));
+        let largest = [(n, outer), (inner, n), (outer, n)].map(|(m, k)| product_scratch(m, k, workers));
         let mut scratch = pass.scratch(largest[0].max(largest[1]).max(largest[2]));
         let d_y = MatrixRef::strided(gradient, n, outer, heads * outer, 1);
         if let Some(mut d_x) = pass.gradient(self.x) {

@@ -3,7 +3,7 @@
 //! A step adds 16 pairs along `k`, counted from the first of the panel whatever range a strip takes: so an entry's bits depend neither
 //! on its place nor on the rows beside it. What a step has too many of is copied first, with zeros for what is not there.
 
-use super::{MultiplyPanel, Operand, TILE_ROWS, hull, panel_width};
+use super::{LINE, MultiplyPanel, Operand, TILE_ROWS, hull, panel_width};
 use crate::product::Accumulate;
 use crate::simd::{Lines, SQUARE, Simd};
 use std::ops::Range;
@@ -52,6 +52,14 @@ unsafe fn block<O: Operand, S: Simd, const ROWS: usize, const COLS: usize>(
     // SAFETY: C has the first of these rows and columns.
     let c = unsafe { product.c.as_mut_ptr().add(rows.start * stride + columns.start) };
     if whole {
+        // The next rows of C, far apart, which no hardware foresees.
+        if rows.end + rows.len() <= product.c.rows() {
+            for i in rows.len()..2 * rows.len() {
+                for line in (0..columns.len()).step_by(LINE) {
+                    simd.prefetch(c.wrapping_add(i * stride + line));
+                }
+            }
+        }
         // SAFETY: C has whole squares here.
         unsafe {
             simd.load_squares::<ROWS, COLS>(add.then_some(c.cast_const()), stride);

@@ -6,7 +6,7 @@ use attendant_kernels::product::{Accumulate, MatrixMut, MatrixRef, Steps, produc
 use attendant_kernels::{Machine, naive};
 
 fn run(machine: Machine<'_>, c: &mut [f32], n: usize, a: MatrixRef<'_>, b: MatrixRef<'_>, accumulate: Accumulate) {
-    let mut scratch = poison(product_scratch(a.rows(), n, a.cols(), machine.executor.workers()));
+    let mut scratch = poison(product_scratch(a.rows(), a.cols(), machine.executor.workers()));
     product(machine, MatrixMut::row_major(c, a.rows(), n), a, b, accumulate, &mut scratch);
 }
 
@@ -28,7 +28,7 @@ fn check_against_twin(random: &mut Random, m: usize, n: usize, k: usize) {
             if accumulate == Accumulate::Store {
                 got.chunks_mut(stride).for_each(|row| row[..n].fill(f32::NAN));
             }
-            let mut scratch = poison(product_scratch(m, n, k, machine.executor.workers()));
+            let mut scratch = poison(product_scratch(m, k, machine.executor.workers()));
             product(machine, MatrixMut::strided(&mut got, m, n, stride), a, b, accumulate, &mut scratch);
             assert_close(&what, &got, &want, bound::PRODUCT);
             if machine.executor.workers() == 1 {
@@ -124,7 +124,7 @@ fn heads_side_by_side_are_products_one_by_one() {
         let (q, w) = (random.values(rows * heads * d), random.values(heads * d * r));
         for machine in machines() {
             let mut got = poison(rows * heads * r);
-            let mut scratch = poison(product_scratch(rows, r, d, machine.executor.workers()));
+            let mut scratch = poison(product_scratch(rows, d, machine.executor.workers()));
             product_batched(
                 machine,
                 heads,
@@ -173,7 +173,7 @@ fn overlapping_outputs_are_refused() {
     let steps = Steps { c: 5, a: 0, b: 0 };
     let machine = inline_machines()[0];
     let (a, b) = (MatrixRef::row_major(&a, 4, 3), MatrixRef::row_major(&b, 3, 8));
-    product_batched(machine, 2, steps, c, a, b, Accumulate::Store, &mut poison(product_scratch(4, 8, 3, 1)));
+    product_batched(machine, 2, steps, c, a, b, Accumulate::Store, &mut poison(product_scratch(4, 3, 1)));
 }
 
 /// The first entry of the second matrix of C would lie before the values.
@@ -184,7 +184,7 @@ fn matrices_so_far_apart_that_places_wrap_are_refused() {
     let (a, b) = (MatrixRef::row_major(&one, 1, 1), MatrixRef::row_major(&one, 1, 1));
     let (machine, steps) = (inline_machines()[0], Steps { c: usize::MAX, a: 0, b: 0 });
     let c = MatrixMut::row_major(&mut c, 1, 1);
-    product_batched(machine, 2, steps, c, a, b, Accumulate::Store, &mut poison(product_scratch(1, 1, 1, 1)));
+    product_batched(machine, 2, steps, c, a, b, Accumulate::Store, &mut poison(product_scratch(1, 1, 1)));
 }
 
 /// Rows without entries may be said to lie anywhere.
@@ -193,7 +193,7 @@ fn empty_rows_far_apart_are_empty() {
     let mut c = MatrixMut::strided(&mut [], 5, 0, 1000);
     assert!(c.row(4).is_empty() && c.row_mut(4).is_empty());
     for machine in inline_machines() {
-        let (mut c, mut scratch) = (poison(20 * 3), poison(product_scratch(20, 3, 0, 1)));
+        let (mut c, mut scratch) = (poison(20 * 3), poison(product_scratch(20, 0, 1)));
         let (a, b) = (MatrixRef::strided(&[], 20, 0, usize::MAX, 1), MatrixRef::strided(&[], 0, 3, 7, usize::MAX));
         product(machine, MatrixMut::row_major(&mut c, 20, 3), a, b, Accumulate::Store, &mut scratch);
         assert_same_bits("sums of nothing", &c, &[0.0; 60]);

@@ -155,7 +155,7 @@ fn exact_products_are_products_with_decoded_weights() {
             for machine in machines() {
                 let (mut got, mut want) = (poison(m * rows), poison(m * rows));
                 exact(machine, x.view(), &w, Accumulate::Store, &mut got);
-                let mut scratch = poison(product_scratch(m, rows, width, machine.executor.workers()));
+                let mut scratch = poison(product_scratch(m, width, machine.executor.workers()));
                 let b = MatrixRef::row_major(&weights, rows, width).transposed();
                 product(machine, MatrixMut::row_major(&mut want, m, rows), x.view(), b, Accumulate::Store, &mut scratch);
                 assert_same_bits(&format!("{m} rows by {w:?} on {:?}", machine.isa), &got, &want);

@@ -24,7 +24,7 @@ pub fn figures(processor: &Processor, budget: Duration, mut each: impl FnMut(Fig
             let figure = figure.operations((2 * m * n * k) as f64, before.max(limit(processor)));
             each(Figure { shape: Some(format!("{m}x{n}x{k}")), ..figure });
         };
-        let mut scratch = zeros(product_scratch(m, n, k, workers));
+        let mut scratch = zeros(product_scratch(m, k, workers));
         measure("f32", limits::operations_per_second, &mut |c| product(machine, c, a, b, Accumulate::Store, &mut scratch));
         let packed = bf16::Packed::new(machine, b);
         let mut scratch = zeros(bf16::product_packed_scratch(m, n, k, workers));
