@@ -1,9 +1,11 @@
 // What `attendant bench` measures, measured of ggml's flash_attn_ext on the CPU: `ggml attention|decode|mla [--kv N,...] ...`.
 // Takes the words of `attendant bench` and prints lines as `attendant bench --json` does; what it does not know it leaves out.
-// README.md says how to build it.
+// README.md says how to build it, also with the ggml of ik_llama.cpp.
 #include "ggml-alloc.h"
 #include "ggml-backend.h"
+#if __has_include("ggml-cpu.h")
 #include "ggml-cpu.h"
+#endif
 #include "ggml.h"
 #include <math.h>
 #include <stdint.h>
@@ -13,6 +15,18 @@
 #include <time.h>
 
 enum { HEADS = 32, MOST = 64 };
+
+// ik_llama.cpp's ggml has no version, wants whole blocks of rows of a mask, and one for a single row too.
+#ifdef GGML_KQ_MASK_PAD
+static const char *const PEER = "ik_llama.cpp", *const VERSION = "";
+enum { MASK_ROWS = GGML_KQ_MASK_PAD, MASKED = 1 };
+#define quantize(...) ggml_quantize_chunk(__VA_ARGS__, NULL)
+#else
+static const char *const PEER = "ggml";
+#define VERSION ggml_version()
+enum { MASK_ROWS = 1, MASKED = 2 };
+#define quantize ggml_quantize_chunk
+#endif
 
 static ggml_backend_t backend;
 static double budget = 0.5;
@@ -41,7 +55,7 @@ static void fill(struct ggml_tensor *tensor) {
     size_t bytes = ggml_row_size(tensor->type, width);
     char *stored = malloc(bytes * ROWS);
     if (tensor->type == GGML_TYPE_F32) memcpy(stored, values, bytes * ROWS);
-    else ggml_quantize_chunk(tensor->type, values, stored, 0, ROWS, width, NULL);
+    else quantize(tensor->type, values, stored, 0, ROWS, width, NULL);
     for (int64_t row = 0; row < rows; row++) memcpy((char *)tensor->data + row * bytes, stored + row % ROWS * bytes, bytes);
     free(values);
     free(stored);
@@ -61,7 +75,8 @@ static void measure(struct shape s) {
     struct ggml_tensor *k = ggml_new_tensor_4d(context, s.type, s.d_qk, s.length, s.kv, s.batch);
     struct ggml_tensor *v = latent ? ggml_view_4d(context, k, s.d_v, s.length, s.kv, s.batch, k->nb[1], k->nb[2], k->nb[3], 0)
                                    : ggml_new_tensor_4d(context, s.type, s.d_v, s.length, s.kv, s.batch);
-    struct ggml_tensor *mask = s.rows > 1 ? ggml_new_tensor_4d(context, GGML_TYPE_F16, s.length, s.rows, 1, 1) : NULL;
+    int mask_rows = (s.rows + MASK_ROWS - 1) / MASK_ROWS * MASK_ROWS;
+    struct ggml_tensor *mask = s.rows >= MASKED ? ggml_new_tensor_4d(context, GGML_TYPE_F16, s.length, mask_rows, 1, 1) : NULL;
     float scale = 1.0f / sqrtf(latent ? 192 : s.d_qk);
     struct ggml_tensor *out = ggml_flash_attn_ext(context, q, k, v, mask, scale, 0.0f, 0.0f);
     struct ggml_cgraph *graph = ggml_new_graph(context);
@@ -76,7 +91,7 @@ static void measure(struct shape s) {
     if (!latent) fill(v);
     if (mask) {
         ggml_fp16_t *values = mask->data, seen = ggml_fp32_to_fp16(0.0f), hidden = ggml_fp32_to_fp16(-INFINITY);
-        for (int row = 0; row < s.rows; row++)
+        for (int row = 0; row < mask_rows; row++)
             for (int at = 0; at < s.length; at++) values[(size_t)row * s.length + at] = at <= row + s.length - s.rows ? seen : hidden;
     }
     ggml_backend_graph_compute(backend, graph);
@@ -88,9 +103,9 @@ static void measure(struct shape s) {
         seconds[calls] = now() - start;
     }
     qsort(seconds, calls, sizeof *seconds, ascending);
-    printf("{\"peer\":\"ggml\",\"version\":\"%s\",\"what\":\"%s\",\"dtype\":\"%s\",\"B\":%d,\"kv\":%d,\"D\":%d,\"L\":%d,\"ms\":%.4f,"
+    printf("{\"peer\":\"%s\",\"version\":\"%s\",\"what\":\"%s\",\"dtype\":\"%s\",\"B\":%d,\"kv\":%d,\"D\":%d,\"L\":%d,\"ms\":%.4f,"
            "\"min_ms\":%.4f,\"n\":%d}\n",
-           ggml_version(), s.what, ggml_type_name(s.type), s.batch, s.kv, s.d_qk, s.length, seconds[calls / 2] * 1e3,
+           PEER, VERSION, s.what, ggml_type_name(s.type), s.batch, s.kv, s.d_qk, s.length, seconds[calls / 2] * 1e3,
            seconds[0] * 1e3, calls);
     fflush(stdout);
     ggml_backend_buffer_free(buffer);
