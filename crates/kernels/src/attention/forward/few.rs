@@ -15,6 +15,10 @@ use std::ops::Range;
 /// first-level cache room for the others.
 const BLOCK: usize = 16 << 10;
 
+/// Bytes between the key at hand and the one that is asked for: a page, since hardware foresees none but the lines of its own, and
+/// begins anew whenever keys follow values.
+const AHEAD: usize = 4 << 10;
+
 /// Rows that make a block, a multiple of `unit`.
 #[inline]
 fn block_rows<E: Element>(width: usize, unit: usize) -> usize {
@@ -67,7 +71,7 @@ impl<E: Element> Score<'_, E> {
     /// QUERIES queries from `query` on by as many keys from `key` on as make a vector of scores, ROWS of them at a time. Beyond the
     /// last query and the last key these take their places, and what comes of it is dropped.
     ///
-    /// One row at a time is memory read from one end to the other, which hardware foresees; with two each query is loaded half as often.
+    /// One row at a time is memory read from one end to the other; with two each query is loaded half as often.
     #[inline(always)]
     fn block<S: Simd, const QUERIES: usize, const ROWS: usize>(&mut self, simd: S, query: usize, key: usize) {
         let (width, count) = (self.keys.width(), self.queries.len() / self.keys.width());
@@ -78,8 +82,15 @@ impl<E: Element> Score<'_, E> {
         }
         let (last, stride) = (self.keys.rows() - 1 - key, self.keys.stride());
         let first = self.keys.rows_from(key..self.keys.rows()).as_ptr();
+        let ahead = AHEAD.div_ceil(E::bytes(width).max(1));
         let mut sums = [simd.splat(0.0); MAX_LANES];
         for row in (0..keys_of_block).step_by(ROWS) {
+            if query == 0 {
+                let next = first.wrapping_add((row + ahead) * stride).cast::<u8>();
+                for line in (0..E::bytes(width) * ROWS).step_by(CACHE_LINE) {
+                    simd.prefetch(next.wrapping_add(line).cast());
+                }
+            }
             let mut keys = [first; ROWS];
             for r in 0..ROWS {
                 keys[r] = first.wrapping_add((row + r).min(last) * stride);
