@@ -143,7 +143,10 @@ impl Isa {
             Level::Avx2 => unsafe { crate::simd::run_avx2(kernel) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::available` makes these levels only after detecting avx512f, avx2, fma and f16c.
-            Level::Avx512 | Level::Avx512Bf16 | Level::Amx => unsafe { crate::simd::run_avx512(kernel) },
+            Level::Avx512 | Level::Avx512Bf16 => unsafe { crate::simd::run_avx512(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above, and only after detecting avx512bw and avx512bf16 and after `has_amx`.
+            Level::Amx => unsafe { crate::simd::run_avx512_beside_amx(kernel) },
         }
     }
 

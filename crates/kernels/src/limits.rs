@@ -107,7 +107,7 @@ fn dot_squares<S: Simd>(simd: S) -> (u64, f32) {
     unsafe {
         simd.load_squares::<2, 2>(None, 0);
         for _ in 0..STEPS {
-            simd.multiply_squares::<2, 2>([operand, lower], SQUARE, operand, 2 * SQUARE, 1);
+            simd.multiply_squares::<2, 2, false>([operand, lower], SQUARE, operand, 2 * SQUARE, 1);
         }
         simd.store_squares::<2, 2>(values.0.as_mut_ptr(), 2 * SQUARE);
     }

@@ -135,15 +135,15 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         let _ = (from, stride);
         unreachable!("no squares");
     }
-    /// Adds the product of A `[16 ROWS, 16 steps]` and B `[16 steps, 16 COLS]`, both of pairs, to the squares. Each 16 rows of A begin
-    /// at a place of their own.
+    /// Adds the product of A `[16 ROWS, 16 steps]` and B `[16 steps, 16 COLS]`, both of pairs of bf16 or, if BYTES, of four signed
+    /// bytes, whose sums are `i32`, to the squares. Each 16 rows of A begin at a place of their own.
     ///
     /// # Safety
     /// The processor must have squares, and [`Simd::load_squares`] have been called for as many. For `i` in `0..16`, 16 `steps` values
     /// must be readable `i * a_stride` values behind the first ROWS places of `a`, and 16 COLS values at `b + k * b_stride`, for `k` in
     /// `0..16 * steps`.
     #[inline(always)]
-    unsafe fn multiply_squares<const ROWS: usize, const COLS: usize>(
+    unsafe fn multiply_squares<const ROWS: usize, const COLS: usize, const BYTES: bool>(
         self,
         a: [*const f32; 2],
         a_stride: usize,
@@ -162,6 +162,18 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     unsafe fn store_squares<const ROWS: usize, const COLS: usize>(self, to: *mut f32, stride: usize) {
         let _ = (to, stride);
         unreachable!("no squares");
+    }
+
+    /// Lanes that hold an `i32`, as sums of bytes are, as floats. Only where there are squares.
+    #[inline(always)]
+    fn integers(self, v: Self::V) -> Self::V {
+        let _ = v;
+        unreachable!("no squares");
+    }
+    /// As [`Simd::call`], with squares if the processor has them.
+    #[inline(always)]
+    fn call_with_squares<K: Kernel>(self, kernel: K) -> K::Output {
+        self.call(kernel)
     }
 
     /// Runs `kernel` as a function of its own, compiled for this instruction set: for bodies that are large and used from
@@ -209,7 +221,9 @@ pub(crate) mod integer;
 pub(crate) use portable::Portable;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{has_amx, is_intel, run_amx, run_avx2, run_avx512, run_avx512_bf16, run_integer_avx2, run_integer_vnni};
+pub(crate) use x86::{
+    has_amx, is_intel, run_amx, run_avx2, run_avx512, run_avx512_beside_amx, run_avx512_bf16, run_integer_avx2, run_integer_vnni,
+};
 
 mod four;
 mod portable;

@@ -11,6 +11,7 @@ mod few;
 mod group;
 mod join;
 mod plan;
+mod squares;
 mod statistics;
 mod tile;
 

@@ -41,9 +41,27 @@ pub(crate) unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
 ///
 /// # Safety
 /// The processor must have avx512f, avx2, fma and f16c.
-#[target_feature(enable = "avx512f,avx2,fma,f16c")]
 pub(crate) unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run(Avx512(Widened))
+    // SAFETY: the caller's promise.
+    unsafe { run_widened(Widened { squares: false }, kernel) }
+}
+
+/// As [`run_avx512`], where kernels may call others with squares.
+///
+/// # Safety
+/// As [`run_amx`].
+pub(crate) unsafe fn run_avx512_beside_amx<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: the caller's promise.
+    unsafe { run_widened(Widened { squares: true }, kernel) }
+}
+
+/// The shell of both.
+///
+/// # Safety
+/// As theirs, as the flag of `widened` says.
+#[target_feature(enable = "avx512f,avx2,fma,f16c")]
+unsafe fn run_widened<K: Kernel>(widened: Widened, kernel: K) -> K::Output {
+    kernel.run(Avx512(widened))
 }
 
 /// Runs `kernel` compiled with AVX-512 and its instructions for bf16.
@@ -314,6 +332,16 @@ impl<P: Pairs> Simd for Avx512<P> {
         unsafe { self.0.run(kernel) }
     }
     #[inline(always)]
+    fn call_with_squares<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: as above.
+        unsafe { self.0.run_with_squares(kernel) }
+    }
+    #[inline(always)]
+    fn integers(self, v: __m512) -> __m512 {
+        // SAFETY: the token proves avx512f.
+        unsafe { _mm512_cvtepi32_ps(_mm512_castps_si512(v)) }
+    }
+    #[inline(always)]
     fn has_squares(self) -> bool {
         self.0.squares()
     }
@@ -323,7 +351,7 @@ impl<P: Pairs> Simd for Avx512<P> {
         unsafe { squares::load::<ROWS, COLS>(from, stride) }
     }
     #[inline(always)]
-    unsafe fn multiply_squares<const ROWS: usize, const COLS: usize>(
+    unsafe fn multiply_squares<const ROWS: usize, const COLS: usize, const BYTES: bool>(
         self,
         a: [*const f32; 2],
         a_stride: usize,
@@ -332,7 +360,7 @@ impl<P: Pairs> Simd for Avx512<P> {
         steps: usize,
     ) {
         // SAFETY: as above.
-        unsafe { squares::multiply::<ROWS, COLS>(a, a_stride, b, b_stride, steps) }
+        unsafe { squares::multiply::<ROWS, COLS, BYTES>(a, a_stride, b, b_stride, steps) }
     }
     #[inline(always)]
     unsafe fn store_squares<const ROWS: usize, const COLS: usize>(self, to: *mut f32, stride: usize) {

@@ -118,13 +118,13 @@ unsafe fn sum<O: Operand, S: Simd, const ROWS: usize, const COLS: usize>(
     let in_place = a.reaches(ROWS * SQUARE, steps * SQUARE);
     if in_place && steps > 0 {
         // SAFETY: A reaches as far, and the panel has a row for each of its columns.
-        unsafe { simd.multiply_squares::<ROWS, COLS>(places, stride, b(0), width, steps) };
+        unsafe { simd.multiply_squares::<ROWS, COLS, false>(places, stride, b(0), width, steps) };
     }
     let mut copy = Lines([0.0; BLOCK * SQUARE]);
     for step in if in_place { steps } else { 0 }..steps {
         a.copy_to(step * SQUARE..(step + 1) * SQUARE, &mut copy.0, SQUARE);
         // SAFETY: the copy has two squares, and the panel has these rows.
-        unsafe { simd.multiply_squares::<ROWS, COLS>(halves(&copy.0), SQUARE, b(step), width, 1) };
+        unsafe { simd.multiply_squares::<ROWS, COLS, false>(halves(&copy.0), SQUARE, b(step), width, 1) };
     }
     if left > 0 {
         copy.0.fill(0.0);
@@ -134,7 +134,7 @@ unsafe fn sum<O: Operand, S: Simd, const ROWS: usize, const COLS: usize>(
             row[..COLS * SQUARE].copy_from_slice(&from[column..column + COLS * SQUARE]);
         }
         // SAFETY: both copies have two squares.
-        unsafe { simd.multiply_squares::<ROWS, COLS>(halves(&copy.0), SQUARE, rest.0.as_ptr(), BLOCK, 1) };
+        unsafe { simd.multiply_squares::<ROWS, COLS, false>(halves(&copy.0), SQUARE, rest.0.as_ptr(), BLOCK, 1) };
     }
 }
 

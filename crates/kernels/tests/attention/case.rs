@@ -101,10 +101,15 @@ enum Data {
 impl Data {
     /// In one of the types, of which those of fewer bits keep what they can.
     fn random(random: &mut Random, data: Vec<f32>, heads: usize, rows: usize) -> Data {
-        match random.in_range(0..=3) {
-            0 => Data::F32(data),
-            1 => Data::Bf16(data.into_iter().map(bf16::from_f32).collect()),
-            2 => Data::F16(data.into_iter().map(f16::from_f32).collect()),
+        let kind = random.pick(&["f32", "bf16", "f16", "int8"]);
+        Data::of(kind, random, data, heads, rows)
+    }
+
+    fn of(kind: &str, random: &mut Random, data: Vec<f32>, heads: usize, rows: usize) -> Data {
+        match kind {
+            "f32" => Data::F32(data),
+            "bf16" => Data::Bf16(data.into_iter().map(bf16::from_f32).collect()),
+            "f16" => Data::F16(data.into_iter().map(f16::from_f32).collect()),
             _ => {
                 let scale_stride = rows + random.pick(&[0, 3]);
                 let scales = random.values(heads * scale_stride).into_iter().map(|x| x / 50.0).collect();
@@ -186,6 +191,15 @@ impl Plane {
             }
         }
         self.runs = runs;
+    }
+
+    /// Stores each run anew in one type.
+    pub(crate) fn encode_as(&mut self, kind: &str, random: &mut Random) {
+        for stored in &mut self.runs {
+            if let Data::F32(data) = &mut stored.data {
+                stored.data = Data::of(kind, random, std::mem::take(data), self.heads, stored.rows);
+            }
+        }
     }
 
     /// Rows in groups of four-bit values; groups of no row have a step that is not a number.

@@ -90,6 +90,41 @@ fn decoding_over_thousands_of_keys_agrees_with_the_twin() {
     });
 }
 
+/// Groups of queries over keys of one type, which are multiplied as they are stored where there are instructions for it.
+#[test]
+fn decoding_over_keys_of_sixteen_and_eight_bits_agrees_with_the_twin() {
+    for_random_cases(40, |random| {
+        let kv_heads = random.in_range(1..=2);
+        let (group, d_qk) = (random.pick(&[2, 3, 4, 5, 6, 11, 16, 40]), random.pick(&[32, 64, 96, 128, 192, 576]));
+        let spec = plain(affordable(group) * kv_heads, kv_heads, affordable(d_qk), 24, Visible::Causal);
+        let (rows, k_end) = (random.in_range(1..=2), random.pick(&[2, 15, 16, 17, 31, 33, 64, 130, 300, 2100]));
+        let k_end = affordable(k_end);
+        let mut case = one_sequence(random, spec, rows, k_end - rows, k_end);
+        let keys = &mut case.sequences[0].keys;
+        keys.encode_as(random.pick(&["bf16", "int8"]), random);
+        check_against_twin(&case);
+    });
+}
+
+/// A key that is infinite has a score that is, whatever instructions multiply it.
+#[test]
+fn an_infinite_key_has_no_weight_where_its_score_is_minus_infinity() {
+    for_random_cases(4, |random| {
+        let d = affordable(64);
+        let mut case = one_sequence(random, plain(4, 1, d, 24, Visible::Causal), 1, 39, 40);
+        case.q.chunks_exact_mut(d).for_each(|query| query[3] = -0.7);
+        let keys = &mut case.sequences[0].keys;
+        let (mut dense, at) = (keys.dense.clone(), random.below(40));
+        dense[at * d + 3] = f32::INFINITY;
+        *keys = Plane::new(dense, 1, d);
+        keys.encode_as("bf16", random);
+        check_against_twin(&case);
+        for machine in machines() {
+            assert!(case.forward(machine).0.iter().all(|x| x.is_finite()), "on {:?}", machine.isa);
+        }
+    });
+}
+
 /// Absorbed latent attention: one key head, whose rows' first entries are the values.
 #[test]
 fn values_as_a_prefix_of_keys_agree_with_the_twin() {

@@ -44,6 +44,33 @@ fn runs_in_any_place_and_layout_give_the_same_bits() {
     });
 }
 
+/// The same with few queries to a key, of bf16, which some processors multiply as they are.
+#[test]
+fn few_queries_of_a_group_have_the_same_bits_wherever_keys_of_sixteen_bits_are() {
+    for_random_cases(20, |random| {
+        let mut case = one_sequence(random, 1);
+        let (group, k_end) = (random.in_range(3..=8), affordable(random.in_range(1..=250)));
+        let spec = &mut case.spec;
+        (spec.heads, spec.kv_heads, spec.d_qk) = (group, 1, affordable(random.pick(&[32, 64, 160])));
+        (spec.visible, spec.bias, spec.sink) = (Visible::Causal, None, None);
+        case.q = random.values(group * case.spec.d_qk);
+        let (spec, sequence) = (case.spec.clone(), &mut case.sequences[0]);
+        *sequence = Sequenced::random(random, &spec, 0..1, k_end - 1, k_end);
+        for machine in inline_machines() {
+            let mut first = None;
+            for _ in 0..4 {
+                let keys = &mut case.sequences[0].keys;
+                keys.scatter(random, |_| true);
+                keys.encode_as("bf16", random);
+                let (out, lse) = case.forward(machine);
+                let (want_out, want_lse) = first.get_or_insert_with(|| (out.clone(), lse.clone()));
+                assert_same_bits("out", &out, want_out);
+                assert_same_bits("lse", &lse, want_lse);
+            }
+        }
+    });
+}
+
 /// Chunks of more than eight rows go the same way as the whole, so their rows have the same bits.
 #[test]
 fn chunks_of_a_prefill_give_the_bits_of_the_whole() {

@@ -17,7 +17,7 @@ const BLOCK: usize = 16 << 10;
 
 /// Bytes between the key at hand and the one that is asked for: a page, since hardware foresees none but the lines of its own, and
 /// begins anew whenever keys follow values.
-const AHEAD: usize = 4 << 10;
+pub(super) const AHEAD: usize = 4 << 10;
 
 /// Rows that make a block, a multiple of `unit`.
 #[inline]

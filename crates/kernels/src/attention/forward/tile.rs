@@ -5,6 +5,7 @@ mod values;
 use super::few::Score;
 use super::group::{self, GroupScore, panel_columns};
 use super::plan::Item;
+use super::squares::{self, CutQueries, Factor};
 use super::{KEYS, Target};
 use crate::attention::check::union;
 use crate::attention::reach::{MAX_ROWS, Reach};
@@ -72,10 +73,12 @@ pub(super) struct Work<'a, O> {
     /// `[rows, out_stride]`
     out: &'a mut [f32],
     out_stride: usize,
-    /// Packed keys, or the packed queries of a large group.
+    /// Packed keys, or the packed queries of a large group, or queries cut for squares.
     panels: &'a mut [f32],
     value_panels: &'a mut [f32],
     gathered: &'a mut [f32],
+    /// How the cut queries are multiplied, if they are cut.
+    cut: Option<Factor>,
     /// Columns of the tile of keys at hand that each row sees.
     seen: [[Range<usize>; 2]; MAX_ROWS],
 }
@@ -102,6 +105,7 @@ impl<'a, O: Operand> Work<'a, O> {
             panels: take(panel_columns(item.tile) * d_qk),
             value_panels: take(panel_depth(KEYS) * d_v.next_multiple_of(MAX_PANEL)),
             gathered: take(MAX_PANEL * d_qk.max(d_v)),
+            cut: None,
             seen: [const { [0..0, 0..0] }; MAX_ROWS],
         };
         work.max.fill(f32::NEG_INFINITY);
@@ -128,7 +132,14 @@ impl<'a, O: Operand> Work<'a, O> {
                 *to = from * factor;
             }
         }
-        if self.item.few && self.rows >= group::LARGE {
+        if self.item.few {
+            let queries = &self.queries[..self.rows * width];
+            let cut = |factor: &Factor| {
+                simd.call_with_squares(CutQueries { queries, width, factor: *factor, groups: &mut *self.panels })
+            };
+            self.cut = Factor::of(self.item.sequence.keys, width, self.group).filter(cut);
+        }
+        if self.item.few && self.cut.is_none() && self.rows >= group::LARGE {
             group::pack(simd, &self.queries[..self.rows * width], width, self.panels);
         }
         O::round(simd, MatrixRef::row_major(self.queries, self.rows, width), self.left_queries);
@@ -212,7 +223,12 @@ impl<'a, O: Operand> Work<'a, O> {
             let queries = &self.queries[..self.rows * d_qk];
             for (first, piece) in keys.pieces(start + needed.start..start + needed.end) {
                 let scores = &mut self.scores[first - start..self.rows * KEYS];
-                if self.rows >= group::LARGE {
+                let by_squares = self
+                    .cut
+                    .is_some_and(|factor| squares::score(simd, scores, self.rows, factor, self.panels, piece, self.gathered));
+                if by_squares {
+                    // All scores of the piece.
+                } else if self.cut.is_none() && self.rows >= group::LARGE {
                     let (count, panels) = (self.rows, &*self.panels);
                     let (gathered, turned) = (&mut *self.gathered, &mut *self.value_panels);
                     simd.call(GroupScore { scores, count, width: d_qk, panels, keys: piece, gathered, turned });

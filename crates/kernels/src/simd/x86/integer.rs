@@ -27,7 +27,7 @@ pub(crate) unsafe fn run_integer_avx2<K: IntegerKernel>(kernel: K) -> K::Output 
 /// The processor must have avx512f, avx512vnni, avx2, fma and f16c.
 #[target_feature(enable = "avx512f,avx512vnni,avx2,fma,f16c")]
 pub(crate) unsafe fn run_integer_vnni<K: IntegerKernel>(kernel: K) -> K::Output {
-    kernel.run(Vnni(Avx512(Widened)))
+    kernel.run(Vnni(Avx512(Widened { squares: false })))
 }
 
 /// The four bytes at `p`, for all lanes.

@@ -1,6 +1,6 @@
 //! Pairs of bf16 in the lanes of a vector: rounding to them, and multiplying them with the instructions for it or without.
 
-use super::{run_avx512, run_dots};
+use super::{run_amx, run_dots, run_widened};
 use crate::simd::Kernel;
 use core::arch::x86_64::*;
 
@@ -11,6 +11,15 @@ pub(crate) trait Pairs: Copy + Send + Sync + 'static {
     /// # Safety
     /// The processor must have what that shell takes, as for all that follows.
     unsafe fn run<K: Kernel>(self, kernel: K) -> K::Output;
+    /// The same with squares, if the processor has them.
+    ///
+    /// # Safety
+    /// As for [`Pairs::run`].
+    #[inline(always)]
+    unsafe fn run_with_squares<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: the caller's promise.
+        unsafe { self.run(kernel) }
+    }
     /// Whether there are squares.
     fn squares(self) -> bool;
     /// The nearest bf16 of each lane.
@@ -21,7 +30,10 @@ pub(crate) trait Pairs: Copy + Send + Sync + 'static {
 
 /// Without instructions for bf16: halves become f32, whose products are exact.
 #[derive(Clone, Copy)]
-pub(crate) struct Widened;
+pub(crate) struct Widened {
+    /// Whether the processor has squares, whose tiles are not configured.
+    pub(super) squares: bool,
+}
 
 /// With them, and perhaps with AMX, whose tiles are configured while a kernel runs. A flag and not a type, since all but the
 /// product of two panels is the same code.
@@ -34,7 +46,12 @@ impl Pairs for Widened {
     #[inline(always)]
     unsafe fn run<K: Kernel>(self, kernel: K) -> K::Output {
         // SAFETY: the caller's promise.
-        unsafe { run_avx512(kernel) }
+        unsafe { run_widened(self, kernel) }
+    }
+    #[inline(always)]
+    unsafe fn run_with_squares<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: the caller's promise; the flag is set only where there is AMX.
+        unsafe { if self.squares { run_amx(kernel) } else { self.run(kernel) } }
     }
     #[inline(always)]
     fn squares(self) -> bool {

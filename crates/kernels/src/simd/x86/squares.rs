@@ -1,4 +1,4 @@
-//! AMX: registers of 16 rows of 64 bytes, and products of pairs of bf16 between them. Sums are in the first four, two by two; the
+//! AMX: registers of 16 rows of 64 bytes, and products of pairs of bf16, or of four bytes, between them. Sums are in the first four, two by two; the
 //! next two hold rows of A, the last two columns of B.
 //!
 //! Registers keep what they hold from one block of assembly to the next: the compiler uses none of them.
@@ -28,15 +28,16 @@ static CONFIG: Config = {
     Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows }
 };
 
-/// Whether the processor has AMX with bf16 and the system lets this process use it. Linux gives the state of the registers to those
+/// Whether the processor has AMX with bf16 and bytes, and the system lets this process use it. Linux gives the state of the registers to those
 /// who ask.
 pub(crate) fn available() -> bool {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
     *AVAILABLE.get_or_init(|| {
         const BF16: u32 = 1 << 22;
         const TILES: u32 = 1 << 24;
+        const BYTES: u32 = 1 << 25;
         let has = cfg!(target_os = "linux") && !cfg!(miri) && __cpuid_count(0, 0).eax >= 7;
-        has && __cpuid_count(7, 0).edx & (BF16 | TILES) == BF16 | TILES && permitted()
+        has && __cpuid_count(7, 0).edx & (BF16 | TILES | BYTES) == BF16 | TILES | BYTES && permitted()
     })
 }
 
@@ -123,7 +124,7 @@ pub(super) unsafe fn load<const ROWS: usize, const COLS: usize>(from: Option<*co
 /// # Safety
 /// As [`crate::simd::Simd::multiply_squares`], between [`configure`] and [`release`].
 #[inline(always)]
-pub(super) unsafe fn multiply<const ROWS: usize, const COLS: usize>(
+pub(super) unsafe fn multiply<const ROWS: usize, const COLS: usize, const BYTES: bool>(
     a: [*const f32; 2],
     a_stride: usize,
     b: *const f32,
@@ -132,32 +133,32 @@ pub(super) unsafe fn multiply<const ROWS: usize, const COLS: usize>(
 ) {
     let [mut upper, mut lower] = a;
     let (mut b, a_bytes, b_bytes) = (b, bytes(a_stride), bytes(b_stride));
-    for _ in 0..steps {
-        // SAFETY: the caller promises the rows of A and B that are read here.
-        unsafe {
+    // One step, with the instruction that multiplies what a cell holds.
+    macro_rules! step {
+        ($dot:literal) => {
             match (ROWS, COLS) {
                 (1, 1) => asm!(
                     "tileloadd tmm4, [{upper} + {a_bytes}]",
                     "tileloadd tmm6, [{b} + {b_bytes}]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    concat!($dot, " tmm0, tmm4, tmm6"),
                     upper = in(reg) upper, a_bytes = in(reg) a_bytes, b = in(reg) b, b_bytes = in(reg) b_bytes,
                     options(nostack, preserves_flags, readonly),
                 ),
                 (1, _) => asm!(
                     "tileloadd tmm4, [{upper} + {a_bytes}]",
                     "tileloadd tmm6, [{b} + {b_bytes}]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    concat!($dot, " tmm0, tmm4, tmm6"),
                     "tileloadd tmm7, [{b} + {b_bytes} + 64]",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    concat!($dot, " tmm1, tmm4, tmm7"),
                     upper = in(reg) upper, a_bytes = in(reg) a_bytes, b = in(reg) b, b_bytes = in(reg) b_bytes,
                     options(nostack, preserves_flags, readonly),
                 ),
                 (_, 1) => asm!(
                     "tileloadd tmm6, [{b} + {b_bytes}]",
                     "tileloadd tmm4, [{upper} + {a_bytes}]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    concat!($dot, " tmm0, tmm4, tmm6"),
                     "tileloadd tmm5, [{lower} + {a_bytes}]",
-                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    concat!($dot, " tmm2, tmm5, tmm6"),
                     upper = in(reg) upper, lower = in(reg) lower, a_bytes = in(reg) a_bytes,
                     b = in(reg) b, b_bytes = in(reg) b_bytes,
                     options(nostack, preserves_flags, readonly),
@@ -165,16 +166,26 @@ pub(super) unsafe fn multiply<const ROWS: usize, const COLS: usize>(
                 _ => asm!(
                     "tileloadd tmm4, [{upper} + {a_bytes}]",
                     "tileloadd tmm6, [{b} + {b_bytes}]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    concat!($dot, " tmm0, tmm4, tmm6"),
                     "tileloadd tmm7, [{b} + {b_bytes} + 64]",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    concat!($dot, " tmm1, tmm4, tmm7"),
                     "tileloadd tmm5, [{lower} + {a_bytes}]",
-                    "tdpbf16ps tmm2, tmm5, tmm6",
-                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    concat!($dot, " tmm2, tmm5, tmm6"),
+                    concat!($dot, " tmm3, tmm5, tmm7"),
                     upper = in(reg) upper, lower = in(reg) lower, a_bytes = in(reg) a_bytes,
                     b = in(reg) b, b_bytes = in(reg) b_bytes,
                     options(nostack, preserves_flags, readonly),
                 ),
+            }
+        };
+    }
+    for _ in 0..steps {
+        // SAFETY: the caller promises the rows of A and B that are read here.
+        unsafe {
+            if BYTES {
+                step!("tdpbssd");
+            } else {
+                step!("tdpbf16ps");
             }
         }
         // After the last step these may point past the operands, and are not used.
