@@ -6,6 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+/// How often something is repeated: Miri, which is some thousand times slower, needs few repetitions to see a race.
+const fn times(natively: usize) -> usize {
+    if cfg!(miri) { natively.div_ceil(400) } else { natively }
+}
+
 /// Runs a region and checks the promises of [`Executor`].
 fn check_region(executor: &dyn Executor, items: usize, work: impl Fn(usize) + Sync) {
     let times: Vec<_> = (0..items).map(|_| AtomicUsize::new(0)).collect();
@@ -24,7 +29,7 @@ fn many_tiny_regions() {
     for threads in [1, 2, 3, 8] {
         let pool = Pool::new(threads);
         assert_eq!(pool.workers(), threads);
-        for region in 0..20_000 {
+        for region in 0..times(20_000) {
             check_region(&pool, region % 7, |_| {});
         }
     }
@@ -33,7 +38,7 @@ fn many_tiny_regions() {
 #[test]
 fn workers_that_fell_asleep_are_woken() {
     let pool = Pool::new(2);
-    for _ in 0..10 {
+    for _ in 0..times(10) {
         thread::sleep(Duration::from_millis(5));
         let others = AtomicUsize::new(0);
         // The caller's item waits for one that another worker took.
@@ -51,7 +56,7 @@ fn workers_that_fell_asleep_are_woken() {
 #[test]
 fn results_are_seen_by_the_caller() {
     let pool = Pool::new(4);
-    for region in 0..5_000 {
+    for region in 0..times(5_000) {
         let mut values = [0; 64];
         let places = values.each_mut().map(std::sync::Mutex::new);
         pool.run(64, &|item, _| **places[item].lock().unwrap() = item + region);
@@ -80,7 +85,7 @@ fn a_panic_reaches_the_caller_after_every_item_and_the_pool_lives_on() {
 #[test]
 fn a_region_inside_a_task_runs_on_its_thread() {
     let pool = Pool::new(2);
-    for _ in 0..200 {
+    for _ in 0..times(200) {
         check_region(&pool, 8, |_| {
             let caller = thread::current().id();
             check_region(&pool, 5, |_| assert_eq!(thread::current().id(), caller));
@@ -91,7 +96,7 @@ fn a_region_inside_a_task_runs_on_its_thread() {
 #[test]
 fn a_pool_inside_a_task_of_another() {
     let (outer, inner) = (Pool::new(2), Pool::new(2));
-    for _ in 0..200 {
+    for _ in 0..times(200) {
         check_region(&outer, 4, |_| check_region(&inner, 6, |_| {}));
     }
 }
@@ -102,7 +107,7 @@ fn two_threads_share_a_pool() {
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                for region in 0..5_000 {
+                for region in 0..times(5_000) {
                     check_region(&pool, region % 5, |_| {});
                 }
             });
