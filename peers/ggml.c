@@ -16,15 +16,15 @@
 
 enum { HEADS = 32, MOST = 64 };
 
-// ik_llama.cpp's ggml has no version, wants whole blocks of rows of a mask, and one for a single row too.
+// ik_llama.cpp's ggml has no version, wants whole blocks of rows of a mask, one for a single row too, and no cache in f32.
 #ifdef GGML_KQ_MASK_PAD
 static const char *const PEER = "ik_llama.cpp", *const VERSION = "";
-enum { MASK_ROWS = GGML_KQ_MASK_PAD, MASKED = 1 };
+enum { MASK_ROWS = GGML_KQ_MASK_PAD, MASKED = 1, FIRST_TYPE = 1 };
 #define quantize(...) ggml_quantize_chunk(__VA_ARGS__, NULL)
 #else
 static const char *const PEER = "ggml";
 #define VERSION ggml_version()
-enum { MASK_ROWS = 1, MASKED = 2 };
+enum { MASK_ROWS = 1, MASKED = 2, FIRST_TYPE = 0 };
 #define quantize ggml_quantize_chunk
 #endif
 
@@ -158,7 +158,7 @@ int main(int count, char **words) {
         for (int w = 0; w < widths.count; w++)
             for (int h = 0; h < kv.count; h++)
                 for (int l = 0; l < lengths.count; l++)
-                    for (size_t t = 0; t < sizeof known / sizeof *known; t++) {
+                    for (size_t t = FIRST_TYPE; t < sizeof known / sizeof *known; t++) {
                         if (!names(types, known[t].name)) continue;
                         int d = widths.values[w], length = lengths.values[l];
                         measure((struct shape){
