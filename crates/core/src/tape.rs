@@ -52,7 +52,8 @@ pub enum Activations {
     /// As they are, with weights as their format defines them.
     #[default]
     F32,
-    /// Rounded to bytes, 32 with one scale: faster, and off by what the rounding gives.
+    /// Rounded to bytes, 32 with one scale: faster, and off by what the rounding gives. Attention of many rows is then rounded to bf16
+    /// where the processor is faster in it.
     Int8,
 }
 
@@ -150,6 +151,11 @@ impl Tape {
             Value::Shared(tensor) => tensor.packed(),
             _ => None,
         }
+    }
+
+    /// Whether any parameter has weights of few bits.
+    pub(crate) fn has_few_bits(&self) -> bool {
+        (0..self.nodes.len()).any(|node| self.packed(Var(node)).is_some_and(|matrix| !matrix.format().is_float()))
     }
 
     /// Rows read in place that no gradient flows to.

@@ -1,7 +1,9 @@
 //! What a tape multiplies in bf16.
 
+use attendant_core::kernels::quant::{Format, Matrix};
 use attendant_core::ops::{Keys, Softmax, Span, Visible};
-use attendant_core::{Precision, Processor, Random, Tape};
+use attendant_core::{Activations, Precision, Processor, Random, Tape, Tensor};
+use std::sync::Arc;
 
 const ROWS: usize = 37;
 const INNER: usize = 21;
@@ -57,5 +59,36 @@ fn attention_in_bf16_is_off_by_roundings_forward_and_backward() {
         let error: Vec<f32> = got.iter().zip(want).map(|(got, want)| got - want).collect();
         let error = norm(&error) / norm(want);
         assert!((1e-4..1e-2).contains(&error), "{error}");
+    }
+}
+
+/// What attention over `rows` gives beside a weight of few bits or of 16.
+fn beside(format: Format, bytes: usize, activations: Activations, rows: usize) -> Vec<f32> {
+    const WIDTH: usize = 12;
+    let mut random = Random::new(7, "beside");
+    let processor = Processor::new(1);
+    let matrix = Matrix::pack(processor.machine(), format, 1, 32, &vec![0; bytes]).unwrap();
+    let mut tape = Tape::inference(processor).with_activations(activations);
+    tape.parameter(&Arc::new(Tensor::from_packed(matrix)));
+    let [q, k, v] = [(); 3].map(|()| (0..rows * WIDTH).map(|_| random.normal() as f32).collect::<Vec<_>>());
+    let [q, k, v] = [q, k, v].map(|values| tape.leaf(rows, WIDTH, &values));
+    let (visible, scale) = (Visible::Causal, 0.4);
+    let spec = Softmax { heads: 2, kv_heads: 2, d_qk: 6, d_v: 6, scale, visible, softcap: None, bias: None, sink: None };
+    let [keys, values] = [k, v].map(|new| Keys { past: &[], new });
+    let y = tape.attention(q, keys, values, &spec, &[Span { rows: 0..rows, q_first: 0, k_rows: 0..rows, k_first: 0 }]);
+    tape.value(y).to_vec()
+}
+
+#[test]
+fn attention_of_many_rows_is_in_bf16_only_where_rows_are_rounded_to_bytes_and_the_processor_gains() {
+    let (few_bits, float) = ((Format::Q8_0, 34), (Format::F16, 64));
+    for rows in [ROWS, 8] {
+        let exact = beside(few_bits.0, few_bits.1, Activations::F32, rows);
+        assert_eq!(beside(float.0, float.1, Activations::Int8, rows), exact);
+        let rounded = beside(few_bits.0, few_bits.1, Activations::Int8, rows);
+        let gains = Processor::new(1).machine().isa.gains_by_bf16();
+        assert_eq!(rounded != exact, gains && rows == ROWS, "{rows} rows");
+        let furthest = rounded.iter().zip(&exact).map(|(got, want)| (got - want).abs()).fold(0.0, f32::max);
+        assert!(furthest < 0.03, "{furthest} off");
     }
 }

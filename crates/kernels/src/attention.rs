@@ -9,7 +9,7 @@ mod softmax;
 
 pub use backward::{backward, backward_scratch};
 pub(crate) use forward::KEYS;
-pub use forward::{Statistics, forward, forward_scratch, statistics, statistics_scratch};
+pub use forward::{FEW_ROWS, Statistics, forward, forward_scratch, statistics, statistics_scratch};
 
 use crate::Precision;
 use crate::int4::Int4;

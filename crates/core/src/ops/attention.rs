@@ -1,10 +1,10 @@
 //! Softmax attention over rows on the tape and, when nothing records, over rows of the past in place.
 
 use super::target::Target;
-use crate::tape::{Backward, Op, Tape, Var};
+use crate::tape::{Activations, Backward, Op, Tape, Var};
 use attendant_kernels::attention::{
-    Attention, BackwardInputs, Cells, DistanceBias, Gradients, Run, Sequence, Span, Visible, backward, backward_scratch, forward,
-    forward_scratch,
+    Attention, BackwardInputs, Cells, DistanceBias, FEW_ROWS, Gradients, Run, Sequence, Span, Visible, backward,
+    backward_scratch, forward, forward_scratch,
 };
 use attendant_kernels::{Precision, naive};
 
@@ -64,7 +64,8 @@ impl Softmax {
 impl Tape {
     /// q `[N, H * d_qk]`, keys and values of every sequence -> `[N, H * d_v]`. `spans` says which rows belong to which sequence,
     /// and at which position the new keys begin. What its products multiply, forward and backward, is rounded as
-    /// [`Tape::precision`] says.
+    /// [`Tape::precision`] says; to bf16 too if the processor gains by it, where rows are rounded to bytes on meeting weights of few
+    /// bits, and no span has as few rows as decoding has.
     ///
     /// # Panics
     /// If shapes do not agree, or if the tape records and there is a past: make it rows on the tape first.
@@ -77,7 +78,7 @@ impl Tape {
         let op = |lse| Attend { q, k: keys.new, v: values.new, lse, spec: spec.clone(), spans: spans.to_vec() };
         let shape = [rows, spec.heads * spec.d_v];
         let (y, _) = self.operation_saving(&inputs, shape, [saved, spec.heads], op, |tape, y, lse, buffers| {
-            let attention = spec.with_values(tape.precision(), |var| tape.value(var));
+            let attention = spec.with_values(tape.attention_precision(spans), |var| tape.value(var));
             let machine = tape.processor().machine();
             let lse = tape.recording().then_some(lse);
             tape.with_sequences(spec.kv_heads, keys, values, spans, |sequences| {
@@ -87,6 +88,12 @@ impl Tape {
             });
         });
         y
+    }
+
+    fn attention_precision(&self, spans: &[Span]) -> Precision {
+        let rounds = !self.recording() && self.activations() == Activations::Int8 && self.has_few_bits();
+        let many = spans.iter().all(|span| span.rows.len() > FEW_ROWS);
+        if rounds && many && self.processor().machine().isa.gains_by_bf16() { Precision::Bf16 } else { self.precision() }
     }
 
     /// The probabilities of the same attention, `[H, T, L]` for every span: for looking at, computed plainly. `L` is the largest

@@ -17,6 +17,8 @@ mod tile;
 
 pub use statistics::{Statistics, statistics, statistics_scratch};
 
+pub use plan::FEW_ROWS;
+
 use super::{Attention, Sequence, check};
 use crate::disjoint::{Disjoint, run};
 use crate::expect;

@@ -9,8 +9,8 @@ use crate::simd::MAX_LANES;
 use crate::tile::{MAX_PANEL, Operand, TILE_ROWS};
 use std::ops::Range;
 
-/// Sequences of at most this many rows are cut along their keys, which are not packed.
-const FEW_ROWS: usize = 8;
+/// Sequences of at most this many rows are cut along their keys, which are not packed, where products are in f32.
+pub const FEW_ROWS: usize = 8;
 
 /// Keys of a part, where keys are cut.
 const PART: usize = 16 * KEYS;
