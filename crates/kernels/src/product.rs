@@ -134,7 +134,8 @@ struct Plan {
 impl Plan {
     /// Rows of a block on any processor, at most.
     const MOST_ROWS: usize = 384;
-    /// Columns of A between two visits to an entry of C: a panel of 16 columns and a row tile of A fit in 32 KiB.
+    /// Columns of A between two visits to an entry of C. A panel of 16 columns, with AVX2, and a row tile of A then fit in 32 KiB; a
+    /// panel of AVX-512 does not, and shorter blocks were slower all the same: C is read and written more often.
     const K_BLOCK: usize = 384;
     /// What it costs to copy an entry of A, to read one where it lies, and to pack one of B, in multiply-adds.
     const COPYING: usize = 48;

@@ -76,6 +76,7 @@ impl Format {
 const LOW: u32 = 0x0f0f_0f0f;
 
 /// Four codes of a row to a word, as the words of its lines; only the first [`Format::bits`] count.
+#[inline(always)]
 fn to_lines(format: Format, fours: [u32; FOURS]) -> [u32; FOURS] {
     if format.bits() == 8 {
         return fours;
@@ -90,6 +91,7 @@ fn to_lines(format: Format, fours: [u32; FOURS]) -> [u32; FOURS] {
 }
 
 /// What [`to_lines`] was given.
+#[inline(always)]
 fn from_lines(format: Format, lines: [u32; FOURS]) -> [u32; FOURS] {
     if format.bits() == 8 {
         return lines;
@@ -104,6 +106,7 @@ fn from_lines(format: Format, lines: [u32; FOURS]) -> [u32; FOURS] {
 }
 
 /// Writes piece `index` of row `row` of a group.
+#[inline(always)]
 pub(super) fn put(format: Format, group: &mut [u8], row: usize, index: usize, piece: &Piece) {
     let (shared, at) = format.place(index);
     for field in 0..format.shared_fields() {
@@ -114,8 +117,8 @@ pub(super) fn put(format: Format, group: &mut [u8], row: usize, index: usize, pi
     for (four, codes) in fours.iter_mut().zip(piece.codes.as_chunks().0) {
         *four = u32::from_le_bytes(*codes);
     }
-    for (line, four) in lines.chunks_exact_mut(LINE).zip(to_lines(format, fours)) {
-        line[4 * row..][..4].copy_from_slice(&four.to_le_bytes());
+    for (line, four) in lines.as_chunks_mut::<LINE>().0.iter_mut().zip(to_lines(format, fours)) {
+        line.as_chunks_mut().0[row % GROUP] = four.to_le_bytes();
     }
     let size = format.own_size();
     for field in 0..format.own_fields() {

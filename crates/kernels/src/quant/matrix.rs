@@ -6,6 +6,10 @@ use crate::Machine;
 use crate::disjoint::each_part;
 use crate::memory::Memory;
 use std::fmt;
+use std::ops::Range;
+
+/// Published bytes that are packed at a time.
+const PART: usize = 8 << 20;
 
 /// Weights `[rows, width]`, packed for the products of this module. Takes what the published format takes, up to 3% more, and 16 rows
 /// where there are fewer.
@@ -63,6 +67,22 @@ impl Matrix {
     /// # Errors
     /// If rows are not whole blocks, or the bytes not as many as the shape takes.
     pub fn pack(machine: Machine<'_>, format: Format, rows: usize, width: usize, bytes: &[u8]) -> Result<Matrix, PackError> {
+        Matrix::pack_in_parts(machine, format, rows, width, bytes, |_| ())
+    }
+
+    /// The same, part by part: `packed` is told which of the bytes are not needed any more. Those of a mapped file would otherwise be in
+    /// memory beside the whole matrix.
+    ///
+    /// # Errors
+    /// As [`Matrix::pack`].
+    pub fn pack_in_parts(
+        machine: Machine<'_>,
+        format: Format,
+        rows: usize,
+        width: usize,
+        bytes: &[u8],
+        mut packed: impl FnMut(Range<usize>),
+    ) -> Result<Matrix, PackError> {
         let row_bytes = format.row_bytes(width).ok_or(PackError::Width { format, width })?;
         // Padded to whole groups and lines: what is allocated must be countable too.
         let padded = rows.checked_next_multiple_of(GROUP).and_then(|rows| rows.checked_mul(row_bytes)?.checked_mul(2));
@@ -72,14 +92,21 @@ impl Matrix {
         }
         let (group_bytes, groups) = (format.group_bytes(width), rows.div_ceil(GROUP));
         let mut matrix = Matrix { format, rows, width, bytes: Memory::zeroed((groups * group_bytes).next_multiple_of(64)) };
-        if want > 0 {
-            each_part(machine, groups, [(&mut matrix.bytes[..], group_bytes)], |group, [packed]| {
-                let first = group * GROUP * row_bytes;
-                let last = (first + GROUP * row_bytes).min(bytes.len());
-                for (row, bytes) in bytes[first..last].chunks_exact(row_bytes).enumerate() {
-                    pack_row(format, packed, row, bytes);
+        if want == 0 {
+            return Ok(matrix);
+        }
+        let pack_row = packer(format);
+        let (size, at_once) = (GROUP * row_bytes, (PART / (GROUP * row_bytes)).max(1));
+        for (part, to) in matrix.bytes[..groups * group_bytes].chunks_mut(at_once * group_bytes).enumerate() {
+            let first = part * at_once * size;
+            let last = (first + at_once * size).min(want);
+            each_part(machine, to.len() / group_bytes, [(to, group_bytes)], |group, [to]| {
+                let group = &bytes[first + group * size..(first + (group + 1) * size).min(last)];
+                for (row, bytes) in group.chunks_exact(row_bytes).enumerate() {
+                    pack_row(to, row, bytes);
                 }
             });
+            packed(first..last);
         }
         Ok(matrix)
     }
@@ -148,13 +175,25 @@ impl fmt::Debug for Matrix {
     }
 }
 
-/// Packs one row, in its published format, into its group.
-fn pack_row(format: Format, group: &mut [u8], row: usize, bytes: &[u8]) {
+/// What packs a row, in its published format, into its group.
+fn packer(format: Format) -> fn(&mut [u8], usize, &[u8]) {
     match format {
-        Format::F32 => return pack_floats::<4>(group, row, bytes),
-        Format::F16 | Format::Bf16 => return pack_floats::<2>(group, row, bytes),
-        _ => {}
+        Format::F32 => pack_floats::<4>,
+        Format::F16 | Format::Bf16 => pack_floats::<2>,
+        Format::Q8_0 => pack_codes::<{ Format::Q8_0 as usize }>,
+        Format::Q4_0 => pack_codes::<{ Format::Q4_0 as usize }>,
+        Format::Q4_1 => pack_codes::<{ Format::Q4_1 as usize }>,
+        Format::Q5_0 => pack_codes::<{ Format::Q5_0 as usize }>,
+        Format::Q5_1 => pack_codes::<{ Format::Q5_1 as usize }>,
+        Format::Q4K => pack_codes::<{ Format::Q4K as usize }>,
+        Format::Q5K => pack_codes::<{ Format::Q5K as usize }>,
+        Format::Q6K => pack_codes::<{ Format::Q6K as usize }>,
     }
+}
+
+/// Packs a row of codes: for each format by itself, or asking which it is would take most of the time.
+fn pack_codes<const FORMAT: usize>(group: &mut [u8], row: usize, bytes: &[u8]) {
+    let format = const { Format::ALL[FORMAT] };
     for (block, bytes) in bytes.chunks_exact(format.block_bytes()).enumerate() {
         for part in 0..format.pieces() {
             layout::put(format, group, row, block * format.pieces() + part, &Piece::of(format, bytes, part));
@@ -162,7 +201,7 @@ fn pack_row(format: Format, group: &mut [u8], row: usize, bytes: &[u8]) {
     }
 }
 
-/// The same of floats of so many bytes.
+/// Packs a row of floats of so many bytes.
 fn pack_floats<const BYTES: usize>(group: &mut [u8], row: usize, bytes: &[u8]) {
     let columns = group.as_chunks_mut::<BYTES>().0.chunks_exact_mut(GROUP);
     for (column, value) in columns.zip(bytes.as_chunks().0) {

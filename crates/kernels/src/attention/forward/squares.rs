@@ -62,6 +62,19 @@ impl Factor {
     }
 }
 
+/// Keys that are multiplied by squares, all of a type in one way.
+pub(super) trait SquareKey: Element {
+    const FACTOR: Factor;
+}
+
+impl SquareKey for bf16 {
+    const FACTOR: Factor = Factor::Bf16;
+}
+
+impl SquareKey for i8 {
+    const FACTOR: Factor = Factor::Int8;
+}
+
 /// Cuts `queries` `[count, width]` into `groups`. Gives whether it did: there must be squares and room, and no query infinite or NaN.
 pub(super) struct CutQueries<'a> {
     pub(super) queries: &'a [f32],
@@ -148,7 +161,6 @@ pub(super) struct SquareScore<'a, E> {
     /// `[count, KEYS]`, from the column of the first key on.
     pub(super) scores: &'a mut [f32],
     pub(super) count: usize,
-    pub(super) factor: Factor,
     /// The queries, as [`CutQueries`] cut them.
     pub(super) groups: &'a [f32],
     pub(super) keys: View<'a, E>,
@@ -168,17 +180,13 @@ pub(super) fn score<S: Simd>(
     gathered: &mut [f32],
 ) -> bool {
     match (factor, piece) {
-        (Factor::Bf16, Piece::Bf16(keys)) => {
-            simd.call_with_squares(SquareScore { scores, count, factor, groups, keys, gathered })
-        }
-        (Factor::Int8, Piece::Int8(keys, _)) => {
-            simd.call_with_squares(SquareScore { scores, count, factor, groups, keys, gathered })
-        }
+        (Factor::Bf16, Piece::Bf16(keys)) => simd.call_with_squares(SquareScore { scores, count, groups, keys, gathered }),
+        (Factor::Int8, Piece::Int8(keys, _)) => simd.call_with_squares(SquareScore { scores, count, groups, keys, gathered }),
         _ => false,
     }
 }
 
-impl<E: Element> Kernel for SquareScore<'_, E> {
+impl<E: SquareKey> Kernel for SquareScore<'_, E> {
     type Output = bool;
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) -> bool {
@@ -210,7 +218,7 @@ impl<E: Element> Kernel for SquareScore<'_, E> {
     }
 }
 
-impl<E: Element> SquareScore<'_, E> {
+impl<E: SquareKey> SquareScore<'_, E> {
     /// Copies the cells of some rows, which have `stride` whole ones, one row after the other.
     ///
     /// # Panics
@@ -239,7 +247,7 @@ impl<E: Element> SquareScore<'_, E> {
         rows: usize,
         mut check: S::V,
     ) -> S::V {
-        let (bytes, size) = (E::bytes(self.keys.width()), self.factor.group(self.keys.width()));
+        let (bytes, size) = (E::bytes(self.keys.width()), E::FACTOR.group(self.keys.width()));
         let steps = bytes / CACHE_LINE;
         let ahead = super::few::AHEAD.div_ceil(bytes);
         for row in ahead..ahead + ROWS * SQUARE {
@@ -254,7 +262,7 @@ impl<E: Element> SquareScore<'_, E> {
             // SAFETY: the caller promises squares and rows; a group has a square of cells for each step.
             unsafe {
                 simd.load_squares::<ROWS, 1>(None, SQUARE);
-                match self.factor {
+                match E::FACTOR {
                     Factor::Bf16 => simd.multiply_squares::<ROWS, 1, false>(places, stride, cells.as_ptr(), SQUARE, steps),
                     Factor::Int8 => simd.multiply_squares::<ROWS, 1, true>(places, stride, cells.as_ptr(), SQUARE, steps),
                 }
@@ -268,7 +276,7 @@ impl<E: Element> SquareScore<'_, E> {
                         continue;
                     }
                     let [first_part, second, third] = [sums[i], sums[QUERIES + i], sums[2 * QUERIES + i]];
-                    let score = match self.factor {
+                    let score = match E::FACTOR {
                         Factor::Bf16 => simd.add(first_part, simd.add(second, third)),
                         Factor::Int8 => {
                             let step = simd.splat(1.0 / (2.0 * LARGEST));
