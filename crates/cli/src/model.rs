@@ -9,7 +9,9 @@ use attendant_lab::{LabError, checkpoint};
 use attendant_model::checkpoint::{Loaded, open};
 use attendant_model::{CheckpointError, Decoder};
 use std::fs;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
 /// How much of a model a command reads.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,11 +22,30 @@ pub(crate) enum Needs {
     Everything,
 }
 
+/// A model that is loaded while what its files say about text is read, which for large vocabularies takes as long.
+pub(crate) struct Loading {
+    path: PathBuf,
+    thread: JoinHandle<Result<Loaded, CheckpointError>>,
+}
+
+impl Loading {
+    /// Begins. Who does not wait for the end, because something else was refused, leaves it to the end of the process.
+    pub(crate) fn start(path: &Path, processor: &Processor) -> Loading {
+        let (path, processor) = (path.to_owned(), processor.clone());
+        Loading { path: path.clone(), thread: thread::spawn(move || open(&path, processor)) }
+    }
+
+    /// The model. What its files hold besides and is not read is said.
+    pub(crate) fn finish(self) -> Result<Decoder, Failure> {
+        let Loaded { decoder, left_out } = self.thread.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        left_out.iter().for_each(|what| say(format!("{}: {what}", self.path.display())));
+        Ok(decoder)
+    }
+}
+
 /// The model at a path. What its files hold besides and is not read is said.
 pub(crate) fn load(path: &Path, processor: &Processor) -> Result<Decoder, Failure> {
-    let Loaded { decoder, left_out } = open(path, processor.clone())?;
-    left_out.iter().for_each(|what| say(format!("{}: {what}", path.display())));
-    Ok(decoder)
+    Loading::start(path, processor).finish()
 }
 
 /// Where the files of a model lie that a command was given: a folder, or a file that is all of it. A run has its latest intact checkpoint,

@@ -9,6 +9,7 @@ use crate::tensor::{TensorView, Tensors};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The file of a folder with all weights in it.
@@ -158,8 +159,14 @@ impl Weights {
 
     /// Gives back the memory that a mapped file takes for this tensor: it is read again when it is touched again.
     pub fn release(&self, name: &str) {
+        self.release_part(name, 0..usize::MAX);
+    }
+
+    /// The same for some of its bytes, as far as there are so many.
+    pub fn release_part(&self, name: &str, part: Range<usize>) {
         if let Some((file, info)) = self.file_of(name).and_then(|file| Some((file, file.tensors.get(name)?))) {
-            file.bytes.release(info.range.clone());
+            let place = |at: usize| info.range.start.saturating_add(at).min(info.range.end);
+            file.bytes.release(place(part.start)..place(part.end));
         }
     }
 

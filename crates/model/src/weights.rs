@@ -6,6 +6,7 @@ use attendant_core::Processor;
 use attendant_core::kernels::quant::{Format, Matrix};
 use attendant_formats::weights::{INDEX, WHOLE};
 use attendant_formats::{self as formats, Access, Dtype, Metadata, Refusal, TensorView};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The tensors of a checkpoint by name.
@@ -134,7 +135,10 @@ impl Weights {
         let matrix = match chosen[..] {
             // As they lie in the file, for the most part.
             [first, .., last] if chosen.is_sorted_by(|a, b| a + 1 == *b) => {
-                Matrix::pack(machine, format, rows, width, &tensor.bytes[first * size..(last + 1) * size])
+                let (start, bytes) = (first * size, &tensor.bytes[first * size..(last + 1) * size]);
+                // Or a large one would be in memory twice.
+                let release = |part: Range<usize>| self.files.release_part(tensor.name, start + part.start..start + part.end);
+                Matrix::pack_in_parts(machine, format, rows, width, bytes, release)
             }
             _ => Matrix::pack(machine, format, rows, width, &chosen.iter().flat_map(|&at| row(at)).copied().collect::<Vec<u8>>()),
         };

@@ -4,7 +4,7 @@ use crate::arguments::Chat;
 use crate::command::generate::{answer, kept, language};
 use crate::command::processor;
 use crate::failure::{Done, Failure};
-use crate::model::{Needs, load, resolve};
+use crate::model::{Loading, Needs, resolve};
 use crate::output::{ask, print, say};
 use crate::progress::{stop_flag, waiting};
 use attendant_core::{Error, Result};
@@ -16,12 +16,13 @@ use std::sync::atomic::Ordering;
 pub(crate) fn run(options: &Chat) -> Done {
     let sampler = options.sampling.sampler()?;
     let path = resolve(&options.model, Needs::Everything)?;
+    let processor = processor(options.running.threads)?;
+    let loading = Loading::start(&path, &processor);
     let language = language(&path)?;
     let mut messages: Vec<Message> = options.system.iter().map(|text| ("system".into(), text.clone())).collect();
     // Before anyone types: a model that has no template is no partner.
     language.conversation(&[("user".into(), "Hello".into())])?;
-    let processor = processor(options.running.threads)?;
-    let decoder = load(&path, &processor)?;
+    let decoder = loading.finish()?;
     let most = options.context.map_or(Ok(decoder.plan().context), |most| kept(most, &decoder))?;
     let (stop, mut read) = (stop_flag(), Vec::new());
     let new = || options.running.session(&decoder, processor.clone(), Some(most), &stop);

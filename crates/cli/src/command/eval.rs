@@ -4,7 +4,7 @@ use crate::arguments::{ActivationType, Eval};
 use crate::command::generate::language;
 use crate::command::processor;
 use crate::failure::{Done, Failure};
-use crate::model::{Needs, load, resolve};
+use crate::model::{Loading, Needs, resolve};
 use crate::output::{print, say};
 use crate::progress::{Bar, stop_flag};
 use attendant_formats::{Refusal, Tokenizer, quoted};
@@ -18,6 +18,8 @@ pub(crate) fn run(options: &Eval) -> Done {
     if options.window < 2 {
         return Err(Failure::Refused(format!("--window: got {}, wanted at least 2 tokens", options.window)));
     }
+    let processor = processor(options.running.threads)?;
+    let loading = Loading::start(&path, &processor);
     let tokenizer = language(&path)?.tokenizer;
     let refused = |why: Refusal| Failure::Refused(why.to_string());
     let ids = tokenizer.encode(&text, false).map_err(refused)?;
@@ -27,8 +29,7 @@ pub(crate) fn run(options: &Eval) -> Done {
         return Err(Failure::Refused(format!("{}: got {size} tokens, wanted at least 2", options.text.display())));
     }
     let count = (ids.len() / size).min(options.windows.unwrap_or(usize::MAX));
-    let processor = processor(options.running.threads)?;
-    let decoder = load(&path, &processor)?;
+    let decoder = loading.finish()?;
     if let Some(first) = begins(&tokenizer).map_err(refused)? {
         say(format!("windows begin without {}, which the tokenizer puts before a text", quoted(&first)));
     }

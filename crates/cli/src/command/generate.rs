@@ -3,7 +3,7 @@
 use crate::arguments::{ActivationType, CacheType, Generate, Running, Sampling};
 use crate::command::processor;
 use crate::failure::{Done, Failure};
-use crate::model::{Needs, load, resolve};
+use crate::model::{Loading, Needs, load, resolve};
 use crate::output::{print, print_generated, say};
 use crate::progress::stop_flag;
 use attendant_core::{Activations, Error, Processor};
@@ -20,12 +20,13 @@ pub(crate) fn run(options: &Generate) -> Done {
     }
     let sampler = options.sampling.sampler()?;
     let path = resolve(&options.model, Needs::Everything)?;
-    let language = language(&path)?;
-    // Before anything takes long, and before Ctrl-C is heard between two steps of it only.
-    let prompt = prompt(options, &language)?;
     let processor = processor(options.running.threads)?;
     let start = Instant::now();
-    let decoder = load(&path, &processor)?;
+    let loading = Loading::start(&path, &processor);
+    let language = language(&path)?;
+    // Before Ctrl-C is heard between two steps of something long only.
+    let prompt = prompt(options, &language)?;
+    let decoder = loading.finish()?;
     let loaded = start.elapsed().as_secs_f64();
     let most = options.context.map(|most| kept(most, &decoder)).transpose()?;
     let stop = stop_flag();

@@ -4,8 +4,9 @@ use super::definition::{Bpe, Definition, Model};
 use crate::error::{Refusal, Result, quoted};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::collections::hash_map::Entry;
 use tokenizers::Model as _;
-use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::models::bpe::{BPE, BpeBuilder, Vocab};
 use tokenizers::models::unigram::Unigram;
 use tokenizers::models::wordlevel::WordLevel;
 use tokenizers::models::wordpiece::WordPiece;
@@ -13,7 +14,7 @@ use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper, Po
 
 /// Builds the tokenizer.
 pub(super) fn build(definition: Definition) -> Result<tokenizers::Tokenizer> {
-    let mut tokenizer = tokenizers::Tokenizer::new(model(definition.model).map_err(refused("model"))?);
+    let mut tokenizer = tokenizers::Tokenizer::new(model(definition.model)?);
     let normalizer: Option<NormalizerWrapper> = part("normalizer", definition.normalizer)?;
     tokenizer.with_normalizer(normalizer).map_err(refused("normalizer"))?;
     tokenizer.with_pre_tokenizer(part::<PreTokenizerWrapper>("pre_tokenizer", definition.pre_tokenizer)?);
@@ -44,26 +45,27 @@ pub(super) fn build(definition: Definition) -> Result<tokenizers::Tokenizer> {
     Ok(tokenizer)
 }
 
-fn model(model: Model) -> tokenizers::Result<ModelWrapper> {
-    Ok(match model {
-        Model::Bpe(model) => bpe(model)?.into(),
-        Model::Unigram { vocab, unk_id, byte_fallback } => Unigram::from(vocab, unk_id, byte_fallback)?.into(),
+fn model(model: Model) -> Result<ModelWrapper> {
+    let built: tokenizers::Result<ModelWrapper> = match model {
+        Model::Bpe(model) => bpe(model)?.build().map(Into::into),
+        Model::Unigram { vocab, unk_id, byte_fallback } => Unigram::from(vocab, unk_id, byte_fallback).map(Into::into),
         Model::WordPiece { vocab, unk_token, prefix, longest_word } => WordPiece::builder()
-            .vocab(vocab.into_iter().collect::<Vocab>())
+            .vocab(table(vocab)?)
             .unk_token(unk_token)
             .continuing_subword_prefix(prefix)
             .max_input_chars_per_word(longest_word)
-            .build()?
-            .into(),
+            .build()
+            .map(Into::into),
         Model::WordLevel { vocab, unk_token } => {
-            WordLevel::builder().vocab(vocab.into_iter().collect::<Vocab>()).unk_token(unk_token).build()?.into()
+            WordLevel::builder().vocab(table(vocab)?).unk_token(unk_token).build().map(Into::into)
         }
-    })
+    };
+    built.map_err(refused("model"))
 }
 
-fn bpe(model: Bpe) -> tokenizers::Result<BPE> {
+fn bpe(model: Bpe) -> Result<BpeBuilder> {
     let mut builder = BPE::builder()
-        .vocab_and_merges(model.vocab.into_iter().collect::<Vocab>(), model.merges)
+        .vocab_and_merges(table(model.vocab)?, model.merges)
         .fuse_unk(model.fuse_unk)
         .byte_fallback(model.byte_fallback)
         .ignore_merges(model.ignore_merges);
@@ -76,7 +78,21 @@ fn bpe(model: Bpe) -> tokenizers::Result<BPE> {
     if let Some(suffix) = model.suffix {
         builder = builder.end_of_word_suffix(suffix);
     }
-    builder.build()
+    Ok(builder)
+}
+
+/// The ids of tokens, each of which occurs once.
+fn table(vocab: Vec<(String, u32)>) -> Result<Vocab> {
+    let mut table = Vocab::with_capacity(vocab.len());
+    for (token, id) in vocab {
+        match table.entry(token) {
+            Entry::Vacant(place) => drop(place.insert(id)),
+            Entry::Occupied(other) => {
+                return Err(Refusal::new("model.vocab", format_args!("{} occurs twice", quoted(other.key()))));
+            }
+        }
+    }
+    Ok(table)
 }
 
 fn part<T: DeserializeOwned>(name: &'static str, value: Value) -> Result<Option<T>> {

@@ -4,8 +4,9 @@ use super::base64;
 use super::definition::{Added, Bpe, Definition, Model, TOKENS};
 use super::pretokenizer::{Cut, byte_level};
 use crate::error::{Refusal, Result, quoted};
+use ahash::AHashMap;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::cmp::Reverse;
 
 /// What sentencepiece writes for a space.
 const SPACE: &str = "\u{2581}";
@@ -164,27 +165,27 @@ impl GgufVocabulary {
         if self.scores.is_empty() {
             return Err(Refusal::new("tokenizer.ggml.scores", "missing: they say which tokens are made first"));
         }
-        let made: HashMap<&str, usize> = (0..self.tokens.len())
-            .filter(|id| !matches!(self.kind(*id), kind::UNKNOWN | kind::CONTROL | kind::USER_DEFINED | kind::BYTE))
-            .map(|id| (self.tokens[id].as_str(), id))
-            .collect();
+        let whole = |id: &usize| !matches!(self.kind(*id), kind::UNKNOWN | kind::CONTROL | kind::USER_DEFINED | kind::BYTE);
+        let ids = || (0..self.tokens.len()).filter(whole);
+        let mut made = AHashMap::with_capacity(self.tokens.len());
+        made.extend(ids().map(|id| (self.tokens[id].as_str(), id)));
+        let lengths: Vec<usize> = self.tokens.iter().map(|token| token.chars().count()).collect();
         let mut pairs = Vec::new();
-        for (&token, &id) in &made {
+        for id in ids() {
+            let (token, score) = (self.tokens[id].as_str(), Reverse(ordered(self.score(id))));
             for (at, _) in token.char_indices().skip(1) {
-                if let (Some(left), Some(right)) = (made.get(&token[..at]), made.get(&token[at..])) {
-                    pairs.push((id, *left, *right));
-                }
+                let Some(&left) = made.get(&token[..at]) else { continue };
+                let Some(&right) = made.get(&token[at..]) else { continue };
+                // There are half a million, so that what they are sorted by is found once.
+                let longest = [left, right].map(|part| Reverse(lengths[part] as u32));
+                pairs.push((score, longest, [id, left, right].map(|id| id as u32)));
             }
         }
-        let length = |id: usize| self.tokens[id].chars().count();
-        pairs.sort_by(|&(a, a_left, a_right), &(b, b_left, b_right)| {
-            self.score(b)
-                .total_cmp(&self.score(a))
-                .then_with(|| length(b_left).cmp(&length(a_left)))
-                .then_with(|| length(b_right).cmp(&length(a_right)))
-                .then((a, a_left, a_right).cmp(&(b, b_left, b_right)))
-        });
-        Ok(pairs.into_iter().map(|(_, left, right)| (self.tokens[left].clone(), self.tokens[right].clone())).collect())
+        pairs.sort_unstable();
+        Ok(pairs
+            .into_iter()
+            .map(|(.., [_, left, right])| [left, right].map(|id| self.tokens[id as usize].clone()).into())
+            .collect())
     }
 
     /// Sentencepiece's unigram model: the segmentation of the best total score.
@@ -283,6 +284,12 @@ impl GgufVocabulary {
             "special_tokens": first.into_iter().chain(last).map(special).collect::<serde_json::Map<_, _>>(),
         })
     }
+}
+
+/// A number that is the larger, the larger a score is; of every two scores, infinities and NaN among them.
+fn ordered(score: f32) -> u32 {
+    let bits = score.to_bits();
+    bits ^ if score.is_sign_negative() { u32::MAX } else { 1 << 31 }
 }
 
 fn numbered(tokens: Vec<String>) -> Vec<(String, u32)> {

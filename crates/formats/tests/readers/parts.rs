@@ -166,6 +166,7 @@ fn parts_are_one_model_by_the_first_of_them_or_their_folder() {
             assert_eq!(weights.iter().map(|tensor| tensor.name).collect::<Vec<_>>(), ["a", "b", "c"]);
             assert_eq!((weights.require("a").unwrap().bytes, weights.require("c").unwrap().bytes), (&[1; 4][..], &[2; 4][..]));
             weights.release("b");
+            weights.release_part("b", 1..9);
             assert_eq!(weights.get("b").unwrap().bytes, [1; 4]);
             assert!(weights.get("d").is_none());
             assert_eq!(weights.files().count(), 3);
