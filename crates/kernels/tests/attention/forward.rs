@@ -90,19 +90,45 @@ fn decoding_over_thousands_of_keys_agrees_with_the_twin() {
     });
 }
 
-/// Groups of queries over keys of one type, which are multiplied as they are stored where there are instructions for it.
+/// Groups of queries over keys of one type, which are multiplied as they are stored where there are instructions for it, and with large
+/// groups so are values.
 #[test]
-fn decoding_over_keys_of_sixteen_and_eight_bits_agrees_with_the_twin() {
+fn decoding_over_rows_of_sixteen_and_eight_bits_agrees_with_the_twin() {
     for_random_cases(40, |random| {
         let kv_heads = random.in_range(1..=2);
         let (group, d_qk) = (random.pick(&[2, 3, 4, 5, 6, 11, 16, 40]), random.pick(&[32, 64, 96, 128, 192, 576]));
-        let spec = plain(affordable(group) * kv_heads, kv_heads, affordable(d_qk), 24, Visible::Causal);
+        let d_v = affordable(random.pick(&[24, 32, 100, 128]));
+        let spec = plain(affordable(group) * kv_heads, kv_heads, affordable(d_qk), d_v, Visible::Causal);
         let (rows, k_end) = (random.in_range(1..=2), random.pick(&[2, 15, 16, 17, 31, 33, 64, 130, 300, 2100]));
         let k_end = affordable(k_end);
         let mut case = one_sequence(random, spec, rows, k_end - rows, k_end);
-        let keys = &mut case.sequences[0].keys;
+        let Sequenced { keys, values, .. } = &mut case.sequences[0];
         keys.encode_as(random.pick(&["bf16", "int8"]), random);
+        if random.chance(2) {
+            values.encode_as(random.pick(&["bf16", "int8"]), random);
+        }
         check_against_twin(&case);
+    });
+}
+
+/// Zero times infinity is not zero: a row of a large group that does not see such a value has none of it.
+#[test]
+fn an_infinite_value_reaches_only_rows_that_see_it() {
+    for_random_cases(4, |random| {
+        let (heads, d) = (affordable(16), affordable(64));
+        let mut case = one_sequence(random, plain(heads, 1, d, 32, Visible::Causal), 2, 48, 50);
+        let values = &mut case.sequences[0].values;
+        let mut dense = values.dense.clone();
+        dense[49 * 32 + random.below(32)] = f32::INFINITY;
+        *values = Plane::new(dense, 1, 32);
+        values.encode_as("bf16", random);
+        case.sequences[0].keys.encode_as("bf16", random);
+        check_against_twin(&case);
+        for machine in machines() {
+            let out = case.forward(machine).0;
+            let (first, second) = out.split_at(heads * 32);
+            assert!(first.iter().all(|x| x.is_finite()) && second.contains(&f32::INFINITY), "on {:?}", machine.isa);
+        }
     });
 }
 

@@ -5,6 +5,10 @@
 //!
 //! A score's bits depend on its query and its key alone, as those of [`super::few`].
 
+mod values;
+
+pub(super) use values::SquareValues;
+
 use super::KEYS;
 use crate::attention::rows::{Piece, View};
 use crate::attention::{Cells, Run};
@@ -56,23 +60,34 @@ impl Factor {
         }
     }
 
-    /// Values of one group of queries: a line of scales, and a square for each step.
-    fn group(self, width: usize) -> usize {
-        LINE + self.bytes(width) / CACHE_LINE * SQUARE * SQUARE
+    /// Values of one group of queries, `squares` of them side by side: lines of scales, and then squares for each step.
+    fn group(self, width: usize, squares: usize) -> usize {
+        squares * (LINE + self.bytes(width) / CACHE_LINE * SQUARE * SQUARE)
     }
 }
 
 /// Keys that are multiplied by squares, all of a type in one way.
 pub(super) trait SquareKey: Element {
     const FACTOR: Factor;
+
+    /// The rows of a piece, if they are of this type.
+    fn view(piece: Piece<'_>) -> Option<View<'_, Self>>;
 }
 
 impl SquareKey for bf16 {
     const FACTOR: Factor = Factor::Bf16;
+
+    fn view(piece: Piece<'_>) -> Option<View<'_, bf16>> {
+        if let Piece::Bf16(view) = piece { Some(view) } else { None }
+    }
 }
 
 impl SquareKey for i8 {
     const FACTOR: Factor = Factor::Int8;
+
+    fn view(piece: Piece<'_>) -> Option<View<'_, i8>> {
+        if let Piece::Int8(view, _) = piece { Some(view) } else { None }
+    }
 }
 
 /// Cuts `queries` `[count, width]` into `groups`. Gives whether it did: there must be squares and room, and no query infinite or NaN.
@@ -88,18 +103,21 @@ impl Kernel for CutQueries<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> bool {
         let CutQueries { queries, width, factor, groups } = self;
-        let (count, size) = (queries.len() / width, factor.group(width));
-        let room = count.div_ceil(QUERIES) * size <= groups.len();
+        let count = queries.len() / width;
+        let (squares, stride) = (side_by_side(count), side_by_side(count) * SQUARE);
+        let size = factor.group(width, squares);
+        let room = count.div_ceil(squares * QUERIES) * size <= groups.len();
         if !simd.has_squares() || !room || !queries.iter().all(|x| x.is_finite()) {
             return false;
         }
-        for (queries, group) in queries.chunks(QUERIES * width).zip(groups.chunks_exact_mut(size)) {
-            let (scales, cells) = group.split_at_mut(LINE);
+        for (queries, group) in queries.chunks(squares * QUERIES * width).zip(groups.chunks_exact_mut(size)) {
+            let (scales, cells) = group.split_at_mut(squares * LINE);
             cells.fill(0.0);
-            for (column, query) in queries.chunks_exact(width).enumerate() {
+            for (i, query) in queries.chunks_exact(width).enumerate() {
+                let column = i / QUERIES * SQUARE + i % QUERIES;
                 match factor {
-                    Factor::Bf16 => cut_to_bf16(simd, query, &mut cells[column..]),
-                    Factor::Int8 => scales[column] = cut_to_bytes(simd, query, &mut cells[column..]),
+                    Factor::Bf16 => cut_to_bf16(simd, query, &mut cells[column..], stride),
+                    Factor::Int8 => scales[i] = cut_to_bytes(simd, query, &mut cells[column..], stride),
                 }
             }
         }
@@ -107,9 +125,14 @@ impl Kernel for CutQueries<'_> {
     }
 }
 
-/// Cuts a query, whole vectors of it, into pairs of bf16: pair `p` of part `i` at `cells[p * SQUARE + i * QUERIES]`.
+/// Squares of queries side by side: keys are loaded once for two.
+fn side_by_side(count: usize) -> usize {
+    if count > QUERIES { 2 } else { 1 }
+}
+
+/// Cuts a query, whole vectors of it, into pairs of bf16: pair `p` of part `i` at `cells[p * stride + i * QUERIES]`.
 #[inline(always)]
-fn cut_to_bf16<S: Simd>(simd: S, query: &[f32], cells: &mut [f32]) {
+fn cut_to_bf16<S: Simd>(simd: S, query: &[f32], cells: &mut [f32], stride: usize) {
     for (at, values) in query.chunks_exact(S::LANES).enumerate() {
         // SAFETY: a whole vector.
         let mut rest = unsafe { simd.load(values.as_ptr()) };
@@ -121,16 +144,16 @@ fn cut_to_bf16<S: Simd>(simd: S, query: &[f32], cells: &mut [f32]) {
                 rest = simd.sub(rest, simd.load_bf16(pairs.as_ptr().cast()));
             }
             for (p, &pair) in pairs[..S::LANES / 2].iter().enumerate() {
-                cells[(at * S::LANES / 2 + p) * SQUARE + part * QUERIES] = pair;
+                cells[(at * S::LANES / 2 + p) * stride + part * QUERIES] = pair;
             }
         }
     }
 }
 
-/// Cuts a query, whole vectors of it, into bytes: four `f` of part `i` at `cells[f * SQUARE + i * QUERIES]`. Gives what those of the first
+/// Cuts a query, whole vectors of it, into bytes: four `f` of part `i` at `cells[f * stride + i * QUERIES]`. Gives what those of the first
 /// part are to be multiplied by.
 #[inline(always)]
-fn cut_to_bytes<S: Simd>(simd: S, query: &[f32], cells: &mut [f32]) -> f32 {
+fn cut_to_bytes<S: Simd>(simd: S, query: &[f32], cells: &mut [f32], stride: usize) -> f32 {
     let scale = query.iter().fold(0.0f32, |largest, x| largest.max(x.abs())) / LARGEST;
     // Bytes of zero are there, and dividing by less would give infinity.
     if scale < f32::MIN_POSITIVE {
@@ -148,7 +171,7 @@ fn cut_to_bytes<S: Simd>(simd: S, query: &[f32], cells: &mut [f32]) -> f32 {
             unsafe { simd.store(lanes.as_mut_ptr(), whole) };
             for (f, four) in lanes[..S::LANES].chunks_exact(4).enumerate() {
                 let bytes = [four[0], four[1], four[2], four[3]].map(|x| x as i8);
-                cells[(at * S::LANES / 4 + f) * SQUARE + part * QUERIES] = bytemuck::cast(bytes);
+                cells[(at * S::LANES / 4 + f) * stride + part * QUERIES] = bytemuck::cast(bytes);
             }
         }
     }
@@ -190,6 +213,17 @@ impl<E: SquareKey> Kernel for SquareScore<'_, E> {
     type Output = bool;
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) -> bool {
+        match side_by_side(self.count) {
+            1 => self.score::<S, 1>(simd),
+            _ => self.score::<S, 2>(simd),
+        }
+    }
+}
+
+impl<E: SquareKey> SquareScore<'_, E> {
+    /// With COLS squares of queries side by side.
+    #[inline(always)]
+    fn score<S: Simd, const COLS: usize>(&mut self, simd: S) -> bool {
         let (rows, bytes) = (self.keys.rows(), self.keys.stride() * size_of::<E>());
         if !simd.has_squares() {
             return false;
@@ -202,23 +236,23 @@ impl<E: SquareKey> Kernel for SquareScore<'_, E> {
             // whatever the rows hold that are not there.
             check = unsafe {
                 if in_place && left >= 2 * SQUARE {
-                    self.block::<S, 2>(simd, self.keys.rows_from(start..rows).as_ptr().cast(), stride, start, 2 * SQUARE, check)
+                    let from = self.keys.rows_from(start..rows).as_ptr().cast();
+                    self.block::<S, 2, COLS>(simd, from, stride, start, 2 * SQUARE, check)
                 } else if in_place {
                     let start = start.min(rows - SQUARE);
-                    self.block::<S, 1>(simd, self.keys.rows_from(start..rows).as_ptr().cast(), stride, start, SQUARE, check)
+                    let from = self.keys.rows_from(start..rows).as_ptr().cast();
+                    self.block::<S, 1, COLS>(simd, from, stride, start, SQUARE, check)
                 } else {
                     let (count, stride) = (left.min(SQUARE), E::bytes(self.keys.width()) / CELL);
                     self.gather(start..start + count, stride);
-                    self.block::<S, 1>(simd, self.gathered.as_ptr(), stride, start, count, check)
+                    self.block::<S, 1, COLS>(simd, self.gathered.as_ptr(), stride, start, count, check)
                 }
             };
             start += if in_place && left >= 2 * SQUARE { 2 * SQUARE } else { SQUARE };
         }
         simd.reduce_add(check).is_finite()
     }
-}
 
-impl<E: SquareKey> SquareScore<'_, E> {
     /// Copies the cells of some rows, which have `stride` whole ones, one row after the other.
     ///
     /// # Panics
@@ -238,7 +272,7 @@ impl<E: SquareKey> SquareScore<'_, E> {
     /// # Safety
     /// There must be squares, and as many rows of keys.
     #[inline(always)]
-    unsafe fn block<S: Simd, const ROWS: usize>(
+    unsafe fn block<S: Simd, const ROWS: usize, const COLS: usize>(
         &mut self,
         simd: S,
         from: *const f32,
@@ -247,7 +281,7 @@ impl<E: SquareKey> SquareScore<'_, E> {
         rows: usize,
         mut check: S::V,
     ) -> S::V {
-        let (bytes, size) = (E::bytes(self.keys.width()), E::FACTOR.group(self.keys.width()));
+        let (bytes, size) = (E::bytes(self.keys.width()), E::FACTOR.group(self.keys.width(), COLS));
         let steps = bytes / CACHE_LINE;
         let ahead = super::few::AHEAD.div_ceil(bytes);
         for row in ahead..ahead + ROWS * SQUARE {
@@ -255,24 +289,25 @@ impl<E: SquareKey> SquareScore<'_, E> {
                 simd.prefetch(from.wrapping_add(row * stride + line * LINE));
             }
         }
-        let mut sums = Lines([0.0; 2 * SQUARE * SQUARE]);
-        for (first, group) in (0..self.count).step_by(QUERIES).zip(self.groups.chunks_exact(size)) {
-            let ((scales, cells), count) = (group.split_at(LINE), (self.count - first).min(QUERIES));
-            let places = [from, from.wrapping_add(SQUARE * stride)];
-            // SAFETY: the caller promises squares and rows; a group has a square of cells for each step.
+        let mut sums = Lines([0.0; 4 * SQUARE * SQUARE]);
+        for (first, group) in (0..self.count).step_by(COLS * QUERIES).zip(self.groups.chunks_exact(size)) {
+            let (scales, cells) = group.split_at(COLS * LINE);
+            let (places, width) = ([from, from.wrapping_add(SQUARE * stride)], COLS * SQUARE);
+            // SAFETY: the caller promises squares and rows; a group has as many squares of cells for each step.
             unsafe {
-                simd.load_squares::<ROWS, 1>(None, SQUARE);
+                simd.load_squares::<ROWS, COLS>(None, width);
                 match E::FACTOR {
-                    Factor::Bf16 => simd.multiply_squares::<ROWS, 1, false>(places, stride, cells.as_ptr(), SQUARE, steps),
-                    Factor::Int8 => simd.multiply_squares::<ROWS, 1, true>(places, stride, cells.as_ptr(), SQUARE, steps),
+                    Factor::Bf16 => simd.multiply_squares::<ROWS, COLS, false>(places, stride, cells.as_ptr(), width, steps),
+                    Factor::Int8 => simd.multiply_squares::<ROWS, COLS, true>(places, stride, cells.as_ptr(), width, steps),
                 }
-                simd.store_squares::<ROWS, 1>(sums.0.as_mut_ptr(), SQUARE);
+                simd.store_squares::<ROWS, COLS>(sums.0.as_mut_ptr(), width);
             }
-            for square in 0..ROWS {
+            for (row, col) in (0..ROWS).flat_map(|row| (0..COLS).map(move |col| (row, col))) {
                 // SAFETY: one of the squares that were stored.
-                let sums = unsafe { simd.load_columns(sums.0.as_ptr().add(square * SQUARE * SQUARE), SQUARE) };
+                let sums = unsafe { simd.load_columns(sums.0.as_ptr().add((row * width + col) * SQUARE), width) };
                 for i in 0..QUERIES {
-                    if i >= count {
+                    let query = first + col * QUERIES + i;
+                    if query >= self.count {
                         continue;
                     }
                     let [first_part, second, third] = [sums[i], sums[QUERIES + i], sums[2 * QUERIES + i]];
@@ -281,10 +316,11 @@ impl<E: SquareKey> SquareScore<'_, E> {
                         Factor::Int8 => {
                             let step = simd.splat(1.0 / (2.0 * LARGEST));
                             let lower = simd.fma(simd.integers(third), step, simd.integers(second));
-                            simd.mul(simd.fma(lower, step, simd.integers(first_part)), simd.splat(scales[i]))
+                            let whole = simd.fma(lower, step, simd.integers(first_part));
+                            simd.mul(whole, simd.splat(scales[col * QUERIES + i]))
                         }
                     };
-                    let to = &mut self.scores[(first + i) * KEYS + column + square * SQUARE..];
+                    let to = &mut self.scores[query * KEYS + column + row * SQUARE..];
                     if rows == ROWS * SQUARE {
                         check = simd.add(check, score);
                         store(simd, &mut to[..SQUARE], score);

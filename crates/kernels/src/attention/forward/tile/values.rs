@@ -1,7 +1,9 @@
 //! The second product of a tile: weighted values, packed, or in place where few queries read them.
 
 use super::{Work, multiply_each};
+use crate::attention::Cells;
 use crate::attention::forward::few::AddWeighted;
+use crate::attention::forward::squares::{SquareKey, SquareValues};
 use crate::attention::forward::{KEYS, group};
 use crate::attention::reach::Reach;
 use crate::attention::rows::{Piece, Rows, with_view};
@@ -9,6 +11,8 @@ use crate::product::{MatrixMut, MatrixRef};
 use crate::simd::{SQUARE, Simd};
 use crate::tile::{MAX_PANEL, Operand, TILE_ROWS, multiply_strips, panel_width};
 use crate::vector::load;
+use half::bf16;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 impl<O: Operand> Work<'_, O> {
@@ -21,6 +25,9 @@ impl<O: Operand> Work<'_, O> {
             for (first, piece) in values.pieces(start + needed.start..start + needed.end) {
                 self.add_in_place(simd, first - start, piece);
             }
+            return;
+        }
+        if self.cut.is_some() && self.group >= group::LARGE && self.add_by_squares(simd, start, reach, &needed) {
             return;
         }
         // Whole cells, and where there are squares whole steps of them. What they hold beyond the keys that a row sees has weight zero.
@@ -58,6 +65,41 @@ impl<O: Operand> Work<'_, O> {
                 self.add_panels(simd, &needed, [(i..i + 1, std::slice::from_ref(strip))].into_iter());
             }
         }
+    }
+
+    /// Adds the weighted values by squares, of which there are some, if the type of all values allows it.
+    #[inline(always)]
+    fn add_by_squares<S: Simd>(&mut self, simd: S, start: usize, reach: &Reach, needed: &Range<usize>) -> bool {
+        let runs = self.item.sequence.values;
+        let values = Rows { runs, head: self.item.head, width: self.spec.d_v };
+        match runs.first().map(|run| run.data) {
+            Some(Cells::Bf16(_)) => self.add_as::<bf16, S>(simd, start, reach, needed, values),
+            Some(Cells::Int8 { .. }) => self.add_as::<i8, S>(simd, start, reach, needed, values),
+            _ => false,
+        }
+    }
+
+    #[inline(always)]
+    fn add_as<E: SquareKey, S: Simd>(
+        &mut self,
+        simd: S,
+        start: usize,
+        reach: &Reach,
+        needed: &Range<usize>,
+        values: Rows<'_>,
+    ) -> bool {
+        self.clear_unseen::<S>(reach, needed.clone());
+        simd.call_with_squares(SquareValues {
+            element: PhantomData::<E>,
+            out: self.out,
+            out_stride: self.out_stride,
+            rows: self.rows,
+            weights: self.scores,
+            values,
+            start,
+            needed: needed.clone(),
+            panels: self.value_panels,
+        })
     }
 
     /// Makes the weights in `needed` columns zero that no row of their strip sees.
