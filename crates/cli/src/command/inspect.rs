@@ -11,6 +11,7 @@ use crate::output::print;
 use attendant_lab::LabError;
 use attendant_lab::environment::available_memory;
 use attendant_lab::table::Terminal;
+use attendant_model::inspect::cache::MOST_TOKENS;
 use attendant_model::inspect::{Measured, Question, Subject};
 use attendant_state::Dtype;
 use serde_json::{Value, json};
@@ -20,8 +21,6 @@ use std::path::Path;
 const GIGA: f64 = 1e9;
 /// Columns beyond which prose is hard to read.
 const WIDEST: usize = 100;
-/// Tokens that a cache is measured for, at most: bytes of more would not be counted in 64 bits.
-const MOST_TOKENS: usize = 1 << 40;
 /// Bytes of the largest cache that is measured where the system does not tell how much memory there is: 16 GiB.
 const MOST_BYTES: u64 = 1 << 34;
 

@@ -95,6 +95,11 @@ fn configurations() {
             "num_hidden_layers",
         ),
         ("width of 2^40", CONFIG.replace("\"hidden_size\": 8", "\"hidden_size\": 1099511627776"), ""),
+        (
+            "a head of 2^30",
+            CONFIG.replace("\"rope_theta\"", "\"head_dim\": 1073741824, \"rope_theta\""),
+            "values to keep of a token",
+        ),
     ] {
         let line = refused(name, &[("config.json", text.as_bytes()), ("model.safetensors", &safetensors("{}", 0))]);
         assert!(line.starts_with("attendant: model/") && line.contains(want), "{name}: {line}");

@@ -44,6 +44,9 @@ pub struct Decode {
     pub tokens_per_second: Option<f64>,
 }
 
+/// The longest context whose bytes are counted, and fit in 64 bits whatever plan passes its checks.
+pub const MOST_TOKENS: usize = 1 << 37;
+
 /// Types that reports are made for: those of equal size are one, the last of them.
 pub fn dtypes() -> impl Iterator<Item = Dtype> {
     const ROW: usize = 256;
@@ -108,12 +111,11 @@ fn values_per_token(plane: &Plane) -> f64 {
 
 /// The most tokens whose rows fit; none where no length is too long.
 fn longest(layouts: &[StateLayout], dtype: Dtype, memory: f64) -> Option<usize> {
-    const MOST: usize = 1 << 40;
     let fits = |tokens: usize| bytes(layouts, tokens, dtype) as f64 <= memory;
-    if fits(MOST) {
+    if fits(MOST_TOKENS) {
         return None;
     }
-    let (mut low, mut high) = (0, MOST);
+    let (mut low, mut high) = (0, MOST_TOKENS);
     while high - low > 1 {
         let middle = low + (high - low) / 2;
         if fits(middle) {

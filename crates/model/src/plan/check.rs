@@ -4,10 +4,15 @@ use super::{Dense, Embedding, Encoder, Experts, FeedForward, Form, Layer, Norm, 
 use attendant_core::error::require;
 use attendant_core::{Error, Result};
 use attendant_mech::{Mechanism, Order, build};
+use attendant_state::{Growth, StateLayout};
 use serde_json::Value;
 
 /// The largest size a plan may name. Products of two sizes then fit, whoever wrote the configuration.
 pub(crate) const LARGEST: usize = i32::MAX as usize;
+
+/// Values that all layers may keep of a token: bytes of the longest context can then be counted. The largest published models keep two
+/// million.
+const MOST_KEPT: usize = 1 << 24;
 
 /// A number in a file alone must not exhaust memory.
 const MOST_EXPERTS: usize = 65_536;
@@ -38,6 +43,10 @@ impl Plan {
         }
         self.embedding.check("embedding")?;
         let layers = self.stack("layers", &self.layers)?;
+        let states: Vec<StateLayout> = layers.iter().flatten().map(|mechanism| mechanism.state()).collect();
+        let grows = states.iter().flat_map(StateLayout::planes).filter(|plane| plane.growth != Growth::Constant);
+        let kept = grows.fold(0, |kept: usize, plane| kept.saturating_add(plane.width));
+        require(kept <= MOST_KEPT, "layers", || format!("got {kept} values to keep of a token, wanted at most {MOST_KEPT}"))?;
         let orders: Vec<Order> = layers.iter().flatten().map(|mechanism| mechanism.order()).collect();
         let cross = orders.contains(&Order::Cross);
         require(cross == self.encoder.is_some(), "encoder", || match cross {
