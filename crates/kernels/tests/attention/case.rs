@@ -202,6 +202,13 @@ impl Plane {
         }
     }
 
+    /// Makes the scale of the last row no number, of bytes of one head.
+    pub(crate) fn spoil_last_scale(&mut self) {
+        let last = self.runs.last_mut().expect("a run");
+        let Data::Int8(_, scales, _) = &mut last.data else { panic!("rows of bytes have scales") };
+        scales[last.rows - 1] = f32::NAN;
+    }
+
     /// Rows in groups of four-bit values; groups of no row have a step that is not a number.
     fn grouped(&self, random: &mut Random, first: usize, rows: usize) -> Stored {
         let groups = self.width.div_ceil(Int4::VALUES);

@@ -26,8 +26,8 @@ const PANEL: usize = 2 * SQUARE;
 /// Rows of a panel, odd so that a row of all panels does not crowd into few sets of the first-level cache.
 const DEPTH: usize = PAIRS + 1;
 
-/// `out[i] += weights[i] . values`. Gives whether it did: there must be squares, all values of the type of `E`, and none of them infinite
-/// or NaN, or zero times such a value would not be zero.
+/// `out[i] += weights[i] . values`. Gives whether it did: there must be squares, all values of the type of `E`, and neither they nor their
+/// scales infinite or NaN, or zero times such a value would not be zero.
 pub(in crate::attention::forward) struct SquareValues<'a, E> {
     pub(in crate::attention::forward) element: PhantomData<E>,
     /// `[rows, out_stride]`, of whole squares of rows and whole vectors.
@@ -76,6 +76,9 @@ impl<E: SquareKey> SquareValues<'_, E> {
                 *row = view.row(i);
             }
             if let Some(of_rows) = piece.scales() {
+                if !of_rows.iter().all(|scale| scale.is_finite()) {
+                    return false;
+                }
                 scales[column..][..view.rows()].copy_from_slice(of_rows);
             }
         }
@@ -121,13 +124,14 @@ impl<E: SquareKey> SquareValues<'_, E> {
         let mut sums = Lines([0.0; 2 * SQUARE * PANEL]);
         for (column, panel) in (0..self.values.width).step_by(PANEL).zip(self.panels.chunks_exact(DEPTH * PANEL)) {
             let from = panel[pair * PANEL..].as_ptr();
-            let part = |part: usize| left.0[part * PAIRS + pair..].as_ptr();
-            // The first two parts have sums of their own, since each product waits for the one before. SAFETY: there are squares; `left`
-            // has a square of rows for each part, the panel as many pairs, `sums` room for two by two squares.
+            let [first_part, second, third] = [0, 1, 2].map(|part| left.0[part * PAIRS + pair..].as_ptr());
+            // The first two parts have sums of their own, since each product waits for the one before.
+            // SAFETY: there are squares; `left` has a square of rows for each part, the panel as many pairs, `sums` room for two by two
+            // squares.
             unsafe {
                 simd.load_squares::<2, 2>(None, PANEL);
-                simd.multiply_squares::<2, 2, false>([part(0), part(1)], PARTS * PAIRS, from, PANEL, steps);
-                simd.multiply_squares::<1, 2, false>([part(2); 2], PARTS * PAIRS, from, PANEL, steps);
+                simd.multiply_squares::<2, 2, false>([first_part, second], PARTS * PAIRS, from, PANEL, steps);
+                simd.multiply_squares::<1, 2, false>([third; 2], PARTS * PAIRS, from, PANEL, steps);
                 simd.store_squares::<2, 2>(sums.0.as_mut_ptr(), PANEL);
             }
             let (upper, lower) = sums.0.split_at(SQUARE * PANEL);
