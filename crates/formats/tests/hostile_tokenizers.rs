@@ -257,13 +257,12 @@ fn hostile_fields_of_gguf_are_refused() {
     Tokenizer::from_gguf(good()).unwrap();
     let llama = || GgufVocabulary { model: "llama".into(), scores: vec![0.0; 4], ..good() };
     Tokenizer::from_gguf(llama()).unwrap();
-    let table: [(&str, GgufVocabulary); 14] = [
+    let table: [(&str, GgufVocabulary); 13] = [
         ("no kind", GgufVocabulary { model: "".into(), ..good() }),
         ("another kind", GgufVocabulary { model: "rwkv".into(), ..good() }),
         ("no way to cut", GgufVocabulary { pre: None, ..good() }),
         ("another way to cut", GgufVocabulary { pre: Some("x\ny".into()), ..good() }),
         ("no tokens", GgufVocabulary { tokens: vec![], ..good() }),
-        ("a token twice", GgufVocabulary { tokens: vec!["a".into(), "a".into()], ..good() }),
         ("merges of one", GgufVocabulary { merges: vec!["ab".into()], ..good() }),
         ("a merge too long", GgufVocabulary { merges: vec!["ab ab".into()], ..good() }),
         ("kinds for some", GgufVocabulary { token_type: vec![1], ..good() }),
@@ -279,6 +278,11 @@ fn hostile_fields_of_gguf_are_refused() {
     for (name, fields) in table {
         let why = Tokenizer::from_gguf(fields).map(drop).expect_err(name).to_string();
         assert!(!why.contains('\n'), "{name}: {why}");
+    }
+    let twice = || ["a", "b", "ab", "a"].map(String::from).to_vec();
+    for fields in [GgufVocabulary { tokens: twice(), ..good() }, GgufVocabulary { tokens: twice(), ..llama() }] {
+        let why = Tokenizer::from_gguf(fields).map(drop).expect_err("a token twice").to_string();
+        assert!(why.ends_with("model.vocab: \"a\" occurs twice"), "{why}");
     }
 }
 

@@ -20,12 +20,13 @@ pub(crate) fn run(options: &Generate) -> Done {
     }
     let sampler = options.sampling.sampler()?;
     let path = resolve(&options.model, Needs::Everything)?;
+    // Before anything is timed, and before Ctrl-C is heard between two steps of something long only.
+    let (name, text) = text(options)?;
     let processor = processor(options.running.threads)?;
     let start = Instant::now();
     let loading = Loading::start(&path, &processor);
     let language = language(&path)?;
-    // Before Ctrl-C is heard between two steps of something long only.
-    let prompt = prompt(options, &language)?;
+    let prompt = prompt(options, &language, &name, &text)?;
     let decoder = loading.finish()?;
     let loaded = start.elapsed().as_secs_f64();
     let most = options.context.map(|most| kept(most, &decoder)).transpose()?;
@@ -65,11 +66,10 @@ fn continue_tokens(options: &Generate, ids: &Path, out: &Path) -> Done {
     Ok(exchange::write_ids(out, &rows)?)
 }
 
-/// The tokens to continue.
-fn prompt(options: &Generate, language: &Language) -> Result<Vec<u32>, Failure> {
-    let (name, text) = text(options)?;
+/// The tokens of the text to continue, which is from the place of this name.
+fn prompt(options: &Generate, language: &Language, name: &str, text: &str) -> Result<Vec<u32>, Failure> {
     let refused = |why: String| Failure::Refused(format!("{name}: {why}"));
-    let ids = language.tokenizer.encode(&text, true).map_err(|why| refused(why.to_string()))?;
+    let ids = language.tokenizer.encode(text, true).map_err(|why| refused(why.to_string()))?;
     if ids.is_empty() {
         return Err(refused("got no tokens, wanted at least one".into()));
     }

@@ -11,6 +11,7 @@ mod few;
 mod group;
 mod join;
 mod plan;
+mod square_values;
 mod squares;
 mod statistics;
 mod tile;

@@ -5,10 +5,6 @@
 //!
 //! A score's bits depend on its query and its key alone, as those of [`super::few`].
 
-mod values;
-
-pub(super) use values::SquareValues;
-
 use super::KEYS;
 use crate::attention::rows::{Piece, View};
 use crate::attention::{Cells, Run};
@@ -19,8 +15,8 @@ use crate::vector::{load, store};
 use half::bf16;
 use std::ops::Range;
 
-/// Numbers that a query's value is cut into.
-const PARTS: usize = 3;
+/// Numbers that a query's value is cut into, and a weight.
+pub(super) const PARTS: usize = 3;
 
 /// Queries whose parts are the columns of a square; the last is left.
 const QUERIES: usize = SQUARE / PARTS;
@@ -66,15 +62,16 @@ impl Factor {
     }
 }
 
-/// Keys that are multiplied by squares, all of a type in one way.
-pub(super) trait SquareKey: Element {
+/// Types whose rows are multiplied by squares.
+pub(super) trait SquareElement: Element {
+    /// How keys of this type are multiplied.
     const FACTOR: Factor;
 
     /// The rows of a piece, if they are of this type.
     fn view(piece: Piece<'_>) -> Option<View<'_, Self>>;
 }
 
-impl SquareKey for bf16 {
+impl SquareElement for bf16 {
     const FACTOR: Factor = Factor::Bf16;
 
     fn view(piece: Piece<'_>) -> Option<View<'_, bf16>> {
@@ -82,7 +79,7 @@ impl SquareKey for bf16 {
     }
 }
 
-impl SquareKey for i8 {
+impl SquareElement for i8 {
     const FACTOR: Factor = Factor::Int8;
 
     fn view(piece: Piece<'_>) -> Option<View<'_, i8>> {
@@ -209,7 +206,7 @@ pub(super) fn score<S: Simd>(
     }
 }
 
-impl<E: SquareKey> Kernel for SquareScore<'_, E> {
+impl<E: SquareElement> Kernel for SquareScore<'_, E> {
     type Output = bool;
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) -> bool {
@@ -220,7 +217,7 @@ impl<E: SquareKey> Kernel for SquareScore<'_, E> {
     }
 }
 
-impl<E: SquareKey> SquareScore<'_, E> {
+impl<E: SquareElement> SquareScore<'_, E> {
     /// With COLS squares of queries side by side.
     #[inline(always)]
     fn score<S: Simd, const COLS: usize>(&mut self, simd: S) -> bool {

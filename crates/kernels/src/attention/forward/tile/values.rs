@@ -3,7 +3,8 @@
 use super::{Work, multiply_each};
 use crate::attention::Cells;
 use crate::attention::forward::few::AddWeighted;
-use crate::attention::forward::squares::{SquareKey, SquareValues};
+use crate::attention::forward::square_values::SquareValues;
+use crate::attention::forward::squares::SquareElement;
 use crate::attention::forward::{KEYS, group};
 use crate::attention::reach::Reach;
 use crate::attention::rows::{Piece, Rows, with_view};
@@ -80,7 +81,7 @@ impl<O: Operand> Work<'_, O> {
     }
 
     #[inline(always)]
-    fn add_as<E: SquareKey, S: Simd>(
+    fn add_as<E: SquareElement, S: Simd>(
         &mut self,
         simd: S,
         start: usize,

@@ -1,8 +1,8 @@
 //! Weighted values of a large group of queries by squares: the values of two keys side by side as pairs of bf16, which hold bf16 and bytes
 //! exactly, and weights cut into three bf16, which are added to the same sums one after the other.
 
-use super::{PARTS, SquareKey};
-use crate::attention::forward::KEYS;
+use super::KEYS;
+use super::squares::{PARTS, SquareElement};
 use crate::attention::rows::Rows;
 use crate::element::Element;
 use crate::simd::{CACHE_LINE, Kernel, Lines, MAX_LANES, SQUARE, Simd};
@@ -28,24 +28,24 @@ const DEPTH: usize = PAIRS + 1;
 
 /// `out[i] += weights[i] . values`. Gives whether it did: there must be squares, all values of the type of `E`, and neither they nor their
 /// scales infinite or NaN, or zero times such a value would not be zero.
-pub(in crate::attention::forward) struct SquareValues<'a, E> {
-    pub(in crate::attention::forward) element: PhantomData<E>,
+pub(super) struct SquareValues<'a, E> {
+    pub(super) element: PhantomData<E>,
     /// `[rows, out_stride]`, of whole squares of rows and whole vectors.
-    pub(in crate::attention::forward) out: &'a mut [f32],
-    pub(in crate::attention::forward) out_stride: usize,
-    pub(in crate::attention::forward) rows: usize,
+    pub(super) out: &'a mut [f32],
+    pub(super) out_stride: usize,
+    pub(super) rows: usize,
     /// `[rows, KEYS]`
-    pub(in crate::attention::forward) weights: &'a [f32],
-    pub(in crate::attention::forward) values: Rows<'a>,
+    pub(super) weights: &'a [f32],
+    pub(super) values: Rows<'a>,
     /// Position of the first column of the weights.
-    pub(in crate::attention::forward) start: usize,
+    pub(super) start: usize,
     /// Columns of the weights that count.
-    pub(in crate::attention::forward) needed: Range<usize>,
+    pub(super) needed: Range<usize>,
     /// Room for the values as pairs.
-    pub(in crate::attention::forward) panels: &'a mut [f32],
+    pub(super) panels: &'a mut [f32],
 }
 
-impl<E: SquareKey> Kernel for SquareValues<'_, E> {
+impl<E: SquareElement> Kernel for SquareValues<'_, E> {
     type Output = bool;
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) -> bool {
@@ -62,7 +62,7 @@ impl<E: SquareKey> Kernel for SquareValues<'_, E> {
     }
 }
 
-impl<E: SquareKey> SquareValues<'_, E> {
+impl<E: SquareElement> SquareValues<'_, E> {
     /// Packs the values at `columns`, whole steps, with zeros where no row is, and finds their scales. Gives whether all are of the
     /// type and finite.
     #[inline(always)]
