@@ -80,7 +80,8 @@ fn check_against_twin(random: &mut Random, format: Format, m: usize, rows: usize
     let w = random_matrix(random, format, rows, width);
     let x = Rows::random(random, m, width);
     let (x, weights, before) = (x.view(), decoded(&w), random.values(m * rows));
-    let scale = typical(x, &weights);
+    // One chain of 2,048 terms, some of them loud, is off by 1.6e-6 of this on average, and few results stray from the average.
+    let (scale, bound) = (typical(x, &weights), bound::PRODUCT * (width as f64 / 512.0).sqrt().max(1.0));
     for accumulate in [Accumulate::Store, Accumulate::Add] {
         let (mut want, mut want_exact) = (before.clone(), before.clone());
         if format.is_float() {
@@ -97,8 +98,8 @@ fn check_against_twin(random: &mut Random, format: Format, m: usize, rows: usize
             exact(machine, x, &w, accumulate, &mut got_exact);
             let workers = machine.executor.workers();
             let what = format!("{accumulate:?} {m} rows by {w:?} on {:?}, {workers} workers", machine.isa);
-            assert_close_at(&what, &got, &want, scale, bound::PRODUCT);
-            assert_close_at(&format!("{what}, exact"), &got_exact, &want_exact, scale, bound::PRODUCT);
+            assert_close_at(&what, &got, &want, scale, bound);
+            assert_close_at(&format!("{what}, exact"), &got_exact, &want_exact, scale, bound);
             if workers == 1 {
                 one_thread = [got, got_exact];
             } else {
