@@ -313,7 +313,7 @@ pub(crate) struct Running {
 pub(crate) enum ActivationType {
     /// Exact; a token takes up to twice as long
     F32,
-    /// Quantised to int8, with one scale for 32 values; beside such weights attention of prompts multiplies in bf16 where that is
+    /// Quantised to int8, with one scale for 32 values; those of prompts, their weights and attention rounded to bf16 where that is
     /// faster
     Int8,
 }

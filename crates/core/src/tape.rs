@@ -52,8 +52,8 @@ pub enum Activations {
     /// As they are, with weights as their format defines them.
     #[default]
     F32,
-    /// Rounded to bytes, 32 with one scale: faster, and off by what the rounding gives. Attention of many rows is then rounded to bf16
-    /// where the processor is faster in it.
+    /// Rounded to bytes, 32 with one scale: faster, and off by what the rounding gives. Many rows are rounded to bf16 instead, with their
+    /// weights, where the processor is faster in it; so is what attention of many rows multiplies.
     Int8,
 }
 

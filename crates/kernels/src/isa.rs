@@ -96,6 +96,15 @@ impl Isa {
         }
     }
 
+    /// Whether whole squares of bf16 are multiplied at once, much faster than anything else.
+    pub(crate) fn has_squares(self) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Level::Amx => true,
+            _ => false,
+        }
+    }
+
     /// Whether there are instructions for products of bf16. Elsewhere they are widened first.
     pub fn multiplies_bf16(self) -> bool {
         match self.0 {
@@ -180,6 +189,17 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::available` makes these levels only after detecting avx2, fma and f16c.
             Level::Avx2 | Level::Avx512 | Level::Avx512Bf16 | Level::Amx => unsafe { crate::simd::run_integer_avx2(kernel) },
+        }
+    }
+
+    /// As [`Isa::run_integer`], with squares of bf16 if the processor has them. Others widen them.
+    #[inline]
+    pub(crate) fn run_integer_pairs<K: IntegerKernel>(self, kernel: K) -> K::Output {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa::available` makes this level only after `has_amx` and detecting the others, and vnni is detected here.
+            Level::Amx if is_x86_feature_detected!("avx512vnni") => unsafe { crate::simd::run_integer_amx(kernel) },
+            _ => self.run_integer(kernel),
         }
     }
 }

@@ -37,8 +37,7 @@ impl Operand for Pair {
         simd.call(PackPairs { b, panels, depth, at });
     }
     fn left_scratch(m: usize, k: usize) -> usize {
-        // Whole squares of rows.
-        (m.next_multiple_of(SQUARE) * row_stride(pairs(k))).max(pairs(k) * row_stride(m))
+        Pair::rows_scratch(m, k).max(pairs(k) * row_stride(m))
     }
     #[inline(always)]
     fn round<S: Simd>(simd: S, a: MatrixRef<'_>, scratch: &mut [f32]) {
@@ -50,10 +49,22 @@ impl Operand for Pair {
     fn left<'a, S: Simd>(simd: S, a: MatrixRef<'a>, scratch: &'a [f32]) -> MatrixRef<'a> {
         let (m, k) = (a.rows(), pairs(a.cols()));
         if a.col_stride() == 1 || simd.has_squares() {
-            MatrixRef::strided(scratch, m, k, row_stride(k), 1)
+            Pair::rows(scratch, m, a.cols())
         } else {
             MatrixRef::strided(scratch, k, m, row_stride(m), 1).transposed()
         }
+    }
+}
+
+impl Pair {
+    /// Values of scratch for rows `[m, k]` of pairs: whole squares.
+    pub(crate) fn rows_scratch(m: usize, k: usize) -> usize {
+        m.next_multiple_of(SQUARE) * row_stride(pairs(k))
+    }
+
+    /// What [`Operand::round`] made of an A `[m, k]` with contiguous rows, whatever the instruction set.
+    pub(crate) fn rows(scratch: &[f32], m: usize, k: usize) -> MatrixRef<'_> {
+        MatrixRef::strided(scratch, m, pairs(k), row_stride(pairs(k)), 1)
     }
 }
 

@@ -8,6 +8,7 @@
 //! which rows share the call, though few rows read the packed weights in place and many share a panel taken apart.
 
 mod activations;
+mod bf16;
 mod encode;
 mod exact;
 mod few;
@@ -21,9 +22,13 @@ pub use activations::{ActivationBlock, Activations};
 pub use format::{BLOCK, Format};
 pub use matrix::{Matrix, PackError};
 
-use crate::Machine;
-use crate::disjoint::{Disjoint, run, sized};
+use crate::disjoint::{Disjoint, each_part, run, sized};
+use crate::pairs::Pair;
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
+use crate::simd::SQUARE;
+use crate::vector::rows_per_item;
+use crate::{Isa, Machine};
+use bf16::{RoundRows, Rounded};
 use exact::Exact;
 use exact::few::ExactFew;
 use few::{FEW_ROWS, Few};
@@ -99,6 +104,44 @@ pub fn product_exact_scratch(workers: usize) -> usize {
     exact::PANEL * workers
 }
 
+/// From how many rows on [`product_bf16`] is faster than [`product`], if it is at all: rounding the weights costs as much as many rows.
+pub fn rows_for_bf16(isa: Isa) -> Option<usize> {
+    isa.has_squares().then_some(32)
+}
+
+/// `y [m, rows] = ` or `+= x [m, width]` times the transpose of `w [rows, width]`, both rounded to bf16: activations as they are, weights as
+/// [`Format::decode`] gives them. As accurate as [`crate::product::bf16`] says.
+///
+/// # Panics
+/// If the shapes do not agree, the rows of `x` are not contiguous, or `scratch` is shorter than [`product_bf16_scratch`] says.
+pub fn product_bf16(
+    machine: Machine<'_>,
+    y: MatrixMut<'_>,
+    x: MatrixRef<'_>,
+    w: &Matrix,
+    accumulate: Accumulate,
+    scratch: &mut [f32],
+) {
+    match w.format() {
+        Format::F32 => rounded::<{ Format::F32 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::F16 => rounded::<{ Format::F16 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Bf16 => rounded::<{ Format::Bf16 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q8_0 => rounded::<{ Format::Q8_0 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q4_0 => rounded::<{ Format::Q4_0 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q4_1 => rounded::<{ Format::Q4_1 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q5_0 => rounded::<{ Format::Q5_0 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q5_1 => rounded::<{ Format::Q5_1 as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q4K => rounded::<{ Format::Q4K as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q5K => rounded::<{ Format::Q5K as usize }>(machine, y, x, w, accumulate, scratch),
+        Format::Q6K => rounded::<{ Format::Q6K as usize }>(machine, y, x, w, accumulate, scratch),
+    }
+}
+
+/// Values of scratch that [`product_bf16`] needs for `m` rows.
+pub fn product_bf16_scratch(m: usize, w: &Matrix, workers: usize) -> usize {
+    Pair::rows_scratch(m, w.width()) + bf16::PANEL * workers
+}
+
 /// Weights of one format, which are like those of format `APART` once their scales are taken apart.
 fn by_codes<const FORMAT: usize, const APART: usize>(
     machine: Machine<'_>,
@@ -139,6 +182,32 @@ fn exactly<const FORMAT: usize>(
     each_item(machine, Plan::exact(m, w), w, &y, exact::PANEL, scratch, &|Item { y, rows, groups, scratch }| {
         let x = x.part(rows, 0..x.cols());
         machine.isa.run_integer(Exact::<FORMAT> { y, x, w, groups, accumulate, scratch });
+    });
+}
+
+fn rounded<const FORMAT: usize>(
+    machine: Machine<'_>,
+    y: MatrixMut<'_>,
+    x: MatrixRef<'_>,
+    w: &Matrix,
+    accumulate: Accumulate,
+    scratch: &mut [f32],
+) {
+    check(&y, x, w);
+    let (m, width) = (y.rows(), w.width());
+    let (want, pairs) = (product_bf16_scratch(m, w, machine.executor.workers()), Pair::rows_scratch(m, width));
+    assert!(scratch.len() >= want, "scratch of a product with {w:?}: want {want}, got {}", scratch.len());
+    let (pairs, scratch) = scratch.split_at_mut(pairs);
+    let at_once = rows_per_item(width).next_multiple_of(SQUARE);
+    let items = m.div_ceil(at_once);
+    each_part(machine, items, [(&mut *pairs, Pair::rows_scratch(at_once, width))], |item, [pairs]| {
+        let rows = item * at_once..((item + 1) * at_once).min(m);
+        machine.isa.run_pairs(RoundRows { x: x.part(rows, 0..width), pairs });
+    });
+    let x = Pair::rows(pairs, m, width);
+    each_item(machine, Plan::bf16(m, w), w, &y, bf16::PANEL, scratch, &|Item { y, rows, groups, scratch }| {
+        let x = x.part(rows, 0..x.cols());
+        machine.isa.run_integer_pairs(Rounded::<FORMAT> { y, x, w, groups, accumulate, scratch });
     });
 }
 
@@ -217,6 +286,13 @@ impl Plan {
     fn exact(m: usize, w: &Matrix) -> Plan {
         // Decoding a weight costs as much as several rows.
         Plan::new(m, m, w, (m + 8) * w.rows() * w.width() / Self::COST)
+    }
+
+    fn bf16(m: usize, w: &Matrix) -> Plan {
+        // Whole squares, two by two. Rows are cut only where there are too few columns, since each block rounds the weights anew.
+        let groups = w.groups().div_ceil(16).next_multiple_of(2).max(1);
+        let blocks = 8_usize.div_ceil(w.groups().div_ceil(groups).max(1)).min(m.div_ceil(64)).max(1);
+        Plan { m, row_block: m.div_ceil(blocks).next_multiple_of(2 * SQUARE).max(1), groups }
     }
 
     fn new(m: usize, row_block: usize, w: &Matrix, items: usize) -> Plan {

@@ -222,7 +222,8 @@ pub(crate) use portable::Portable;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{
-    has_amx, is_intel, run_amx, run_avx2, run_avx512, run_avx512_beside_amx, run_avx512_bf16, run_integer_avx2, run_integer_vnni,
+    has_amx, is_intel, run_amx, run_avx2, run_avx512, run_avx512_beside_amx, run_avx512_bf16, run_integer_amx, run_integer_avx2,
+    run_integer_vnni,
 };
 
 mod four;

@@ -27,6 +27,11 @@ impl Tape {
             quant::product_exact(machine, y, x, matrix, Accumulate::Store, &mut scratch);
             return buffers.give(scratch);
         }
+        if quant::rows_for_bf16(machine.isa).is_some_and(|rows| n >= rows) {
+            let mut scratch = buffers.take(quant::product_bf16_scratch(n, matrix, workers));
+            quant::product_bf16(machine, y, x, matrix, Accumulate::Store, &mut scratch);
+            return buffers.give(scratch);
+        }
         let mut scratch = buffers.take(quant::product_scratch(n, matrix, workers));
         let mut blocks = std::mem::take(&mut buffers.blocks);
         let wanted = quant::Activations::blocks(n, inner);

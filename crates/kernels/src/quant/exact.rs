@@ -59,7 +59,7 @@ impl<const FORMAT: usize> IntegerKernel for Exact<'_, FORMAT> {
 /// # Safety
 /// `LANES` weights of the format must be readable at `from`.
 #[inline(always)]
-unsafe fn load_floats<S: Integers, const FORMAT: usize>(simd: S, from: *const u8) -> Floats<S> {
+pub(super) unsafe fn load_floats<S: Integers, const FORMAT: usize>(simd: S, from: *const u8) -> Floats<S> {
     let f = simd.floats();
     // SAFETY: the caller's promise.
     unsafe {

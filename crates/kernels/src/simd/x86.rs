@@ -8,7 +8,7 @@ use core::arch::x86_64::*;
 use half::{bf16, f16};
 use pairs::{Dots, Pairs, Widened};
 
-pub(crate) use integer::{run_integer_avx2, run_integer_vnni};
+pub(crate) use integer::{run_integer_amx, run_integer_avx2, run_integer_vnni};
 pub(crate) use squares::available as has_amx;
 
 mod integer;

@@ -1,6 +1,6 @@
 //! Products with packed weights, as in a decode step (one row, every weight from memory) and in a prompt (512 rows).
 //!
-//! One row goes round copies of the weights that no cache holds, and is a share of the rate of reading; many rows are a share of the
+//! Many rows are rounded to bf16 where models do so. One row goes round copies of the weights that no cache holds, and is a share of the rate of reading; many rows are a share of the
 //! rate of multiply-adds in f32, which products of bytes may exceed.
 
 use super::{Figure, Timing, limits, time, values, zeros};
@@ -52,7 +52,12 @@ struct Product<'a> {
 impl Product<'_> {
     fn new<'a>(processor: &'a Processor, activations: Activations, m: usize, w: &Matrix) -> Product<'a> {
         let workers = processor.machine().executor.workers();
-        let scratch = quant::product_scratch(m, w, workers).max(quant::product_exact_scratch(workers));
+        let scratch = [
+            quant::product_scratch(m, w, workers),
+            quant::product_exact_scratch(workers),
+            quant::product_bf16_scratch(m, w, workers),
+        ];
+        let scratch = scratch.into_iter().max().unwrap_or(0);
         Product {
             processor,
             activations,
@@ -65,15 +70,23 @@ impl Product<'_> {
     }
 
     fn multiply(&mut self, w: &Matrix) {
+        let rounds = self.rounds(w);
         let (machine, x) = (self.processor.machine(), MatrixRef::row_major(&self.x, self.m, w.width()));
         let y = MatrixMut::row_major(&mut self.y, self.m, w.rows());
         match self.activations {
             Activations::F32 => quant::product_exact(machine, y, x, w, Accumulate::Store, &mut self.scratch),
+            Activations::Int8 if rounds => quant::product_bf16(machine, y, x, w, Accumulate::Store, &mut self.scratch),
             Activations::Int8 => {
                 let x = quant::Activations::quantise(machine, x, &mut self.blocks);
                 quant::product(machine, y, x, w, Accumulate::Store, &mut self.scratch);
             }
         }
+    }
+
+    /// Whether a tape multiplies so many rows in bf16.
+    fn rounds(&self, w: &Matrix) -> bool {
+        let rows = quant::rows_for_bf16(self.processor.machine().isa);
+        !w.format().is_float() && rows.is_some_and(|rows| self.m >= rows)
     }
 
     fn figure(&self, w: &Matrix, timing: Timing) -> Figure {

@@ -3,14 +3,14 @@
 //! As in the parent, every `unsafe` block that calls a value intrinsic rests on the token, which is made only by a shell whose
 //! caller has checked the processor.
 
-use super::pairs::Widened;
-use super::{Avx2, Avx512};
+use super::pairs::{Dots, Pairs, Widened};
+use super::{Avx2, Avx512, squares};
 use crate::simd::integer::{IntegerKernel, Integers};
 use core::arch::x86_64::*;
 
 /// AVX-512 with the instructions for bytes.
 #[derive(Clone, Copy)]
-pub(crate) struct Vnni(Avx512<Widened>);
+pub(crate) struct Vnni<P>(Avx512<P>);
 
 /// Runs `kernel` compiled with AVX2, FMA and F16C.
 ///
@@ -28,6 +28,21 @@ pub(crate) unsafe fn run_integer_avx2<K: IntegerKernel>(kernel: K) -> K::Output 
 #[target_feature(enable = "avx512f,avx512vnni,avx2,fma,f16c")]
 pub(crate) unsafe fn run_integer_vnni<K: IntegerKernel>(kernel: K) -> K::Output {
     kernel.run(Vnni(Avx512(Widened { squares: false })))
+}
+
+/// Runs `kernel` compiled with AVX-512, VNNI and the instructions for bf16, beside those of AMX.
+///
+/// # Safety
+/// As [`super::run_amx`], and the processor must have avx512vnni.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx512vnni,avx2,fma,f16c")]
+pub(crate) unsafe fn run_integer_amx<K: IntegerKernel>(kernel: K) -> K::Output {
+    // SAFETY: the caller's promise.
+    unsafe {
+        squares::configure();
+        let output = kernel.run(Vnni(Avx512(Dots { squares: true })));
+        squares::release();
+        output
+    }
 }
 
 /// The four bytes at `p`, for all lanes.
@@ -194,13 +209,13 @@ impl Integers for Avx2 {
     }
 }
 
-impl Integers for Vnni {
-    type Floats = Avx512<Widened>;
+impl<P: Pairs> Integers for Vnni<P> {
+    type Floats = Avx512<P>;
     type I = __m512i;
     const CENTRED: bool = false;
 
     #[inline(always)]
-    fn floats(self) -> Avx512<Widened> {
+    fn floats(self) -> Avx512<P> {
         self.0
     }
     #[inline(always)]
