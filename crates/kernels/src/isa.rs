@@ -47,7 +47,8 @@ impl Isa {
             }
             if avx2 && is_x86_feature_detected!("avx512f") {
                 all.push(Isa(Level::Avx512));
-                if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512bf16") {
+                let bytes_and_words = is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512dq");
+                if bytes_and_words && is_x86_feature_detected!("avx512bf16") {
                     all.push(Isa(Level::Avx512Bf16));
                     if crate::simd::has_amx() {
                         all.push(Isa(Level::Amx));
@@ -154,7 +155,7 @@ impl Isa {
             // SAFETY: `Isa::available` makes these levels only after detecting avx512f, avx2, fma and f16c.
             Level::Avx512 | Level::Avx512Bf16 => unsafe { crate::simd::run_avx512(kernel) },
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: as above, and only after detecting avx512bw and avx512bf16 and after `has_amx`.
+            // SAFETY: as above, and only after detecting avx512bw, avx512dq and avx512bf16 and after `has_amx`.
             Level::Amx => unsafe { crate::simd::run_avx512_beside_amx(kernel) },
         }
     }
@@ -165,7 +166,7 @@ impl Isa {
     pub(crate) fn run_pairs<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Isa::available` makes this level only after detecting avx512bf16, avx512bw and what AVX-512 takes.
+            // SAFETY: `Isa::available` makes this level only after detecting avx512bf16, avx512bw, avx512dq and what AVX-512 takes.
             Level::Avx512Bf16 => unsafe { crate::simd::run_avx512_bf16(kernel) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above, and only after `has_amx`.

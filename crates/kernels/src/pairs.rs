@@ -43,6 +43,20 @@ impl Operand for Pair {
     fn round<S: Simd>(simd: S, a: MatrixRef<'_>, scratch: &mut [f32]) {
         simd.call(RoundRows { a, scratch });
     }
+    #[inline(always)]
+    fn store_left<S: Simd, const N: usize>(simd: S, v: [S::V; N], _: &mut [f32], row: &mut [f32], at: usize) {
+        let to: &mut [bf16] = &mut cast_slice_mut(row)[at..at + N * S::LANES];
+        // SAFETY: these are N times LANES values.
+        unsafe {
+            if N == 2 {
+                simd.store_bf16_two(to.as_mut_ptr(), [v[0], v[1]]);
+            } else {
+                for i in 0..N {
+                    simd.store_bf16(to.as_mut_ptr().add(i * S::LANES), v[i]);
+                }
+            }
+        }
+    }
     /// Rows of pairs where A has contiguous rows, or where there are squares; else, as it has contiguous columns, a row of pairs for each
     /// two of them, so that nothing is transposed.
     #[inline(always)]
@@ -149,8 +163,7 @@ fn pack_columns<S: Simd>(simd: S, b: MatrixRef<'_>, panel: &mut [f32]) {
                 // SAFETY: LANES values twice of the column, and a row of the square has room for LINE pairs.
                 unsafe {
                     let to = square.as_mut_ptr().add(i * LINE).cast::<bf16>();
-                    simd.store_bf16(to, simd.load(from));
-                    simd.store_bf16(to.add(lanes), simd.load(from.add(lanes)));
+                    simd.store_bf16_two(to, [simd.load(from), simd.load(from.add(lanes))]);
                 }
             }
             square[columns * LINE..].fill(0.0);
@@ -230,7 +243,16 @@ fn transpose<S: Simd>(simd: S, a: MatrixRef<'_>, to: &mut [f32]) {
 fn round<S: Simd>(simd: S, from: &[f32], to: &mut [bf16]) {
     let whole = from.len() / S::LANES * S::LANES;
     let (to, rest) = to.split_at_mut(from.len());
-    for j in (0..whole).step_by(S::LANES) {
+    let mut j = 0;
+    while j + 2 * S::LANES <= whole {
+        // SAFETY: both have two times LANES values from `j` on.
+        unsafe {
+            let from = from.as_ptr().add(j);
+            simd.store_bf16_two(to.as_mut_ptr().add(j), [simd.load(from), simd.load(from.add(S::LANES))]);
+        }
+        j += 2 * S::LANES;
+    }
+    if j < whole {
         // SAFETY: both have LANES values from `j` on.
         unsafe { simd.store_bf16(to.as_mut_ptr().add(j), simd.load(from.as_ptr().add(j))) };
     }

@@ -48,6 +48,18 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// As [`Simd::store`].
     unsafe fn store_bf16(self, p: *mut bf16, v: Self::V);
+    /// The same with two vectors, one behind the other.
+    ///
+    /// # Safety
+    /// `p` must be valid for writing `2 * LANES` values; no alignment is needed.
+    #[inline(always)]
+    unsafe fn store_bf16_two(self, p: *mut bf16, [first, second]: [Self::V; 2]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.store_bf16(p, first);
+            self.store_bf16(p.add(Self::LANES), second);
+        }
+    }
     /// # Safety
     /// As [`Simd::load`].
     unsafe fn load_f16(self, p: *const f16) -> Self::V;
@@ -180,19 +192,25 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// several places.
     fn call<K: Kernel>(self, kernel: K) -> K::Output;
 
-    /// `2^x` for `x` below 127: within 2 units in the last place down to -126; 0 below -126.5 (also for -inf), NaN for NaN.
+    /// `2^x` for `x` below 127: within 2 units in the last place down to -126; 0 below -126.5 (also for -inf), between them one or the
+    /// other; NaN for NaN.
     #[inline(always)]
     fn exp2(self, x: Self::V) -> Self::V {
         // -127 becomes the exponent 0, which is the number 0.
         let x = self.max(self.splat(-127.0), x);
         let n = self.round(x);
-        let r = self.sub(x, n);
+        self.mul(self.exp2_of_fraction(self.sub(x, n)), self.pow2(n))
+    }
+
+    /// `2^r` within -0.5..=0.5.
+    #[inline(always)]
+    fn exp2_of_fraction(self, r: Self::V) -> Self::V {
         // (2^r - 1) / r interpolated at the Chebyshev nodes of -0.5..=0.5: within 5e-9, and 2^0 is 1 exactly.
         let mut p = self.splat(0.000_154_531_63);
         for c in [0.001_339_086_3, 0.009_618_083, 0.055_503_57, 0.240_226_5, std::f32::consts::LN_2, 1.0] {
             p = self.fma(p, r, self.splat(c));
         }
-        self.mul(p, self.pow2(n))
+        p
     }
 
     /// `e^x`: within 2 units in the last place for x in -87..=88; 0 below (also for -inf), infinity above, NaN for NaN.

@@ -8,6 +8,7 @@ use crate::element::Element;
 use crate::isa::Isa;
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::{CACHE_LINE, Kernel, Simd};
+use crate::vector::store;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -39,6 +40,10 @@ pub(crate) trait Operand: Copy + Sync {
 
     /// Fills `scratch` with what [`Operand::left`] needs of A.
     fn round<S: Simd>(simd: S, a: MatrixRef<'_>, scratch: &mut [f32]);
+
+    /// Stores vectors of a row of A with contiguous rows, value `at` the first: where they `lie`, or as [`Operand::round`] would in the
+    /// `row` of the scratch.
+    fn store_left<S: Simd, const N: usize>(simd: S, v: [S::V; N], lie: &mut [f32], row: &mut [f32], at: usize);
 
     /// A `[m, k]` as `[m, cells(k)]`, with the scratch that [`Operand::round`] has filled from it.
     fn left<'a, S: Simd>(simd: S, a: MatrixRef<'a>, scratch: &'a [f32]) -> MatrixRef<'a>;
@@ -88,6 +93,12 @@ impl Operand for Single {
     }
     #[inline(always)]
     fn round<S: Simd>(_: S, _: MatrixRef<'_>, _: &mut [f32]) {}
+    #[inline(always)]
+    fn store_left<S: Simd, const N: usize>(simd: S, v: [S::V; N], lie: &mut [f32], _: &mut [f32], _: usize) {
+        for i in 0..N {
+            store(simd, &mut lie[i * S::LANES..], v[i]);
+        }
+    }
     #[inline(always)]
     fn left<'a, S: Simd>(_: S, a: MatrixRef<'a>, _: &'a [f32]) -> MatrixRef<'a> {
         a

@@ -31,8 +31,13 @@ use plan::Plan;
 use std::marker::PhantomData;
 use tile::Tile;
 
-/// Keys of a tile.
+/// Keys of a tile of f32.
 pub(crate) const KEYS: usize = 128;
+
+/// Keys of a tile: what as many cells hold.
+const fn keys<O: Operand>() -> usize {
+    KEYS * O::VALUES
+}
 
 /// Where results go.
 #[derive(Clone, Copy)]

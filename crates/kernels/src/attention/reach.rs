@@ -5,11 +5,13 @@ use crate::tile::{TILE_ROWS, hull};
 use std::ops::Range;
 
 /// Rows of a tile, at most.
-pub(super) const MAX_ROWS: usize = 240;
+pub(super) const MAX_ROWS: usize = 480;
 
 /// For each strip of [`TILE_ROWS`] rows of a tile, the columns that its rows see: the smallest range that holds them all.
 pub(super) struct Reach {
     rows: usize,
+    /// The columns that any row sees.
+    columns: Range<usize>,
     strips: [Range<usize>; MAX_ROWS / TILE_ROWS],
 }
 
@@ -25,7 +27,8 @@ impl Reach {
             let strip = &mut strips[row / TILE_ROWS];
             *strip = hull(strip.clone(), columns(row));
         }
-        Reach { rows, strips }
+        let columns = strips.iter().cloned().fold(0..0, hull);
+        Reach { rows, columns, strips }
     }
 
     /// The columns that the strip of `row` sees.
@@ -41,7 +44,7 @@ impl Reach {
 
     /// The columns that any row sees.
     pub(super) fn columns(&self) -> Range<usize> {
-        self.strips.iter().cloned().fold(0..0, hull)
+        self.columns.clone()
     }
 
     /// The rows of strips that see any of `columns`, and of strips between them.

@@ -4,7 +4,7 @@
 use super::Attention;
 use crate::activation::tanh;
 use crate::simd::{MAX_LANES, Simd};
-use crate::tile::TILE_ROWS;
+use crate::tile::{Operand, TILE_ROWS};
 use crate::vector::{self, Map, apply, load, store};
 use std::f32::consts::{LN_2, LOG2_E};
 use std::ops::Range;
@@ -14,7 +14,11 @@ pub(super) fn query_factor(spec: &Attention<'_>) -> f32 {
     spec.softcap.map_or(spec.scale * LOG2_E, |cap| spec.scale / cap)
 }
 
-/// States of some rows: the largest score so far, and relative to it the sum of weights by lanes and the weighted sum of values.
+/// How far scores may exceed what weights are relative to, before that is raised and all sums are made smaller. A weight is then at
+/// most 256.
+const SLACK: f32 = 8.0;
+
+/// States of some rows: a score that none exceeds by more than [`SLACK`], and relative to it the sum of weights by lanes and the weighted sum of values.
 pub(super) struct States<'a> {
     pub(super) max: &'a mut [f32],
     /// `[rows, MAX_LANES]`
@@ -24,17 +28,33 @@ pub(super) struct States<'a> {
     pub(super) out_stride: usize,
 }
 
+/// Where the weights go as a left operand, if they do not lie as such where the scores were.
+pub(super) struct Left<'a> {
+    pub(super) rows: &'a mut [f32],
+    pub(super) stride: usize,
+    /// The column of the first weight of a row.
+    pub(super) first: usize,
+}
+
 impl States<'_> {
     /// Turns the scores of every row, whole vectors in `columns` of rows `stride` apart, into weights, and makes the states
-    /// relative to the new maxima. A score of minus infinity has weight zero.
+    /// relative to larger scores where there are any. A score of minus infinity has weight zero.
     ///
     /// Rows go through each step together, at most [`TILE_ROWS`] of them: a row alone would wait for its own results.
     #[inline(always)]
-    pub(super) fn absorb<S: Simd>(self, simd: S, scores: &mut [f32], stride: usize, columns: Range<usize>) {
+    pub(super) fn absorb<O: Operand, S: Simd>(
+        self,
+        simd: S,
+        scores: &mut [f32],
+        stride: usize,
+        columns: Range<usize>,
+        left: Left<'_>,
+    ) {
         let rows = self.max.len();
         let mut tops = [f32::NEG_INFINITY; TILE_ROWS];
         for i in 0..rows {
-            tops[i] = vector::max(simd, &scores[i * stride..][columns.clone()]).max(self.max[i]);
+            let top = vector::max(simd, &scores[i * stride..][columns.clone()]);
+            tops[i] = if top > self.max[i] + SLACK { top } else { self.max[i] };
         }
         let mut shrink = [1.0; MAX_LANES];
         let gap = simd.sub(load(simd, self.max), load(simd, &tops[..rows]));
@@ -53,14 +73,39 @@ impl States<'_> {
             let shift = simd.splat(if tops[i] == f32::NEG_INFINITY { 0.0 } else { tops[i] });
             let sums = &mut self.sums[i * MAX_LANES..][..S::LANES];
             let mut sum = load(simd, sums);
-            for scores in scores[i * stride..][columns.clone()].chunks_exact_mut(S::LANES) {
-                let weight = simd.exp2(simd.sub(load(simd, scores), shift));
-                sum = simd.add(sum, weight);
-                store(simd, scores, weight);
+            let (scores, left_row) = (&mut scores[i * stride..], left.rows.get_mut(i * left.stride..).unwrap_or(&mut []));
+            let mut column = columns.start;
+            while column < columns.end {
+                let (scores, at) = (&mut scores[column..columns.end], column - left.first);
+                if scores.len() >= 2 * S::LANES {
+                    weights::<O, S, 2>(simd, scores, shift, &mut sum, left_row, at);
+                    column += 2 * S::LANES;
+                } else {
+                    weights::<O, S, 1>(simd, scores, shift, &mut sum, left_row, at);
+                    column += S::LANES;
+                }
             }
             store(simd, sums, sum);
         }
     }
+}
+
+/// Makes the first N vectors of some scores of a row into weights, and adds them to its sum.
+#[inline(always)]
+fn weights<O: Operand, S: Simd, const N: usize>(
+    simd: S,
+    scores: &mut [f32],
+    shift: S::V,
+    sum: &mut S::V,
+    left_row: &mut [f32],
+    at: usize,
+) {
+    let mut weights = [shift; N];
+    for i in 0..N {
+        weights[i] = simd.exp2(simd.sub(load(simd, &scores[i * S::LANES..]), shift));
+        *sum = simd.add(*sum, weights[i]);
+    }
+    O::store_left(simd, weights, scores, left_row, at);
 }
 
 /// Replaces the values in `within` that are in none of the `visible` ranges, which ascend and lie within it.

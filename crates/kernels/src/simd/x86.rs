@@ -67,7 +67,7 @@ unsafe fn run_widened<K: Kernel>(widened: Widened, kernel: K) -> K::Output {
 /// Runs `kernel` compiled with AVX-512 and its instructions for bf16.
 ///
 /// # Safety
-/// The processor must have avx512f, avx512bw, avx512bf16, avx2, fma and f16c.
+/// The processor must have avx512f, avx512bw, avx512dq, avx512bf16, avx2, fma and f16c.
 pub(crate) unsafe fn run_avx512_bf16<K: Kernel>(kernel: K) -> K::Output {
     // SAFETY: the caller's promise.
     unsafe { run_dots(Dots { squares: false }, kernel) }
@@ -91,7 +91,7 @@ pub(crate) unsafe fn run_amx<K: Kernel>(kernel: K) -> K::Output {
 ///
 /// # Safety
 /// As theirs, as the flag of `dots` says.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx2,fma,f16c")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16,avx2,fma,f16c")]
 unsafe fn run_dots<K: Kernel>(dots: Dots, kernel: K) -> K::Output {
     kernel.run(Avx512(dots))
 }
@@ -394,6 +394,11 @@ impl<P: Pairs> Simd for Avx512<P> {
         unsafe { _mm256_storeu_si256(p.cast(), P::round(v)) }
     }
     #[inline(always)]
+    unsafe fn store_bf16_two(self, p: *mut bf16, v: [__m512; 2]) {
+        // SAFETY: the caller promises 32 writable values; the token proves what its kind of pairs takes.
+        unsafe { _mm512_storeu_si512(p.cast(), P::round_two(v)) }
+    }
+    #[inline(always)]
     unsafe fn load_f16(self, p: *const f16) -> __m512 {
         // SAFETY: the caller promises sixteen readable values; the token proves avx512f.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
@@ -413,6 +418,16 @@ impl<P: Pairs> Simd for Avx512<P> {
             // Each number to the top of its lane, and down again with its sign.
             let up = _mm512_sllv_epi32(_mm512_permutexvar_epi32(order, all), shift);
             _mm512_cvtepi32_ps(_mm512_srai_epi32::<28>(up))
+        }
+    }
+    #[inline(always)]
+    fn exp2(self, x: __m512) -> __m512 {
+        // SAFETY: the token proves avx512f and what its kind of pairs takes.
+        unsafe {
+            let n = P::nearest(x);
+            let power = _mm512_scalef_ps(self.exp2_of_fraction(_mm512_sub_ps(x, n)), n);
+            // Smaller numbers are not normal, and slow. What is not below may be NaN.
+            _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x, _mm512_set1_ps(-126.0)), power)
         }
     }
     #[inline(always)]
@@ -438,10 +453,7 @@ impl<P: Pairs> Simd for Avx512<P> {
         round(a) = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT }>(a);
         pow2(n) = _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127))));
         select_lt(a, b, yes, no) = _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), no, yes);
-        pair(first, second) = {
-            let (first, second) = (_mm512_cvtepu16_epi32(P::round(first)), _mm512_cvtepu16_epi32(P::round(second)));
-            _mm512_castsi512_ps(_mm512_or_si512(first, _mm512_slli_epi32::<16>(second)))
-        };
+        pair(first, second) = P::pair(first, second);
         dot(a, b, sum) = P::dot(a, b, sum);
     }
 

@@ -1,7 +1,7 @@
 //! How a call is cut into items, from its shapes alone.
 
-use super::KEYS;
 use super::group::panel_columns;
+use super::{KEYS, keys};
 use crate::Precision;
 use crate::attention::reach::MAX_ROWS;
 use crate::attention::{Attention, Sequence};
@@ -18,6 +18,18 @@ const PART: usize = 16 * KEYS;
 /// Values that a tile and its operands may take: seven eighths of a second-level cache of 512 KiB.
 const CACHED: usize = 7 << 14;
 
+/// Rows of a tile of f32, at most.
+const MAX_ROWS_OF_F32: usize = 240;
+
+/// Rows of bf16 whose scores are held at a time, since products are faster there than caches: scores stay in the first one, or near it where
+/// rows are wide and their products take most of the time.
+const fn block(width: usize) -> usize {
+    if width > 192 { 2 * STRIPS } else { STRIPS }
+}
+
+/// Items to aim for, so that a dynamic queue evens out what the workers get.
+const ITEMS: usize = 16;
+
 /// Rows of a tile are a multiple of this: whole strips and whole squares, and what is held of a row fills whole cache lines.
 const STRIPS: usize = 8 * TILE_ROWS;
 
@@ -27,6 +39,8 @@ pub(super) struct Plan<'a> {
     sequences: &'a [Sequence<'a>],
     /// Rows of a tile.
     tile: usize,
+    /// Rows of a tile whose scores are held at a time.
+    block: usize,
     /// Whether sequences of few rows are cut along their keys.
     cut: bool,
     /// Whether sequences of few rows read their keys and values where they lie.
@@ -45,10 +59,17 @@ pub(super) struct Item<'a> {
     pub(super) keys: Range<usize>,
     /// Rows that scratch has room for.
     pub(super) tile: usize,
+    /// Rows that it has room for the scores of.
+    pub(super) block: usize,
     /// Whether so few queries read the keys that packing them would cost more than it saves.
     pub(super) few: bool,
     /// Where the state of the first row goes if these are not all keys, and how far the next row's is.
     pub(super) part: Option<(usize, usize)>,
+}
+
+/// Values that panels of keys take, or of the queries of a tile.
+pub(super) fn panels_of_keys<O: Operand>(tile: usize, d_qk: usize) -> usize {
+    (panel_columns(tile) * d_qk).max(keys::<O>() * O::cells(d_qk))
 }
 
 impl Item<'_> {
@@ -80,12 +101,22 @@ fn is_few(sequence: &Sequence<'_>) -> bool {
 
 impl<'a> Plan<'a> {
     pub(super) fn new(spec: &'a Attention<'a>, sequences: &'a [Sequence<'a>]) -> Plan<'a> {
-        let width = spec.d_qk + spec.d_v;
         // Many rows, since each tile packs its keys and values anew.
-        let rows = CACHED.saturating_sub(KEYS * width) / (width + KEYS);
-        let tile = (rows / STRIPS * STRIPS).clamp(STRIPS, MAX_ROWS);
+        let whole_strips = |rows: usize, most: usize| (rows / STRIPS * STRIPS).clamp(STRIPS, most);
+        let width = spec.d_qk + spec.d_v;
+        let (tile, block) = match spec.precision {
+            Precision::F32 => {
+                let tile = whole_strips(CACHED.saturating_sub(KEYS * width) / (width + KEYS), MAX_ROWS_OF_F32);
+                (tile, tile)
+            }
+            Precision::Bf16 => {
+                let all: usize = sequences.iter().map(|sequence| sequence.rows.len() * spec.heads).sum();
+                let cached = CACHED.saturating_sub(KEYS * width) / (spec.d_qk / 2 + spec.d_v);
+                (whole_strips(cached.min(all / ITEMS), MAX_ROWS), block(width))
+            }
+        };
         let in_place = spec.precision == Precision::F32;
-        Plan { spec, sequences, tile, cut: in_place, in_place }
+        Plan { spec, sequences, tile, block, cut: in_place, in_place }
     }
 
     /// One in which every item has all keys of its rows.
@@ -135,6 +166,7 @@ impl<'a> Plan<'a> {
                     rows: rows_of_tile,
                     keys: if cut { part * PART..(part + 1) * PART } else { 0..sequence.k_end },
                     tile: self.tile,
+                    block: self.block,
                     few: self.in_place && is_few(sequence),
                     part: cut.then_some((first_part + place, parts * self.state())),
                 };
@@ -177,10 +209,11 @@ impl<'a> Plan<'a> {
     /// Values of scratch for one tile; [`super::tile`] divides them.
     pub(super) fn tile_scratch<O: Operand>(&self) -> usize {
         let Attention { d_qk, d_v, .. } = *self.spec;
-        let left = O::left_scratch(self.tile, d_qk) + O::left_scratch(self.tile, KEYS);
-        let queries = self.tile * (d_qk + KEYS + 1 + MAX_LANES + d_v.next_multiple_of(MAX_LANES));
+        let left = O::left_scratch(self.tile, d_qk) + O::left_scratch(self.block, keys::<O>());
+        let queries = self.tile * (d_qk + 1 + MAX_LANES + d_v.next_multiple_of(MAX_LANES));
         left + queries
-            + panel_columns(self.tile) * d_qk
+            + self.block * keys::<O>()
+            + panels_of_keys::<O>(self.tile, d_qk)
             + (KEYS + 1) * d_v.next_multiple_of(MAX_PANEL)
             + MAX_PANEL * d_qk.max(d_v)
     }

@@ -3,14 +3,14 @@
 mod values;
 
 use super::few::Score;
-use super::group::{self, GroupScore, panel_columns};
-use super::plan::Item;
+use super::group::{self, GroupScore};
+use super::plan::{Item, panels_of_keys};
 use super::squares::{self, CutQueries, Factor};
-use super::{KEYS, Target};
+use super::{KEYS, Target, keys};
 use crate::attention::check::union;
 use crate::attention::reach::{MAX_ROWS, Reach};
 use crate::attention::rows::{Rows, with_view};
-use crate::attention::softmax::{Scale, SoftCap, States, finish, hide, query_factor};
+use crate::attention::softmax::{Left, Scale, SoftCap, States, finish, hide, query_factor};
 use crate::attention::{Attention, DistanceBias};
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::{Kernel, MAX_LANES, Simd};
@@ -46,8 +46,8 @@ impl<O: Operand> Kernel for Tile<'_, O> {
 }
 
 /// The tiles that hold any of the keys in two ascending ranges.
-fn tiles(spans: [Range<usize>; 2]) -> impl Iterator<Item = usize> {
-    let [first, second] = spans.map(|span| if span.is_empty() { 0..0 } else { span.start / KEYS..span.end.div_ceil(KEYS) });
+fn tiles(spans: [Range<usize>; 2], keys: usize) -> impl Iterator<Item = usize> {
+    let [first, second] = spans.map(|span| if span.is_empty() { 0..0 } else { span.start / keys..span.end.div_ceil(keys) });
     let rest = second.start.max(first.end)..second.end;
     first.chain(rest)
 }
@@ -62,7 +62,7 @@ pub(super) struct Work<'a, O> {
     rows: usize,
     /// `[rows, d_qk]`, times what makes the scores ready for the softmax or the cap.
     queries: &'a mut [f32],
-    /// `[rows, KEYS]`: scores, then weights.
+    /// `[block, keys]`: scores, then weights.
     scores: &'a mut [f32],
     /// Queries and weights as left operands, where they do not lie as such.
     left_queries: &'a mut [f32],
@@ -95,14 +95,14 @@ impl<'a, O: Operand> Work<'a, O> {
             group: spec.heads / spec.kv_heads,
             rows: item.rows.len(),
             queries: take(item.tile * d_qk),
-            scores: take(item.tile * KEYS),
+            scores: take(item.block * keys::<O>()),
             left_queries: take(O::left_scratch(item.tile, d_qk)),
-            left_weights: take(O::left_scratch(item.tile, KEYS)),
+            left_weights: take(O::left_scratch(item.block, keys::<O>())),
             max: take(item.tile),
             sums: take(item.tile * MAX_LANES),
             out: take(item.tile * out_stride),
             out_stride,
-            panels: take(panel_columns(item.tile) * d_qk),
+            panels: take(panels_of_keys::<O>(item.tile, d_qk)),
             value_panels: take(panel_depth(KEYS) * d_v.next_multiple_of(MAX_PANEL)),
             gathered: take(MAX_PANEL * d_qk.max(d_v)),
             cut: None,
@@ -153,7 +153,7 @@ impl<'a, O: Operand> Work<'a, O> {
                 self.seen[i - 1].clone()
             } else {
                 self.spec.visible.spans(self.position(row), self.item.sequence.k_end).map(|span| {
-                    let end = span.end.clamp(start, start + KEYS) - start;
+                    let end = span.end.clamp(start, start + keys::<O>()) - start;
                     span.start.clamp(start, start + end) - start..end
                 })
             };
@@ -163,121 +163,169 @@ impl<'a, O: Operand> Work<'a, O> {
     /// Attends to the keys of the tile at position `start`.
     #[inline(always)]
     fn attend<S: Simd>(&mut self, simd: S, start: usize) {
-        let Some(reach) = self.multiply(simd, start) else { return };
-        for first in (0..self.rows).step_by(TILE_ROWS) {
-            let columns = reach.vectors_of::<S>(first);
-            if !columns.is_empty() {
-                self.weigh(simd, start, first..(first + TILE_ROWS).min(self.rows), columns);
-            }
+        let Some(reach) = self.reach(start) else { return };
+        if self.item.few {
+            self.score_in_place(simd, start, reach.columns());
+            self.weigh(simd, start, &reach, 0..self.rows, 0);
+            self.add_values_of_few(simd, start, &reach);
+            return;
         }
-        self.add_values(simd, start, &reach, reach.columns());
+        self.pack_keys(simd, start, reach.columns());
+        let values = self.pack_values(simd, start, reach.columns());
+        for rows in self.blocks() {
+            self.score(simd, &reach, rows.clone());
+            self.weigh(simd, start, &reach, rows.clone(), values.columns.start / S::LANES * S::LANES);
+            self.add_values(simd, start, &reach, &values, rows);
+        }
+    }
+
+    /// Rows whose scores are held together.
+    fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<O> {
+        let (rows, block) = (self.rows, self.item.block);
+        (0..rows).step_by(block).map(move |first| first..(first + block).min(rows))
     }
 
     /// The scores of each row of the item with the keys of the tile at position `start`, strip by strip: `each` gets the index of
     /// a row, its column of the first score, and the scores, whole vectors, minus infinity where the row does not see.
     #[inline(always)]
     pub(super) fn each_score<S: Simd>(&mut self, simd: S, start: usize, mut each: impl FnMut(usize, usize, &[f32])) {
-        let Some(reach) = self.multiply(simd, start) else { return };
-        for first in (0..self.rows).step_by(TILE_ROWS) {
-            let (columns, rows) = (reach.vectors_of::<S>(first), first..(first + TILE_ROWS).min(self.rows));
-            if columns.is_empty() {
-                continue;
+        let Some(reach) = self.reach(start) else { return };
+        if !self.item.few {
+            self.pack_keys(simd, start, reach.columns());
+        }
+        for block in self.blocks() {
+            if self.item.few {
+                self.score_in_place(simd, start, reach.columns());
+            } else {
+                self.score(simd, &reach, block.clone());
             }
-            self.complete(simd, start, rows.clone(), columns.clone());
-            for i in rows {
-                each(i, columns.start, &self.scores[i * KEYS..][columns.clone()]);
+            for first in block.clone().step_by(TILE_ROWS) {
+                let (columns, rows) = (reach.vectors_of::<S>(first), first..(first + TILE_ROWS).min(block.end));
+                if columns.is_empty() {
+                    continue;
+                }
+                self.complete(simd, start, rows.clone(), block.start, columns.clone());
+                for i in rows {
+                    each(i, columns.start, &self.scores[(i - block.start) * keys::<O>()..][columns.clone()]);
+                }
             }
         }
     }
 
-    /// Dot products with the keys of the tile at position `start`, and what of them is visible, if anything is.
-    #[inline(always)]
-    fn multiply<S: Simd>(&mut self, simd: S, start: usize) -> Option<Reach> {
+    /// What is visible of the tile of keys at position `start`, if anything is.
+    fn reach(&mut self, start: usize) -> Option<Reach> {
         self.look(start);
         let reach = Reach::new(self.rows, |i| {
             let [first, second] = self.seen[i].clone();
             hull(first, second)
         });
-        let needed = reach.columns();
-        if needed.is_empty() {
-            return None;
-        }
-        self.score(simd, start, &reach, needed);
-        Some(reach)
+        (!reach.columns().is_empty()).then_some(reach)
     }
 
     /// The first positions of the tiles that hold any key that the item's rows see.
     pub(super) fn starts(&self) -> impl Iterator<Item = usize> + use<O> {
         let (item, first) = (self.item, self.position(self.item.rows.start));
         let spans = union(self.spec.visible, first..self.position(item.rows.end - 1) + 1, item.sequence.k_end);
-        tiles(spans.map(|span| span.start.max(item.keys.start)..span.end.min(item.keys.end))).map(|tile| tile * KEYS)
+        let spans = spans.map(|span| span.start.max(item.keys.start)..span.end.min(item.keys.end));
+        tiles(spans, keys::<O>()).map(|tile| tile * keys::<O>())
     }
 
-    /// Scores of every strip that sees any of the `needed` columns.
+    /// Scores of few rows with the keys of the `needed` columns, which are read where they lie.
     #[inline(always)]
-    fn score<S: Simd>(&mut self, simd: S, start: usize, reach: &Reach, needed: Range<usize>) {
-        let (d_qk, width) = (self.spec.d_qk, panel_width::<S>());
-        let first = needed.start / width * width;
-        let keys = Rows { runs: self.item.sequence.keys, head: self.item.head, width: d_qk };
-        if self.item.few {
-            let queries = &self.queries[..self.rows * d_qk];
-            for (first, piece) in keys.pieces(start + needed.start..start + needed.end) {
-                let scores = &mut self.scores[first - start..self.rows * KEYS];
-                let by_squares = self
-                    .cut
-                    .is_some_and(|factor| squares::score(simd, scores, self.rows, factor, self.panels, piece, self.gathered));
-                if by_squares {
-                    // All scores of the piece.
-                } else if self.cut.is_none() && self.rows >= group::LARGE {
-                    let (count, panels) = (self.rows, &*self.panels);
-                    let (gathered, turned) = (&mut *self.gathered, &mut *self.value_panels);
-                    simd.call(GroupScore { scores, count, width: d_qk, panels, keys: piece, gathered, turned });
-                } else {
-                    with_view!(piece, keys => simd.call(Score { scores, queries, keys }));
-                }
-                if let Some(scales) = piece.scales() {
-                    for scores in scores.chunks_mut(KEYS) {
-                        multiply_each(scores, scales);
-                    }
+    fn score_in_place<S: Simd>(&mut self, simd: S, start: usize, needed: Range<usize>) {
+        let d_qk = self.spec.d_qk;
+        let queries = &self.queries[..self.rows * d_qk];
+        for (first, piece) in self.keys().pieces(start + needed.start..start + needed.end) {
+            let scores = &mut self.scores[first - start..self.rows * KEYS];
+            let by_squares =
+                self.cut.is_some_and(|factor| squares::score(simd, scores, self.rows, factor, self.panels, piece, self.gathered));
+            if by_squares {
+                // All scores of the piece.
+            } else if self.cut.is_none() && self.rows >= group::LARGE {
+                let (count, panels) = (self.rows, &*self.panels);
+                let (gathered, turned) = (&mut *self.gathered, &mut *self.value_panels);
+                simd.call(GroupScore { scores, count, width: d_qk, panels, keys: piece, gathered, turned });
+            } else {
+                with_view!(piece, keys => simd.call(Score { scores, queries, keys }));
+            }
+            if let Some(scales) = piece.scales() {
+                for scores in scores.chunks_mut(KEYS) {
+                    multiply_each(scores, scales);
                 }
             }
-            return;
         }
-        keys.pack_as_columns::<O, _>(simd, start + first..start + needed.end, self.panels, self.gathered);
-        let depth = O::cells(d_qk);
+    }
+
+    fn keys(&self) -> Rows<'a> {
+        Rows { runs: self.item.sequence.keys, head: self.item.head, width: self.spec.d_qk }
+    }
+
+    /// Packs the keys of the `needed` columns, from the first column of a panel on.
+    #[inline(always)]
+    fn pack_keys<S: Simd>(&mut self, simd: S, start: usize, needed: Range<usize>) {
+        let first = needed.start / panel_width::<S>() * panel_width::<S>();
+        self.keys().pack_as_columns::<O, _>(simd, start + first..start + needed.end, self.panels, self.gathered);
+    }
+
+    /// Scores of every strip of `rows` that sees any of the packed keys.
+    #[inline(always)]
+    fn score<S: Simd>(&mut self, simd: S, reach: &Reach, rows: Range<usize>) {
+        let (d_qk, width, needed) = (self.spec.d_qk, panel_width::<S>(), reach.columns());
+        let (first, depth) = (needed.start / width * width, O::cells(d_qk));
         let queries = O::left(simd, MatrixRef::row_major(self.queries, self.rows, d_qk), self.left_queries);
-        let scores = MatrixMut::row_major(self.scores, self.rows, KEYS);
+        let scores = MatrixMut::row_major(self.scores, rows.len(), keys::<O>());
         for (column, panel) in (first..needed.end).step_by(width).zip(self.panels.chunks(width * depth)) {
             let columns = column..(column + width).min(needed.end);
-            let rows = reach.rows_seeing(columns.clone());
+            let seeing = reach.rows_seeing(columns.clone());
+            let seeing = seeing.start.max(rows.start)..seeing.end.min(rows.end);
+            if seeing.is_empty() {
+                continue;
+            }
             // Whole vectors, since the softmax goes by vectors; what lies beyond the needed columns is hidden there.
             let columns = column..columns.end.next_multiple_of(S::LANES);
             // SAFETY: the only part of `scores` in use.
-            let scores = unsafe { scores.part(0, rows.clone(), columns) };
-            multiply_panel::<O, _>(simd, scores, queries.part(rows, 0..depth), panel, Accumulate::Store);
+            let scores = unsafe { scores.part(0, seeing.start - rows.start..seeing.end - rows.start, columns) };
+            multiply_panel::<O, _>(simd, scores, queries.part(seeing, 0..depth), panel, Accumulate::Store);
         }
     }
 
-    /// Turns the scores of a strip of rows in `columns`, whole vectors, into weights.
+    /// Turns the scores of a block of rows into weights; as left operands they begin with those of column `first`.
     #[inline(always)]
-    fn weigh<S: Simd>(&mut self, simd: S, start: usize, rows: Range<usize>, columns: Range<usize>) {
-        self.complete(simd, start, rows.clone(), columns.clone());
-        let states = States {
-            max: &mut self.max[rows.clone()],
-            sums: &mut self.sums[rows.start * MAX_LANES..rows.end * MAX_LANES],
-            out: &mut self.out[rows.start * self.out_stride..rows.end * self.out_stride],
-            out_stride: self.out_stride,
-        };
-        states.absorb(simd, &mut self.scores[rows.start * KEYS..rows.end * KEYS], KEYS, columns);
+    fn weigh<S: Simd>(&mut self, simd: S, start: usize, reach: &Reach, block: Range<usize>, first: usize) {
+        let stride = self.left_of_weights(simd, block.len(), reach.columns().end - first).row_stride();
+        for strip in block.clone().step_by(TILE_ROWS) {
+            let (rows, columns) = (strip..(strip + TILE_ROWS).min(block.end), reach.vectors_of::<S>(strip));
+            if columns.is_empty() {
+                continue;
+            }
+            self.complete(simd, start, rows.clone(), block.start, columns.clone());
+            let states = States {
+                max: &mut self.max[rows.clone()],
+                sums: &mut self.sums[rows.start * MAX_LANES..rows.end * MAX_LANES],
+                out: &mut self.out[rows.start * self.out_stride..rows.end * self.out_stride],
+                out_stride: self.out_stride,
+            };
+            let of_block = rows.start - block.start..rows.end - block.start;
+            let left = Left { rows: self.left_weights.get_mut(of_block.start * stride..).unwrap_or(&mut []), stride, first };
+            let scores = &mut self.scores[of_block.start * keys::<O>()..of_block.end * keys::<O>()];
+            states.absorb::<O, _>(simd, scores, keys::<O>(), columns, left);
+        }
     }
 
-    /// Makes dot products in `columns`, whole vectors, into scores: capped, with the bias, minus infinity where a row does not see.
+    /// Weights `[rows, columns]` of a block as a left operand.
     #[inline(always)]
-    fn complete<S: Simd>(&mut self, simd: S, start: usize, rows: Range<usize>, columns: Range<usize>) {
+    fn left_of_weights<S: Simd>(&self, simd: S, rows: usize, columns: usize) -> MatrixRef<'_> {
+        O::left(simd, MatrixRef::strided(self.scores, rows, columns, keys::<O>(), 1), self.left_weights)
+    }
+
+    /// Makes dot products in `columns`, whole vectors, into scores: capped, with the bias, minus infinity where a row does not see. The rows
+    /// are some of the block that begins with row `block`.
+    #[inline(always)]
+    fn complete<S: Simd>(&mut self, simd: S, start: usize, rows: Range<usize>, block: usize, columns: Range<usize>) {
         for i in rows {
             let row = self.item.rows.start + i;
             let (q_pos, head) = (self.position(row), self.place(row).0);
-            let scores = &mut self.scores[i * KEYS..][..KEYS];
+            let scores = &mut self.scores[(i - block) * keys::<O>()..][..keys::<O>()];
             if let Some(cap) = self.spec.softcap {
                 apply(simd, SoftCap(cap * LOG2_E), [&mut scores[columns.clone()]], []);
             }

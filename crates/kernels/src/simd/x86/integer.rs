@@ -34,7 +34,7 @@ pub(crate) unsafe fn run_integer_vnni<K: IntegerKernel>(kernel: K) -> K::Output 
 ///
 /// # Safety
 /// As [`super::run_amx`], and the processor must have avx512vnni.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx512vnni,avx2,fma,f16c")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16,avx512vnni,avx2,fma,f16c")]
 pub(crate) unsafe fn run_integer_amx<K: IntegerKernel>(kernel: K) -> K::Output {
     // SAFETY: the caller's promise.
     unsafe {

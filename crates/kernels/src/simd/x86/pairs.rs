@@ -24,6 +24,12 @@ pub(crate) trait Pairs: Copy + Send + Sync + 'static {
     fn squares(self) -> bool;
     /// The nearest bf16 of each lane.
     unsafe fn round(v: __m512) -> __m256i;
+    /// The nearest bf16 of each lane of the first, then of the second.
+    unsafe fn round_two(v: [__m512; 2]) -> __m512i;
+    /// The same in turn: a pair in each lane.
+    unsafe fn pair(first: __m512, second: __m512) -> __m512;
+    /// The nearest integer, ties to even.
+    unsafe fn nearest(x: __m512) -> __m512;
     /// `sum` and the products of the halves, the upper ones first.
     unsafe fn dot(a: __m512, b: __m512, sum: __m512) -> __m512;
 }
@@ -70,6 +76,24 @@ impl Pairs for Widened {
         }
     }
     #[inline(always)]
+    unsafe fn round_two([first, second]: [__m512; 2]) -> __m512i {
+        // SAFETY: the caller promises avx512f.
+        unsafe { _mm512_inserti64x4::<1>(_mm512_castsi256_si512(Self::round(first)), Self::round(second)) }
+    }
+    #[inline(always)]
+    unsafe fn pair(first: __m512, second: __m512) -> __m512 {
+        // SAFETY: the caller promises avx512f.
+        unsafe {
+            let [first, second] = [first, second].map(|v| _mm512_cvtepu16_epi32(Self::round(v)));
+            _mm512_castsi512_ps(_mm512_or_si512(first, _mm512_slli_epi32::<16>(second)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn nearest(x: __m512) -> __m512 {
+        // SAFETY: the caller promises avx512f.
+        unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT }>(x) }
+    }
+    #[inline(always)]
     unsafe fn dot(a: __m512, b: __m512, sum: __m512) -> __m512 {
         // SAFETY: the caller promises avx512f.
         unsafe {
@@ -96,12 +120,40 @@ impl Pairs for Dots {
         unsafe { std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v)) }
     }
     #[inline(always)]
+    unsafe fn round_two([first, second]: [__m512; 2]) -> __m512i {
+        // SAFETY: the caller promises avx512bf16; both are 64 bytes in which any bits are a value.
+        unsafe { std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first)) }
+    }
+    #[inline(always)]
+    unsafe fn pair(first: __m512, second: __m512) -> __m512 {
+        // SAFETY: the caller promises avx512bf16 and avx512bw.
+        unsafe { _mm512_castsi512_ps(_mm512_permutexvar_epi16(in_turn(), Self::round_two([first, second]))) }
+    }
+    #[inline(always)]
+    unsafe fn nearest(x: __m512) -> __m512 {
+        // SAFETY: the caller promises avx512dq. What is left of a number is found in half the time that the integer takes.
+        unsafe { _mm512_sub_ps(x, _mm512_reduce_ps::<{ _MM_FROUND_TO_NEAREST_INT }>(x)) }
+    }
+    #[inline(always)]
     unsafe fn dot(a: __m512, b: __m512, sum: __m512) -> __m512 {
         // SAFETY: the caller promises avx512bf16; both are 64 bytes in which any bits are a value.
         unsafe {
             let [a, b] = [a, b].map(|v| std::mem::transmute::<__m512, __m512bh>(v));
             _mm512_dpbf16_ps(sum, a, b)
         }
+    }
+}
+
+/// Where the first and the second sixteen words come from that stand in turn.
+///
+/// # Safety
+/// The processor must have avx512f.
+#[inline(always)]
+unsafe fn in_turn() -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        _mm512_or_si512(lanes, _mm512_slli_epi32::<16>(_mm512_add_epi32(lanes, _mm512_set1_epi32(16))))
     }
 }
 

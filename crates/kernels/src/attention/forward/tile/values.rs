@@ -5,7 +5,7 @@ use crate::attention::Cells;
 use crate::attention::forward::few::AddWeighted;
 use crate::attention::forward::square_values::SquareValues;
 use crate::attention::forward::squares::SquareElement;
-use crate::attention::forward::{KEYS, group};
+use crate::attention::forward::{KEYS, group, keys};
 use crate::attention::reach::Reach;
 use crate::attention::rows::{Piece, Rows, with_view};
 use crate::product::{MatrixMut, MatrixRef};
@@ -16,14 +16,26 @@ use half::bf16;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-impl<O: Operand> Work<'_, O> {
-    /// Adds the weighted values.
+/// The packed values of a tile of keys.
+pub(super) struct Packed {
+    /// Columns of the tile that they are of. Of cells that hold several, whole vectors, and where there are squares whole steps of them.
+    /// What they hold beyond the keys that a row sees has weight zero.
+    pub(super) columns: Range<usize>,
+    /// Whether zero times any of them is zero, or is not asked for.
+    finite: bool,
+}
+
+impl<'a, O: Operand> Work<'a, O> {
+    fn values(&self) -> Rows<'a> {
+        Rows { runs: self.item.sequence.values, head: self.item.head, width: self.spec.d_v }
+    }
+
+    /// Adds the weighted values to few rows, where they lie unless there are many heads to a key head.
     #[inline(always)]
-    pub(super) fn add_values<S: Simd>(&mut self, simd: S, start: usize, reach: &Reach, needed: Range<usize>) {
-        let d_v = self.spec.d_v;
-        let values = Rows { runs: self.item.sequence.values, head: self.item.head, width: d_v };
-        if self.item.few && self.rows < group::LARGE {
-            for (first, piece) in values.pieces(start + needed.start..start + needed.end) {
+    pub(super) fn add_values_of_few<S: Simd>(&mut self, simd: S, start: usize, reach: &Reach) {
+        let needed = reach.columns();
+        if self.rows < group::LARGE {
+            for (first, piece) in self.values().pieces(start + needed.start..start + needed.end) {
                 self.add_in_place(simd, first - start, piece);
             }
             return;
@@ -31,40 +43,73 @@ impl<O: Operand> Work<'_, O> {
         if self.cut.is_some() && self.group >= group::LARGE && self.add_by_squares(simd, start, reach, &needed) {
             return;
         }
-        // Whole cells, and where there are squares whole steps of them. What they hold beyond the keys that a row sees has weight zero.
-        let unit = if O::has_squares(simd) { O::VALUES * SQUARE } else { O::VALUES };
+        let values = self.pack_values(simd, start, needed);
+        self.add_values(simd, start, reach, &values, 0..self.rows);
+    }
+
+    /// Packs the values of the `needed` columns.
+    #[inline(always)]
+    pub(super) fn pack_values<S: Simd>(&mut self, simd: S, start: usize, needed: Range<usize>) -> Packed {
+        let unit = match (O::VALUES, O::has_squares(simd)) {
+            (1, _) => 1,
+            (_, false) => S::LANES,
+            (_, true) => O::VALUES * SQUARE,
+        };
         let needed = needed.start / unit * unit..needed.end;
-        if O::has_squares(simd) {
-            self.clear_unseen::<S>(reach, needed.clone());
-        }
         let positions = start + needed.start..start + needed.end;
         let cells = O::cells(needed.len());
         let depth = panel_depth(cells);
+        let values = self.values();
         if O::VALUES == 1 {
-            values.pack_as_rows(simd, positions.clone(), self.value_panels, depth);
+            values.pack_as_rows(simd, positions, self.value_panels, depth);
         } else {
             let all = [positions.clone(), 0..0];
-            values.pack_seen_as_rows::<O, _>(simd, positions.clone(), &all, self.value_panels, depth, self.gathered);
+            values.pack_seen_as_rows::<O, _>(simd, positions, &all, self.value_panels, depth, self.gathered);
         }
-        O::round(simd, MatrixRef::row_major(self.scores, self.rows, KEYS).part(0..self.rows, needed.clone()), self.left_weights);
-        let strips = reach.strips_from(needed.start).map(O::cells_of);
         let all_see_all = self.seen[..self.rows].iter().all(|[first, second]| *first == needed || *second == needed);
-        if all_see_all || all_finite::<O, _>(simd, self.value_panels, cells, d_v) {
-            self.add_panels(simd, &needed, [(0..self.rows, &strips[..])].into_iter());
+        let finite = all_see_all || all_finite::<O, _>(simd, self.value_panels, cells, self.spec.d_v);
+        Packed { columns: needed, finite }
+    }
+
+    /// Adds the weighted values to some rows: whole strips, but for the last ones.
+    #[inline(always)]
+    pub(super) fn add_values<S: Simd>(&mut self, simd: S, start: usize, reach: &Reach, values: &Packed, rows: Range<usize>) {
+        let needed = &values.columns;
+        if O::has_squares(simd) {
+            self.clear_unseen_left(simd, reach, needed, rows.clone());
+        }
+        let strips = reach.strips_from(needed.start).map(O::cells_of);
+        if values.finite {
+            self.add_panels(simd, needed, rows.clone(), [(rows.clone(), &strips[rows.start / TILE_ROWS..])].into_iter());
             return;
         }
         // Zero times infinity is not zero: each row by itself, with no key that it does not see.
-        for i in 0..self.rows {
+        for i in rows.clone() {
             if O::VALUES == 1 {
                 let counted = |column: usize| column.saturating_sub(needed.start);
                 let visible = self.seen[i].clone().map(|range| counted(range.start)..counted(range.end));
-                self.add_panels(simd, &needed, visible.iter().map(|range| (i..i + 1, std::slice::from_ref(range))));
+                self.add_panels(simd, needed, rows.clone(), visible.iter().map(|range| (i..i + 1, std::slice::from_ref(range))));
             } else {
                 let seen = self.seen[i].clone().map(|range| start + range.start..start + range.end);
-                values.pack_seen_as_rows::<O, _>(simd, positions.clone(), &seen, self.value_panels, depth, self.gathered);
+                let (positions, depth) = (start + needed.start..start + needed.end, panel_depth(O::cells(needed.len())));
+                let values = self.values();
+                values.pack_seen_as_rows::<O, _>(simd, positions, &seen, self.value_panels, depth, self.gathered);
                 let strip = &strips[i / TILE_ROWS];
-                self.add_panels(simd, &needed, [(i..i + 1, std::slice::from_ref(strip))].into_iter());
+                self.add_panels(simd, needed, rows.clone(), [(i..i + 1, std::slice::from_ref(strip))].into_iter());
             }
+        }
+    }
+
+    /// Makes those weights of left operands zero that no row of their strip sees: squares multiply them too.
+    fn clear_unseen_left<S: Simd>(&mut self, simd: S, reach: &Reach, needed: &Range<usize>, rows: Range<usize>) {
+        let stride = self.left_of_weights(simd, rows.len(), needed.len()).row_stride();
+        let width = O::cells(needed.len()) * O::VALUES;
+        for i in rows.clone() {
+            let seen = reach.vectors_of::<S>(i);
+            let (start, end) = (seen.start.clamp(needed.start, needed.end), seen.end.clamp(needed.start, needed.end));
+            let weights: &mut [bf16] = bytemuck::cast_slice_mut(&mut self.left_weights[(i - rows.start) * stride..][..stride]);
+            weights[..start - needed.start].fill(bf16::ZERO);
+            weights[end - needed.start..width].fill(bf16::ZERO);
         }
     }
 
@@ -139,22 +184,25 @@ impl<O: Operand> Work<'_, O> {
         }
     }
 
-    /// Adds what the values of the `needed` columns give, each item of `parts` to some rows, whose strips take ranges of them.
+    /// Adds what the values of the `needed` columns give, each item of `parts` to some rows of a block, whose strips take ranges of them.
     #[inline(always)]
     fn add_panels<'b, S: Simd>(
         &mut self,
         simd: S,
         needed: &Range<usize>,
+        block: Range<usize>,
         parts: impl Iterator<Item = (Range<usize>, &'b [Range<usize>])> + Clone,
     ) {
-        let (width, d_v) = (panel_width::<S>(), self.spec.d_v);
-        let weights = MatrixRef::row_major(self.scores, self.rows, KEYS).part(0..self.rows, needed.clone());
-        let (weights, cells) = (O::left(simd, weights, self.left_weights), O::cells(needed.len()));
+        let (width, d_v, cells) = (panel_width::<S>(), self.spec.d_v, O::cells(needed.len()));
+        let weights =
+            MatrixRef::strided(self.scores, block.len(), keys::<O>(), keys::<O>(), 1).part(0..block.len(), needed.clone());
+        let weights = O::left(simd, weights, self.left_weights);
         let out = MatrixMut::strided(self.out, self.rows, d_v, self.out_stride);
         for (column, panel) in (0..d_v).step_by(width).zip(self.value_panels.chunks(width * panel_depth(cells))) {
             for (rows, along) in parts.clone() {
                 // SAFETY: the only part of `out` in use.
                 let out = unsafe { out.part(0, rows.clone(), column..(column + width).min(d_v)) };
+                let rows = rows.start - block.start..rows.end - block.start;
                 multiply_strips::<O, _>(simd, out, weights.part(rows, 0..cells), panel, along);
             }
         }
