@@ -246,5 +246,7 @@ pub(crate) use x86::{
 
 mod four;
 mod portable;
+#[cfg(test)]
+mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86;
