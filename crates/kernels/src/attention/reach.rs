@@ -27,7 +27,7 @@ impl Reach {
             let strip = &mut strips[row / TILE_ROWS];
             *strip = hull(strip.clone(), columns(row));
         }
-        let columns = strips.iter().cloned().fold(0..0, hull);
+        let columns = strips[..rows.div_ceil(TILE_ROWS)].iter().cloned().fold(0..0, hull);
         Reach { rows, columns, strips }
     }
 
@@ -50,8 +50,9 @@ impl Reach {
     /// The rows of strips that see any of `columns`, and of strips between them.
     pub(super) fn rows_seeing(&self, columns: Range<usize>) -> Range<usize> {
         let sees = |strip: &Range<usize>| strip.start < columns.end && columns.start < strip.end;
-        let Some(first) = self.strips.iter().position(sees) else { return 0..0 };
-        let last = self.strips.iter().rposition(sees).unwrap_or(first);
+        let strips = &self.strips[..self.rows.div_ceil(TILE_ROWS)];
+        let Some(first) = strips.iter().position(sees) else { return 0..0 };
+        let last = strips.iter().rposition(sees).unwrap_or(first);
         first * TILE_ROWS..((last + 1) * TILE_ROWS).min(self.rows)
     }
 

@@ -43,6 +43,7 @@ impl<E: Element> Kernel for Score<'_, E> {
             0 => {}
             1 => self.score::<S, 1>(simd),
             2 => self.score::<S, 2>(simd),
+            3 => self.score::<S, 3>(simd),
             _ => self.score::<S, 4>(simd),
         }
     }
@@ -51,7 +52,7 @@ impl<E: Element> Kernel for Score<'_, E> {
 impl<E: Element> Score<'_, E> {
     #[inline(always)]
     fn score<S: Simd, const QUERIES: usize>(&mut self, simd: S) {
-        let (width, rows, step) = (self.keys.width(), self.keys.rows(), S::LANES / QUERIES);
+        let (width, rows, step) = (self.keys.width(), self.keys.rows(), keys_of_block::<S, QUERIES>());
         for start in (0..rows).step_by(block_rows::<E>(width, step)) {
             let end = (start + block_rows::<E>(width, step)).min(rows);
             for query in (0..self.queries.len() / width).step_by(QUERIES) {
@@ -75,7 +76,7 @@ impl<E: Element> Score<'_, E> {
     #[inline(always)]
     fn block<S: Simd, const QUERIES: usize, const ROWS: usize>(&mut self, simd: S, query: usize, key: usize) {
         let (width, count) = (self.keys.width(), self.queries.len() / self.keys.width());
-        let keys_of_block = S::LANES / QUERIES;
+        let keys_of_block = keys_of_block::<S, QUERIES>();
         let mut queries = [&[][..]; QUERIES];
         for i in 0..QUERIES {
             queries[i] = &self.queries[(query + i).min(count - 1) * width..][..width];
@@ -116,6 +117,11 @@ impl<E: Element> Score<'_, E> {
             }
         }
     }
+}
+
+/// Keys whose scores with QUERIES queries fill a vector, if not quite with three.
+const fn keys_of_block<S: Simd, const QUERIES: usize>() -> usize {
+    S::LANES / QUERIES.next_power_of_two()
 }
 
 /// Dot products of queries with keys as sums along lanes, which are left to add.
@@ -185,8 +191,10 @@ impl<E: Element> Kernel for AddWeighted<'_, E> {
                 // The fewer rows, the more vectors of each, so that no sum waits for itself.
                 row += match rows - row {
                     1 => self.add_rows::<S, 1, 8>(simd, row, &block),
-                    2 | 3 if const { S::TILE_VECTORS == 4 } => self.add_rows::<S, 2, 8>(simd, row, &block),
-                    2 | 3 => self.add_rows::<S, 2, 4>(simd, row, &block),
+                    2 if const { S::TILE_VECTORS == 4 } => self.add_rows::<S, 2, 8>(simd, row, &block),
+                    2 => self.add_rows::<S, 2, 4>(simd, row, &block),
+                    3 if const { S::TILE_VECTORS == 4 } => self.add_rows::<S, 3, 4>(simd, row, &block),
+                    3 => self.add_rows::<S, 3, 2>(simd, row, &block),
                     4 | 5 if const { S::TILE_VECTORS == 4 } => self.add_rows::<S, 4, 4>(simd, row, &block),
                     4 | 5 => self.add_rows::<S, 4, 2>(simd, row, &block),
                     _ if const { S::TILE_VECTORS == 4 } => self.add_rows::<S, 6, 4>(simd, row, &block),
@@ -206,6 +214,10 @@ impl<E: Element> AddWeighted<'_, E> {
         while column + VECTORS * S::LANES <= width {
             self.add_columns::<S, ROWS, VECTORS>(simd, row, column, block);
             column += VECTORS * S::LANES;
+        }
+        while const { VECTORS > 4 } && column + 4 * S::LANES <= width {
+            self.add_columns::<S, ROWS, 4>(simd, row, column, block);
+            column += 4 * S::LANES;
         }
         while column + 2 * S::LANES <= width {
             self.add_columns::<S, ROWS, 2>(simd, row, column, block);

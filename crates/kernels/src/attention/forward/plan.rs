@@ -1,6 +1,6 @@
 //! How a call is cut into items, from its shapes alone.
 
-use super::group::panel_columns;
+use super::group::{LARGE, panel_columns};
 use super::{KEYS, keys};
 use crate::Precision;
 use crate::attention::reach::MAX_ROWS;
@@ -12,8 +12,12 @@ use std::ops::Range;
 /// Sequences of at most this many rows are cut along their keys, which are not packed, where products are in f32.
 pub const FEW_ROWS: usize = 8;
 
-/// Keys of a part, where keys are cut.
-const PART: usize = 16 * KEYS;
+/// Keys of a part, where keys are cut: the fewer key heads there are, the smaller, so that there are enough parts for all workers. Many queries
+/// to a key head take long to be made ready for one.
+fn part(spec: &Attention<'_>) -> usize {
+    let least = if spec.heads / spec.kv_heads >= LARGE { 8 } else { 4 };
+    KEYS * (2 * spec.kv_heads).clamp(least, 16)
+}
 
 /// Values that a tile and its operands may take: seven eighths of a second-level cache of 512 KiB.
 const CACHED: usize = 7 << 14;
@@ -131,7 +135,7 @@ impl<'a> Plan<'a> {
 
     /// Parts that the keys are cut into.
     fn parts(&self, sequence: &Sequence<'_>) -> usize {
-        if self.cut && is_few(sequence) { sequence.k_end.div_ceil(PART).max(1) } else { 1 }
+        if self.cut && is_few(sequence) { sequence.k_end.div_ceil(part(self.spec)).max(1) } else { 1 }
     }
 
     /// Values of a row's state: the largest score, the sum of weights, the weighted sum of values.
@@ -159,12 +163,12 @@ impl<'a> Plan<'a> {
                 let (head, tile, part) = (index / (tiles * parts), tiles - 1 - index / parts % tiles, index % parts);
                 let rows_of_tile = tile * self.tile..((tile + 1) * self.tile).min(rows);
                 let place = ((head * rows + rows_of_tile.start) * parts + part) * self.state();
-                let cut = parts > 1;
+                let (cut, size) = (parts > 1, self::part(self.spec));
                 return Item {
                     sequence,
                     head,
                     rows: rows_of_tile,
-                    keys: if cut { part * PART..(part + 1) * PART } else { 0..sequence.k_end },
+                    keys: if cut { part * size..(part + 1) * size } else { 0..sequence.k_end },
                     tile: self.tile,
                     block: self.block,
                     few: self.in_place && is_few(sequence),
