@@ -8,8 +8,9 @@ mod rows;
 mod softmax;
 
 pub use backward::{backward, backward_scratch};
-pub(crate) use forward::KEYS;
+pub(crate) use forward::keys;
 pub use forward::{FEW_ROWS, Statistics, forward, forward_scratch, statistics, statistics_scratch};
+pub(crate) use softmax::SLACK;
 
 use crate::Precision;
 use crate::int4::Int4;

@@ -35,24 +35,37 @@ impl Kernel for MultiplyRows<'_> {
         assert!(agree, "[{m}, {n}] from {} rows and [{}, {}]", self.a.rows(), self.b.rows(), self.b.cols());
         assert!(self.a.col_stride() == 1 && self.b.col_stride() == 1, "rows of a product of rows are contiguous");
         for column in (0..n).step_by(S::LANES) {
-            for row in (0..m).step_by(TILE_ROWS) {
-                match (m - row).min(TILE_ROWS) {
+            let mut row = 0;
+            while row < m {
+                // With 32 registers all rows meet B transposed once; with 16 those of a tile do.
+                row += match m - row {
                     1 => self.multiply_group::<S, 1>(simd, row, column),
                     2 => self.multiply_group::<S, 2>(simd, row, column),
                     3 => self.multiply_group::<S, 3>(simd, row, column),
                     4 => self.multiply_group::<S, 4>(simd, row, column),
                     5 => self.multiply_group::<S, 5>(simd, row, column),
+                    7 if wide::<S>() => self.multiply_group::<S, 7>(simd, row, column),
+                    8 if wide::<S>() => self.multiply_group::<S, 8>(simd, row, column),
+                    9 if wide::<S>() => self.multiply_group::<S, 9>(simd, row, column),
+                    10 if wide::<S>() => self.multiply_group::<S, 10>(simd, row, column),
+                    11 if wide::<S>() => self.multiply_group::<S, 11>(simd, row, column),
+                    12.. if wide::<S>() => self.multiply_group::<S, FEW_ROWS>(simd, row, column),
                     _ => self.multiply_group::<S, TILE_ROWS>(simd, row, column),
-                }
+                };
             }
         }
     }
 }
 
+/// Whether there are registers for a square and for [`FEW_ROWS`] sums.
+const fn wide<S: Simd>() -> bool {
+    S::TILE_VECTORS == 4
+}
+
 impl MultiplyRows<'_> {
-    /// ROWS rows from `row` on by a vector of columns from `column` on, which may be partial.
+    /// ROWS rows from `row` on by a vector of columns from `column` on, which may be partial. Gives ROWS.
     #[inline(always)]
-    fn multiply_group<S: Simd, const ROWS: usize>(&mut self, simd: S, row: usize, column: usize) {
+    fn multiply_group<S: Simd, const ROWS: usize>(&mut self, simd: S, row: usize, column: usize) -> usize {
         let (b, depth) = (self.b, self.a.cols());
         let count = (b.rows() - column).min(S::LANES);
         let mut a = [&[][..]; ROWS];
@@ -89,5 +102,6 @@ impl MultiplyRows<'_> {
         for i in 0..ROWS {
             store(simd, &mut self.c.row_mut(row + i)[column..column + count], sums[i]);
         }
+        ROWS
     }
 }

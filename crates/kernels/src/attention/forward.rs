@@ -32,10 +32,10 @@ use std::marker::PhantomData;
 use tile::Tile;
 
 /// Keys of a tile of f32.
-pub(crate) const KEYS: usize = 128;
+const KEYS: usize = 128;
 
 /// Keys of a tile: what as many cells hold.
-const fn keys<O: Operand>() -> usize {
+pub(crate) const fn keys<O: Operand>() -> usize {
     KEYS * O::VALUES
 }
 

@@ -16,7 +16,7 @@ pub(super) fn query_factor(spec: &Attention<'_>) -> f32 {
 
 /// How far scores may exceed what weights are relative to, before that is raised and all sums are made smaller. A weight is then at
 /// most 256.
-const SLACK: f32 = 8.0;
+pub(crate) const SLACK: f32 = 8.0;
 
 /// States of some rows: a score that none exceeds by more than [`SLACK`], and relative to it the sum of weights by lanes and the weighted sum of values.
 pub(super) struct States<'a> {

@@ -1,7 +1,8 @@
 use crate::Precision;
-use crate::attention::{Attention, BackwardInputs, Gradients, KEYS, Run, Sequence, Span, Statistics};
+use crate::attention::{Attention, BackwardInputs, Gradients, Run, SLACK, Sequence, Span, Statistics, keys};
+use crate::pairs::Pair;
 use half::bf16;
-use std::f32::consts::LOG2_E;
+use std::f32::consts::{LN_2, LOG2_E};
 use std::iter::zip;
 
 /// q `[N, H * d_qk]` -> out `[N, H * d_v]`, lse `[N, H]`.
@@ -128,8 +129,11 @@ fn weights(spec: &Attention<'_>, scores: &[(usize, f64)], head: usize) -> (Vec<(
         return (probs, lse);
     }
     let (mut max, mut all) = (f64::NEG_INFINITY, Vec::new());
-    for tile in scores.chunk_by(|a, b| a.0 / KEYS == b.0 / KEYS) {
-        max = tile.iter().map(|&(_, score)| score).fold(max, f64::max);
+    for tile in scores.chunk_by(|a, b| a.0 / keys::<Pair>() == b.0 / keys::<Pair>()) {
+        let top = tile.iter().map(|&(_, score)| score).fold(f64::NEG_INFINITY, f64::max);
+        if top > max + f64::from(SLACK) * f64::from(LN_2) {
+            max = top;
+        }
         all.extend(tile.iter().map(|&(k_pos, score)| (k_pos, nearest(spec, (score - max).exp()) * (max - lse).exp())));
     }
     (all, lse)
