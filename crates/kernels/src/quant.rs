@@ -17,12 +17,13 @@ mod layout;
 mod many;
 mod matrix;
 mod piece;
+mod plan;
 
 pub use activations::{ActivationBlock, Activations};
 pub use format::{BLOCK, Format};
 pub use matrix::{Matrix, PackError};
 
-use crate::disjoint::{Disjoint, each_part, run, sized};
+use crate::disjoint::each_part;
 use crate::pairs::Pair;
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::SQUARE;
@@ -32,9 +33,8 @@ use bf16::{RoundRows, Rounded};
 use exact::Exact;
 use exact::few::ExactFew;
 use few::{FEW_ROWS, Few};
-use layout::GROUP;
 use many::Many;
-use std::ops::Range;
+use plan::{Item, Plan, each_item};
 
 /// `y [m, rows] = ` or `+= x [m, width]` times the transpose of `w [rows, width]`, with activations quantised by blocks of 32. Weights that
 /// are floats are multiplied as by [`product_exact`].
@@ -222,91 +222,4 @@ fn check(y: &MatrixMut<'_>, x: MatrixRef<'_>, w: &Matrix) {
         x.cols()
     );
     assert!(x.cols() <= 1 || x.col_stride() == 1, "activations [{m}, {width}]: want contiguous rows");
-}
-
-/// A block of rows by a run of groups: their part of the result, and a worker's scratch.
-struct Item<'a> {
-    y: MatrixMut<'a>,
-    rows: Range<usize>,
-    groups: Range<usize>,
-    scratch: &'a mut [f32],
-}
-
-/// Runs `task` for every item of the plan.
-fn each_item(
-    machine: Machine<'_>,
-    plan: Plan,
-    w: &Matrix,
-    y: &MatrixMut<'_>,
-    panel: usize,
-    scratch: &mut [f32],
-    task: &(dyn Fn(Item<'_>) + Sync),
-) {
-    let want = panel * machine.executor.workers();
-    assert!(scratch.len() >= want, "scratch of a product with {w:?}: want {want}, got {}", scratch.len());
-    let scratch = Disjoint::new(scratch);
-    run(sized(machine, y.rows() * w.rows() * w.width()), plan.items(w), &|item, worker| {
-        let (rows, groups) = plan.part(item, w);
-        let columns = groups.start * GROUP..(groups.end * GROUP).min(w.rows());
-        // SAFETY: parts of different items do not overlap, and an executor runs each item once.
-        let y = unsafe { y.part(0, rows.clone(), columns) };
-        // SAFETY: this is the worker's own part, and a worker runs one item at a time.
-        let scratch = unsafe { scratch.slice(worker * panel..(worker + 1) * panel) };
-        task(Item { y, rows, groups, scratch });
-    });
-}
-
-/// How a product is cut, from its shape alone: blocks of activations by runs of groups.
-#[derive(Clone, Copy)]
-struct Plan {
-    m: usize,
-    row_block: usize,
-    groups: usize,
-}
-
-impl Plan {
-    /// Items to aim for, so that a dynamic queue evens out what the workers get.
-    const ITEMS: usize = 64;
-    /// Bytes of weights that make an item of few rows worth the queue.
-    const BYTES: usize = 32 << 10;
-    /// Multiply-adds that make an item of many rows worth the queue.
-    const COST: usize = 1 << 20;
-    /// Rows of a block, at most: their bytes stay in the second-level cache.
-    const ROW_BLOCK: usize = 128;
-
-    fn few(m: usize, w: &Matrix) -> Plan {
-        Plan::new(m, m, w, w.bytes() / Self::BYTES)
-    }
-
-    fn many(m: usize, w: &Matrix) -> Plan {
-        let blocks = m.div_ceil(Self::ROW_BLOCK).max(1);
-        Plan::new(m, m.div_ceil(blocks), w, m * w.rows() * w.width() / Self::COST)
-    }
-
-    fn exact(m: usize, w: &Matrix) -> Plan {
-        // Decoding a weight costs as much as several rows.
-        Plan::new(m, m, w, (m + 8) * w.rows() * w.width() / Self::COST)
-    }
-
-    fn bf16(m: usize, w: &Matrix) -> Plan {
-        // Whole squares, two by two. Rows are cut only where there are too few columns, since each block rounds the weights anew.
-        let groups = w.groups().div_ceil(16).next_multiple_of(2).max(1);
-        let blocks = 8_usize.div_ceil(w.groups().div_ceil(groups).max(1)).min(m.div_ceil(64)).max(1);
-        Plan { m, row_block: m.div_ceil(blocks).next_multiple_of(2 * SQUARE).max(1), groups }
-    }
-
-    fn new(m: usize, row_block: usize, w: &Matrix, items: usize) -> Plan {
-        let runs = items.clamp(1, Self::ITEMS).div_ceil(m.div_ceil(row_block.max(1)).max(1));
-        Plan { m, row_block: row_block.max(1), groups: w.groups().div_ceil(runs).max(1) }
-    }
-
-    fn items(&self, w: &Matrix) -> usize {
-        self.m.div_ceil(self.row_block) * w.groups().div_ceil(self.groups)
-    }
-
-    fn part(&self, item: usize, w: &Matrix) -> (Range<usize>, Range<usize>) {
-        let runs = w.groups().div_ceil(self.groups);
-        let (row, group) = (item / runs * self.row_block, item % runs * self.groups);
-        (row..(row + self.row_block).min(self.m), group..(group + self.groups).min(w.groups()))
-    }
 }

@@ -1,20 +1,19 @@
 //! One item: a tile of queries goes over its keys, a tile of keys at a time.
 
+mod scores;
 mod values;
 
-use super::few::Score;
-use super::group::{self, GroupScore};
+use super::group;
 use super::plan::{Item, panels_of_keys};
-use super::squares::{self, CutQueries, Factor};
+use super::squares::{CutQueries, Factor};
 use super::{KEYS, Target, keys};
 use crate::attention::check::union;
 use crate::attention::reach::{MAX_ROWS, Reach};
-use crate::attention::rows::{Rows, with_view};
 use crate::attention::softmax::{Left, Scale, SoftCap, States, finish, hide, query_factor};
 use crate::attention::{Attention, DistanceBias};
-use crate::product::{Accumulate, MatrixMut, MatrixRef};
+use crate::product::MatrixRef;
 use crate::simd::{Kernel, MAX_LANES, Simd};
-use crate::tile::{MAX_PANEL, Operand, TILE_ROWS, hull, multiply_panel, panel_width};
+use crate::tile::{MAX_PANEL, Operand, TILE_ROWS, hull};
 use crate::vector::{apply, load};
 use std::f32::consts::LOG2_E;
 use std::marker::PhantomData;
@@ -228,65 +227,6 @@ impl<'a, O: Operand> Work<'a, O> {
         let spans = union(self.spec.visible, first..self.position(item.rows.end - 1) + 1, item.sequence.k_end);
         let spans = spans.map(|span| span.start.max(item.keys.start)..span.end.min(item.keys.end));
         tiles(spans, keys::<O>()).map(|tile| tile * keys::<O>())
-    }
-
-    /// Scores of few rows with the keys of the `needed` columns, which are read where they lie.
-    #[inline(always)]
-    fn score_in_place<S: Simd>(&mut self, simd: S, start: usize, needed: Range<usize>) {
-        let d_qk = self.spec.d_qk;
-        let queries = &self.queries[..self.rows * d_qk];
-        for (first, piece) in self.keys().pieces(start + needed.start..start + needed.end) {
-            let scores = &mut self.scores[first - start..self.rows * KEYS];
-            let by_squares =
-                self.cut.is_some_and(|factor| squares::score(simd, scores, self.rows, factor, self.panels, piece, self.gathered));
-            if by_squares {
-                // All scores of the piece.
-            } else if self.cut.is_none() && self.rows >= group::LARGE {
-                let (count, panels) = (self.rows, &*self.panels);
-                let (gathered, turned) = (&mut *self.gathered, &mut *self.value_panels);
-                simd.call(GroupScore { scores, count, width: d_qk, panels, keys: piece, gathered, turned });
-            } else {
-                with_view!(piece, keys => simd.call(Score { scores, queries, keys }));
-            }
-            if let Some(scales) = piece.scales() {
-                for scores in scores.chunks_mut(KEYS) {
-                    multiply_each(scores, scales);
-                }
-            }
-        }
-    }
-
-    fn keys(&self) -> Rows<'a> {
-        Rows { runs: self.item.sequence.keys, head: self.item.head, width: self.spec.d_qk }
-    }
-
-    /// Packs the keys of the `needed` columns, from the first column of a panel on.
-    #[inline(always)]
-    fn pack_keys<S: Simd>(&mut self, simd: S, start: usize, needed: Range<usize>) {
-        let first = needed.start / panel_width::<S>() * panel_width::<S>();
-        self.keys().pack_as_columns::<O, _>(simd, start + first..start + needed.end, self.panels, self.gathered);
-    }
-
-    /// Scores of every strip of `rows` that sees any of the packed keys.
-    #[inline(always)]
-    fn score<S: Simd>(&mut self, simd: S, reach: &Reach, rows: Range<usize>) {
-        let (d_qk, width, needed) = (self.spec.d_qk, panel_width::<S>(), reach.columns());
-        let (first, depth) = (needed.start / width * width, O::cells(d_qk));
-        let queries = O::left(simd, MatrixRef::row_major(self.queries, self.rows, d_qk), self.left_queries);
-        let scores = MatrixMut::row_major(self.scores, rows.len(), keys::<O>());
-        for (column, panel) in (first..needed.end).step_by(width).zip(self.panels.chunks(width * depth)) {
-            let columns = column..(column + width).min(needed.end);
-            let seeing = reach.rows_seeing(columns.clone());
-            let seeing = seeing.start.max(rows.start)..seeing.end.min(rows.end);
-            if seeing.is_empty() {
-                continue;
-            }
-            // Whole vectors, since the softmax goes by vectors; what lies beyond the needed columns is hidden there.
-            let columns = column..columns.end.next_multiple_of(S::LANES);
-            // SAFETY: the only part of `scores` in use.
-            let scores = unsafe { scores.part(0, seeing.start - rows.start..seeing.end - rows.start, columns) };
-            multiply_panel::<O, _>(simd, scores, queries.part(seeing, 0..depth), panel, Accumulate::Store);
-        }
     }
 
     /// Turns the scores of a block of rows into weights; as left operands they begin with those of column `first`.
