@@ -192,9 +192,10 @@ fn row_stride(cells: usize) -> usize {
     (cells.div_ceil(LINE) | 1) * LINE
 }
 
-struct RoundRows<'a> {
-    a: MatrixRef<'a>,
-    scratch: &'a mut [f32],
+/// Fills the scratch of a left operand, as [`Operand::round`].
+pub(crate) struct RoundRows<'a> {
+    pub(crate) a: MatrixRef<'a>,
+    pub(crate) scratch: &'a mut [f32],
 }
 
 impl Kernel for RoundRows<'_> {

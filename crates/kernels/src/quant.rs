@@ -8,7 +8,6 @@
 //! which rows share the call, though few rows read the packed weights in place and many share a panel taken apart.
 
 mod activations;
-mod bf16;
 mod encode;
 mod exact;
 mod few;
@@ -24,17 +23,30 @@ pub use format::{BLOCK, Format};
 pub use matrix::{Matrix, PackError};
 
 use crate::disjoint::each_part;
-use crate::pairs::Pair;
+use crate::pairs::{Pair, RoundRows};
 use crate::product::{Accumulate, MatrixMut, MatrixRef};
 use crate::simd::SQUARE;
+use crate::tile::Single;
 use crate::vector::rows_per_item;
 use crate::{Isa, Machine};
-use bf16::{RoundRows, Rounded};
-use exact::Exact;
+use exact::ByPanels;
 use exact::few::ExactFew;
 use few::{FEW_ROWS, Few};
 use many::Many;
 use plan::{Item, Plan, each_item};
+use std::marker::PhantomData;
+
+/// Calls what is compiled for each format.
+macro_rules! for_format {
+    ($format:expr, $function:ident $arguments:tt) => {
+        for_format!($format, $function $arguments, F32 F16 Bf16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4K Q5K Q6K)
+    };
+    ($format:expr, $function:ident $arguments:tt, $($name:ident)*) => {
+        match $format {
+            $(Format::$name => $function::<{ Format::$name as usize }> $arguments,)*
+        }
+    };
+}
 
 /// `y [m, rows] = ` or `+= x [m, width]` times the transpose of `w [rows, width]`, with activations quantised by blocks of 32. Weights that
 /// are floats are multiplied as by [`product_exact`].
@@ -84,29 +96,18 @@ pub fn product_exact(
     accumulate: Accumulate,
     scratch: &mut [f32],
 ) {
-    match w.format() {
-        Format::F32 => exactly::<{ Format::F32 as usize }>(machine, y, x, w, accumulate, scratch),
-        Format::F16 => exactly::<{ Format::F16 as usize }>(machine, y, x, w, accumulate, scratch),
-        Format::Bf16 => exactly::<{ Format::Bf16 as usize }>(machine, y, x, w, accumulate, scratch),
-        Format::Q8_0 => exactly::<{ Format::Q8_0 as usize }>(machine, y, x, w, accumulate, scratch),
-        Format::Q4_0 => exactly::<{ Format::Q4_0 as usize }>(machine, y, x, w, accumulate, scratch),
-        Format::Q4_1 => exactly::<{ Format::Q4_1 as usize }>(machine, y, x, w, accumulate, scratch),
-        Format::Q5_0 => exactly::<{ Format::Q5_0 as usize }>(machine, y, x, w, accumulate, scratch),
-        Format::Q5_1 => exactly::<{ Format::Q5_1 as usize }>(machine, y, x, w, accumulate, scratch),
-        Format::Q4K => exactly::<{ Format::Q4K as usize }>(machine, y, x, w, accumulate, scratch),
-        Format::Q5K => exactly::<{ Format::Q5K as usize }>(machine, y, x, w, accumulate, scratch),
-        Format::Q6K => exactly::<{ Format::Q6K as usize }>(machine, y, x, w, accumulate, scratch),
-    }
+    for_format!(w.format(), exactly(machine, y, x, w, accumulate, scratch));
 }
 
 /// Values of scratch that [`product_exact`] needs.
 pub fn product_exact_scratch(workers: usize) -> usize {
-    exact::PANEL * workers
+    exact::panel::<Single>() * workers
 }
 
-/// From how many rows on [`product_bf16`] is faster than [`product`], if it is at all: rounding the weights costs as much as many rows.
-pub fn rows_for_bf16(isa: Isa) -> Option<usize> {
-    isa.has_squares().then_some(32)
+/// Whether [`product_bf16`] of `m` rows is faster than [`product`]: rounding the weights costs as much as many rows.
+pub fn gains_by_bf16(isa: Isa, m: usize, w: &Matrix) -> bool {
+    const ROWS: usize = 32;
+    isa.has_squares() && m >= ROWS && !w.format().is_float()
 }
 
 /// `y [m, rows] = ` or `+= x [m, width]` times the transpose of `w [rows, width]`, both rounded to bf16: activations as they are, weights as
@@ -122,24 +123,12 @@ pub fn product_bf16(
     accumulate: Accumulate,
     scratch: &mut [f32],
 ) {
-    match w.format() {
-        Format::F32 => rounded::<{ Format::F32 as usize }>(machine, y, x, w, accumulate, scratch),
-        Format::F16 => rounded::<{ Format::F16 as usize }>(machine, y, x, w, accumulate, scratch),
-        Format::Bf16 => rounded::<{ Format::Bf16 as usize }>(machine, y, x, w, accumulate, scratch),
-        Format::Q8_0 => rounded::<{ Format::Q8_0 as usize }>(machine, y, x, w, accumulate, scratch),
-        Format::Q4_0 => rounded::<{ Format::Q4_0 as usize }>(machine, y, x, w, accumulate, scratch),
-        Format::Q4_1 => rounded::<{ Format::Q4_1 as usize }>(machine, y, x, w, accumulate, scratch),
-        Format::Q5_0 => rounded::<{ Format::Q5_0 as usize }>(machine, y, x, w, accumulate, scratch),
-        Format::Q5_1 => rounded::<{ Format::Q5_1 as usize }>(machine, y, x, w, accumulate, scratch),
-        Format::Q4K => rounded::<{ Format::Q4K as usize }>(machine, y, x, w, accumulate, scratch),
-        Format::Q5K => rounded::<{ Format::Q5K as usize }>(machine, y, x, w, accumulate, scratch),
-        Format::Q6K => rounded::<{ Format::Q6K as usize }>(machine, y, x, w, accumulate, scratch),
-    }
+    for_format!(w.format(), rounded(machine, y, x, w, accumulate, scratch));
 }
 
 /// Values of scratch that [`product_bf16`] needs for `m` rows.
 pub fn product_bf16_scratch(m: usize, w: &Matrix, workers: usize) -> usize {
-    Pair::rows_scratch(m, w.width()) + bf16::PANEL * workers
+    Pair::rows_scratch(m, w.width()) + exact::panel::<Pair>() * workers
 }
 
 /// Weights of one format, which are like those of format `APART` once their scales are taken apart.
@@ -179,9 +168,10 @@ fn exactly<const FORMAT: usize>(
         });
         return;
     }
-    each_item(machine, Plan::exact(m, w), w, &y, exact::PANEL, scratch, &|Item { y, rows, groups, scratch }| {
+    each_item(machine, Plan::exact(m, w), w, &y, exact::panel::<Single>(), scratch, &|Item { y, rows, groups, scratch }| {
         let x = x.part(rows, 0..x.cols());
-        machine.isa.run_integer(Exact::<FORMAT> { y, x, w, groups, accumulate, scratch });
+        let operand = PhantomData::<Single>;
+        machine.isa.run_integer(ByPanels::<_, FORMAT> { operand, y, x, w, groups, accumulate, scratch });
     });
 }
 
@@ -202,12 +192,13 @@ fn rounded<const FORMAT: usize>(
     let items = m.div_ceil(at_once);
     each_part(machine, items, [(&mut *pairs, Pair::rows_scratch(at_once, width))], |item, [pairs]| {
         let rows = item * at_once..((item + 1) * at_once).min(m);
-        machine.isa.run_pairs(RoundRows { x: x.part(rows, 0..width), pairs });
+        machine.isa.run_pairs(RoundRows { a: x.part(rows, 0..width), scratch: pairs });
     });
     let x = Pair::rows(pairs, m, width);
-    each_item(machine, Plan::bf16(m, w), w, &y, bf16::PANEL, scratch, &|Item { y, rows, groups, scratch }| {
+    each_item(machine, Plan::bf16(m, w), w, &y, exact::panel::<Pair>(), scratch, &|Item { y, rows, groups, scratch }| {
         let x = x.part(rows, 0..x.cols());
-        machine.isa.run_integer_pairs(Rounded::<FORMAT> { y, x, w, groups, accumulate, scratch });
+        let operand = PhantomData::<Pair>;
+        machine.isa.run_integer_pairs(ByPanels::<_, FORMAT> { operand, y, x, w, groups, accumulate, scratch });
     });
 }
 

@@ -27,7 +27,7 @@ impl Tape {
             quant::product_exact(machine, y, x, matrix, Accumulate::Store, &mut scratch);
             return buffers.give(scratch);
         }
-        if quant::rows_for_bf16(machine.isa).is_some_and(|rows| n >= rows) {
+        if quant::gains_by_bf16(machine.isa, n, matrix) {
             let mut scratch = buffers.take(quant::product_bf16_scratch(n, matrix, workers));
             quant::product_bf16(machine, y, x, matrix, Accumulate::Store, &mut scratch);
             return buffers.give(scratch);

@@ -187,6 +187,30 @@ fn scores_of_ten_thousand_stay_finite() {
     });
 }
 
+/// What weights are relative to is raised only now and then: never by scores that rise by less than 8, in base 2, and soon enough by those
+/// that rise beyond what is left of an f32.
+#[test]
+fn scores_that_rise_with_the_position_agree_with_the_twin() {
+    for_random_cases(2, |random| {
+        for (precision, bound) in [(Precision::F32, 1e-4), (Precision::Bf16, 5e-3)] {
+            for (rise, rows) in [(0.004, 3), (0.004, 12), (0.05, 3), (0.05, 12), (0.5, 3), (0.5, 12)] {
+                let (d, k_end) = (4, affordable(700));
+                let spec = Spec { precision, scale: 1.0, ..plain(2, 1, d, 8, Visible::Causal) };
+                let mut case = one_sequence(random, spec, rows, k_end - rows, k_end);
+                case.q.chunks_exact_mut(d).for_each(|query| query.copy_from_slice(&[1.0, 0.0, 0.0, 0.0]));
+                let keys = (0..k_end).flat_map(|at| [rise * at as f32, 1.0, 1.0, 1.0]).collect();
+                case.sequences[0].keys = Plane::new(keys, 1, d);
+                let want = case.twin();
+                for machine in machines() {
+                    let (what, got) = (format!("{:?} by {rise} on {:?}", case.spec, machine.isa), case.forward(machine));
+                    assert_close(&what, &got.0, &want.0, bound);
+                    assert_close(&what, &got.1, &want.1, 1e-5);
+                }
+            }
+        }
+    });
+}
+
 /// Without a sink, a row that sees nothing is zero and its lse minus infinity; with one, its lse is the sink's score.
 #[test]
 fn rows_that_see_nothing_are_zero() {

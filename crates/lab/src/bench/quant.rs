@@ -1,7 +1,7 @@
 //! Products with packed weights, as in a decode step (one row, every weight from memory) and in a prompt (512 rows).
 //!
-//! Many rows are rounded to bf16 where models do so. One row goes round copies of the weights that no cache holds, and is a share of the rate of reading; many rows are a share of the
-//! rate of multiply-adds in f32, which products of bytes may exceed.
+//! One row goes round copies of the weights that no cache holds, and is a share of the rate of reading; many rows are a share of the
+//! rate of multiply-adds in f32, which products of bytes may exceed. Many rows are rounded to bf16 where a tape does so.
 
 use super::{Figure, Timing, limits, time, values, zeros};
 use attendant_core::kernels::memory::Memory;
@@ -70,7 +70,7 @@ impl Product<'_> {
     }
 
     fn multiply(&mut self, w: &Matrix) {
-        let rounds = self.rounds(w);
+        let rounds = quant::gains_by_bf16(self.processor.machine().isa, self.m, w);
         let (machine, x) = (self.processor.machine(), MatrixRef::row_major(&self.x, self.m, w.width()));
         let y = MatrixMut::row_major(&mut self.y, self.m, w.rows());
         match self.activations {
@@ -81,12 +81,6 @@ impl Product<'_> {
                 quant::product(machine, y, x, w, Accumulate::Store, &mut self.scratch);
             }
         }
-    }
-
-    /// Whether a tape multiplies so many rows in bf16.
-    fn rounds(&self, w: &Matrix) -> bool {
-        let rows = quant::rows_for_bf16(self.processor.machine().isa);
-        !w.format().is_float() && rows.is_some_and(|rows| self.m >= rows)
     }
 
     fn figure(&self, w: &Matrix, timing: Timing) -> Figure {

@@ -105,20 +105,18 @@ impl<'a, O: Operand> Work<'a, O> {
         let stride = self.left_of_weights(simd, rows.len(), needed.len()).row_stride();
         let width = O::cells(needed.len()) * O::VALUES;
         for i in rows.clone() {
-            let seen = reach.vectors_of::<S>(i);
-            let (start, end) = (seen.start.clamp(needed.start, needed.end), seen.end.clamp(needed.start, needed.end));
+            let seen = seen::<S>(reach, needed, i);
             let weights: &mut [bf16] = bytemuck::cast_slice_mut(&mut self.left_weights[(i - rows.start) * stride..][..stride]);
-            weights[..start - needed.start].fill(bf16::ZERO);
-            weights[end - needed.start..width].fill(bf16::ZERO);
+            weights[..seen.start].fill(bf16::ZERO);
+            weights[seen.end..width].fill(bf16::ZERO);
         }
     }
 
     /// Adds the weighted values by squares, of which there are some, if the type of all values allows it.
     #[inline(always)]
     fn add_by_squares<S: Simd>(&mut self, simd: S, start: usize, reach: &Reach, needed: &Range<usize>) -> bool {
-        let runs = self.item.sequence.values;
-        let values = Rows { runs, head: self.item.head, width: self.spec.d_v };
-        match runs.first().map(|run| run.data) {
+        let values = self.values();
+        match values.runs.first().map(|run| run.data) {
             Some(Cells::Bf16(_)) => self.add_as::<bf16, S>(simd, start, reach, needed, values),
             Some(Cells::Int8 { .. }) => self.add_as::<i8, S>(simd, start, reach, needed, values),
             _ => false,
@@ -151,10 +149,9 @@ impl<'a, O: Operand> Work<'a, O> {
     /// Makes the weights in `needed` columns zero that no row of their strip sees.
     fn clear_unseen<S: Simd>(&mut self, reach: &Reach, needed: Range<usize>) {
         for (i, weights) in self.scores.chunks_exact_mut(KEYS).enumerate().take(self.rows) {
-            let seen = reach.vectors_of::<S>(i);
-            let (start, end) = (seen.start.clamp(needed.start, needed.end), seen.end.clamp(needed.start, needed.end));
-            weights[needed.start..start].fill(0.0);
-            weights[end..needed.end].fill(0.0);
+            let (seen, weights) = (seen::<S>(reach, &needed, i), &mut weights[needed.clone()]);
+            weights[..seen.start].fill(0.0);
+            weights[seen.end..].fill(0.0);
         }
     }
 
@@ -207,6 +204,13 @@ impl<'a, O: Operand> Work<'a, O> {
             }
         }
     }
+}
+
+/// Which of the `needed` columns the strip of a row sees, in whole vectors, counted from the first of them.
+#[inline(always)]
+fn seen<S: Simd>(reach: &Reach, needed: &Range<usize>, row: usize) -> Range<usize> {
+    let seen = reach.vectors_of::<S>(row);
+    seen.start.clamp(needed.start, needed.end) - needed.start..seen.end.clamp(needed.start, needed.end) - needed.start
 }
 
 /// Rows of a panel of `cells` of values: odd, so that a row of all panels does not crowd into one set of the first-level cache.
