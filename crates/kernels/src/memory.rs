@@ -1,7 +1,10 @@
 //! Room for what is read again and again: caches and weights.
 
+mod region;
+
 use bytemuck::{Pod, Zeroable};
 use memmap2::MmapMut;
+use region::Piece;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -14,8 +17,12 @@ const HUGE: usize = 2 << 20;
 #[repr(C, align(64))]
 struct Line([u8; 64]);
 
-/// Values that begin as zeros, on a cache line. Where they are many they lie on huge pages, if the system has any: reading through
-/// megabytes of small pages, a processor spends a part of its time on finding them. Memory that nothing has been written to costs nothing.
+/// From this many bytes on memory lies on huge pages.
+const MANY: usize = 16 << 10;
+
+/// Values that begin as zeros, on a cache line. Unless they are few they lie on huge pages, if the system has any: reading through
+/// megabytes of small pages, a processor spends a part of its time on finding them. Those that do not fill one share it with others.
+/// Memory that nothing has been written to costs nothing, but for the rest of a huge page.
 pub struct Memory<T> {
     room: Room,
     len: usize,
@@ -24,6 +31,7 @@ pub struct Memory<T> {
 
 enum Room {
     Lines(Vec<Line>),
+    Piece(Piece),
     /// A mapping, and where in it the values begin.
     Pages(MmapMut, usize),
 }
@@ -35,26 +43,33 @@ impl<T: Pod> Memory<T> {
     /// If so many cannot be counted in bytes.
     pub fn zeroed(len: usize) -> Memory<T> {
         let bytes = len.checked_mul(size_of::<T>()).expect("bytes of memory");
-        let room = if bytes >= HUGE { Room::pages(bytes) } else { None };
+        let room = match bytes {
+            // An interpreter has no huge pages, and sees what goes beyond a vector.
+            _ if cfg!(miri) && bytes < HUGE => None,
+            0..MANY => None,
+            MANY..HUGE => Piece::zeroed(bytes).map(Room::Piece),
+            _ => map(bytes).map(|(map, first)| Room::Pages(map, first)),
+        };
         let lines = || Room::Lines(vec![Line::zeroed(); bytes.div_ceil(size_of::<Line>())]);
         Memory { room: room.unwrap_or_else(lines), len, values: PhantomData }
     }
 }
 
-impl Room {
-    /// A mapping whose values begin on a huge page; none if the system refuses.
-    fn pages(bytes: usize) -> Option<Room> {
-        let map = MmapMut::map_anon(bytes.checked_add(HUGE)?).ok()?;
-        // Where there are no huge pages, small ones do. An interpreter has none.
-        #[cfg(all(target_os = "linux", not(miri)))]
-        let _ = map.advise(memmap2::Advice::HugePage);
-        let first = map.as_ptr().addr().next_multiple_of(HUGE) - map.as_ptr().addr();
-        Some(Room::Pages(map, first))
-    }
+/// A mapping of zeros, and where in it the first huge page begins, with as many bytes to follow; none if the system refuses.
+fn map(bytes: usize) -> Option<(MmapMut, usize)> {
+    let map = MmapMut::map_anon(bytes.checked_add(HUGE)?).ok()?;
+    // Where there are no huge pages, small ones do. An interpreter has none.
+    #[cfg(all(target_os = "linux", not(miri)))]
+    let _ = map.advise(memmap2::Advice::HugePage);
+    let first = map.as_ptr().addr().next_multiple_of(HUGE) - map.as_ptr().addr();
+    Some((map, first))
+}
 
+impl Room {
     fn bytes(&self) -> &[u8] {
         match self {
             Room::Lines(lines) => bytemuck::cast_slice(lines),
+            Room::Piece(piece) => piece.bytes(),
             Room::Pages(map, first) => &map[*first..],
         }
     }
@@ -62,6 +77,7 @@ impl Room {
     fn bytes_mut(&mut self) -> &mut [u8] {
         match self {
             Room::Lines(lines) => bytemuck::cast_slice_mut(lines),
+            Room::Piece(piece) => piece.bytes_mut(),
             Room::Pages(map, first) => &mut map[*first..],
         }
     }
@@ -119,7 +135,7 @@ mod tests {
         // An interpreter is slow.
         let step = if cfg!(miri) { 4001 } else { 1 };
         let all = |memory: &Memory<f32>, value| memory.iter().step_by(step).all(|&x| x == value);
-        for len in [0, 1, 15, 100, HUGE / 4 - 1, HUGE / 4, HUGE + 3] {
+        for len in [0, 1, 15, 100, MANY / 4 - 1, MANY / 4, 50_001, HUGE / 4 - 1, HUGE / 4, HUGE + 3] {
             let mut memory = Memory::<f32>::zeroed(len);
             assert_eq!(memory.len(), len);
             assert!(memory.as_ptr().addr().is_multiple_of(64) && all(&memory, 0.0), "{len}");

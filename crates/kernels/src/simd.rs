@@ -132,6 +132,12 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         let _ = p;
     }
 
+    /// The same, but no nearer than the second-level cache: so much can be on its way that what is needed next keeps its place in the first.
+    #[inline(always)]
+    fn prefetch_second(self, p: *const f32) {
+        let _ = p;
+    }
+
     /// Whether the processor multiplies squares: tiles of 16 by 16 sums in registers of their own, as many as two by two of them, to
     /// which whole tiles of pairs are multiplied at once.
     #[inline(always)]

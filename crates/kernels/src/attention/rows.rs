@@ -40,6 +40,8 @@ pub(super) struct View<'a, E> {
     rows: usize,
     width: usize,
     stride: usize,
+    /// Where the row after the last lies, if there is one. Nothing is read there.
+    beyond: *const u8,
 }
 
 impl<'a, E: Element> View<'a, E> {
@@ -47,7 +49,22 @@ impl<'a, E: Element> View<'a, E> {
     fn new(data: &'a [E], rows: usize, width: usize, stride: usize) -> Self {
         let inside = extent(rows, E::cells(width), stride, 1).is_some_and(|end| end <= data.len());
         assert!(inside, "{rows} rows of {width}, {stride} apart, in {} values", data.len());
-        View { data, rows, width, stride }
+        View { data, rows, width, stride, beyond: data.as_ptr().wrapping_add(rows * stride).cast() }
+    }
+
+    /// The same rows, of which the next one lies elsewhere.
+    fn followed_by(self, next: Option<*const u8>) -> Self {
+        View { beyond: next.unwrap_or(self.beyond), ..self }
+    }
+
+    /// Where row `i` lies, or would lie, to ask for it before it is read: counted beyond the end, it may be in the next run.
+    #[inline(always)]
+    pub(super) fn ahead(&self, i: usize) -> *const u8 {
+        if i < self.rows {
+            self.data.as_ptr().wrapping_add(i * self.stride).cast()
+        } else {
+            self.beyond.wrapping_add((i - self.rows) * self.stride * size_of::<E>())
+        }
     }
 
     #[inline]
@@ -120,7 +137,7 @@ impl<'a> Piece<'a> {
     #[inline]
     pub(super) fn in_place(self) -> Option<MatrixRef<'a>> {
         match self {
-            Piece::F32(View { data, rows, width, stride }) => Some(MatrixRef::strided(data, rows, width, stride, 1)),
+            Piece::F32(View { data, rows, width, stride, .. }) => Some(MatrixRef::strided(data, rows, width, stride, 1)),
             _ => None,
         }
     }
@@ -128,7 +145,7 @@ impl<'a> Piece<'a> {
     /// The rows as cells of an operand, if that is how they lie.
     fn cells_in_place<O: Operand>(self) -> Option<MatrixRef<'a>> {
         match self {
-            Piece::Bf16(View { data, rows, width, stride })
+            Piece::Bf16(View { data, rows, width, stride, .. })
                 if O::VALUES == 2 && width.is_multiple_of(2) && stride.is_multiple_of(2) =>
             {
                 let whole = data.len() / 2 * 2;
@@ -211,25 +228,41 @@ impl<'a> Rows<'a> {
     /// The rows at `positions` that runs hold, run by run, each piece with its first position.
     pub(super) fn pieces(self, positions: Range<usize>) -> impl Iterator<Item = (usize, Piece<'a>)> {
         let after = self.runs.partition_point(|run| run.first + run.rows <= positions.start);
-        let runs = self.runs[after..].iter().take_while(move |run| run.first < positions.end);
-        runs.filter(|run| run.rows > 0).map(move |run| {
-            let first = run.first.max(positions.start);
-            let rows = (run.first + run.rows).min(positions.end) - first;
-            (first, self.piece(run, first - run.first, rows))
+        let runs = (after..self.runs.len()).map(move |i| &self.runs[i..]).take_while(move |runs| runs[0].first < positions.end);
+        runs.filter(|runs| runs[0].rows > 0).map(move |runs| {
+            let first = runs[0].first.max(positions.start);
+            let rows = (runs[0].first + runs[0].rows).min(positions.end) - first;
+            (first, self.piece(runs, first - runs[0].first, rows))
         })
     }
 
-    fn piece(self, run: &Run<'a>, row: usize, rows: usize) -> Piece<'a> {
-        let (start, width, stride) = (self.head * run.head_stride + row * run.row_stride, self.width, run.row_stride);
+    /// Rows of the first of some runs.
+    #[inline]
+    fn piece(self, runs: &[Run<'a>], row: usize, rows: usize) -> Piece<'a> {
+        let (run, width) = (&runs[0], self.width);
+        let (start, stride) = (self.head * run.head_stride + row * run.row_stride, run.row_stride);
+        let next = runs.get(1).filter(|_| row + rows == run.rows).map(|next| self.address(next));
         match run.data {
-            Cells::F32(data) => Piece::F32(View::new(&data[start..], rows, width, stride)),
-            Cells::Bf16(data) => Piece::Bf16(View::new(&data[start..], rows, width, stride)),
-            Cells::F16(data) => Piece::F16(View::new(&data[start..], rows, width, stride)),
+            Cells::F32(data) => Piece::F32(View::new(&data[start..], rows, width, stride).followed_by(next)),
+            Cells::Bf16(data) => Piece::Bf16(View::new(&data[start..], rows, width, stride).followed_by(next)),
+            Cells::F16(data) => Piece::F16(View::new(&data[start..], rows, width, stride).followed_by(next)),
             Cells::Int8 { values, scales, scale_stride } => {
                 let scales = &scales[self.head * scale_stride + row..][..rows];
-                Piece::Int8(View::new(&values[start..], rows, width, stride), scales)
+                Piece::Int8(View::new(&values[start..], rows, width, stride).followed_by(next), scales)
             }
-            Cells::Int4(groups) => Piece::Int4(View::new(&groups[start..], rows, width, stride)),
+            Cells::Int4(groups) => Piece::Int4(View::new(&groups[start..], rows, width, stride).followed_by(next)),
+        }
+    }
+
+    /// Where the first row of a run lies.
+    fn address(self, run: &Run<'_>) -> *const u8 {
+        let start = self.head * run.head_stride;
+        match run.data {
+            Cells::F32(data) => data.as_ptr().wrapping_add(start).cast(),
+            Cells::Bf16(data) => data.as_ptr().wrapping_add(start).cast(),
+            Cells::F16(data) => data.as_ptr().wrapping_add(start).cast(),
+            Cells::Int8 { values, .. } => values.as_ptr().wrapping_add(start).cast(),
+            Cells::Int4(groups) => groups.as_ptr().wrapping_add(start).cast(),
         }
     }
 

@@ -168,6 +168,11 @@ impl Simd for Avx2 {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
     #[inline(always)]
+    fn prefetch_second(self, p: *const f32) {
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+    }
+    #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) -> K::Output {
         // SAFETY: the token proves avx2, fma and f16c.
         unsafe { run_avx2(kernel) }
@@ -327,6 +332,11 @@ impl<P: Pairs> Simd for Avx512<P> {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
     #[inline(always)]
+    fn prefetch_second(self, p: *const f32) {
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+    }
+    #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) -> K::Output {
         // SAFETY: the token proves what the shell that made it takes.
         unsafe { self.0.run(kernel) }
@@ -401,7 +411,7 @@ impl<P: Pairs> Simd for Avx512<P> {
     #[inline(always)]
     unsafe fn load_f16(self, p: *const f16) -> __m512 {
         // SAFETY: the caller promises sixteen readable values; the token proves avx512f.
-        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
+        unsafe { _mm512_cvt_roundph_ps::<_MM_FROUND_CUR_DIRECTION>(_mm256_loadu_si256(p.cast())) }
     }
     #[inline(always)]
     unsafe fn load_i8(self, p: *const i8) -> __m512 {

@@ -15,9 +15,9 @@ use std::ops::Range;
 /// first-level cache room for the others.
 const BLOCK: usize = 16 << 10;
 
-/// Bytes between the key at hand and the one that is asked for: a page, since hardware foresees none but the lines of its own, and
+/// Bytes between the key at hand and the one that is asked for: pages, since hardware foresees none but the lines of its own, and
 /// begins anew whenever keys follow values.
-pub(super) const AHEAD: usize = 4 << 10;
+pub(super) const AHEAD: usize = 8 << 10;
 
 /// Rows that make a block, a multiple of `unit`.
 #[inline]
@@ -38,82 +38,143 @@ pub(super) struct Score<'a, E> {
 impl<E: Element> Kernel for Score<'_, E> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
-        match self.queries.len() / self.keys.width() {
-            0 => {}
-            1 => self.score::<S, 1>(simd),
-            2 => self.score::<S, 2>(simd),
-            3 => self.score::<S, 3>(simd),
-            _ => self.score::<S, 4>(simd),
+    fn run<S: Simd>(self, simd: S) {
+        let (width, rows) = (self.keys.width(), self.keys.rows());
+        let count = self.queries.len() / width;
+        if rows == 0 || count == 0 {
+            return;
+        }
+        assert!(self.scores.len() >= (count - 1) * KEYS + rows, "{count} rows of scores of {rows} keys in {}", self.scores.len());
+        let (scores, queries) = (self.scores.as_mut_ptr(), self.queries.as_ptr());
+        let checked = Checked { scores, queries, count, first: self.keys.rows_from(0..rows).as_ptr(), keys: self.keys };
+        // SAFETY: the scores are that many (asserted), the queries by what `count` is, and the keys are all there (`rows_from`).
+        unsafe {
+            match count {
+                1 => checked.score::<S, 1>(simd),
+                2 => checked.score::<S, 2>(simd),
+                3 => checked.score::<S, 3>(simd),
+                _ => checked.score::<S, 4>(simd),
+            }
         }
     }
 }
 
-impl<E: Element> Score<'_, E> {
+/// What [`Score`] has, checked once for all scores: a head of 64 has but a few instructions for each.
+struct Checked<'a, E> {
+    /// `[count, KEYS]`, of which one for each key is written.
+    scores: *mut f32,
+    /// `[count, width]`
+    queries: *const f32,
+    count: usize,
+    /// The first of the keys.
+    first: *const E,
+    keys: View<'a, E>,
+}
+
+impl<E: Element> Checked<'_, E> {
+    /// # Safety
+    /// Pointers must be valid for what the fields say; there must be a key, and `QUERIES` queries.
     #[inline(always)]
-    fn score<S: Simd, const QUERIES: usize>(&mut self, simd: S) {
-        let (width, rows, step) = (self.keys.width(), self.keys.rows(), keys_of_block::<S, QUERIES>());
-        for start in (0..rows).step_by(block_rows::<E>(width, step)) {
-            let end = (start + block_rows::<E>(width, step)).min(rows);
-            for query in (0..self.queries.len() / width).step_by(QUERIES) {
-                for key in (start..end).step_by(step) {
-                    // The first queries bring the keys from memory; the others find them near. Groups of 4 bits are bound by what
-                    // takes them apart.
-                    if query == 0 && E::VALUES == 1 {
-                        self.block::<S, QUERIES, 1>(simd, query, key);
-                    } else {
-                        self.block::<S, QUERIES, 2>(simd, query, key);
-                    }
-                }
+    unsafe fn score<S: Simd, const QUERIES: usize>(&self, simd: S) {
+        let step = keys_of_block::<S, QUERIES>();
+        // SAFETY: the caller's promise, and that there are as many keys as a block has.
+        unsafe {
+            match step {
+                _ if self.keys.rows() < step => self.score_fewer(simd),
+                1 => self.score_all::<S, QUERIES, 1>(simd),
+                2 => self.score_all::<S, QUERIES, 2>(simd),
+                _ => self.score_all::<S, QUERIES, 4>(simd),
             }
         }
     }
 
-    /// QUERIES queries from `query` on by as many keys from `key` on as make a vector of scores, ROWS of them at a time. Beyond the
-    /// last query and the last key these take their places, and what comes of it is dropped.
-    ///
-    /// One row at a time is memory read from one end to the other; with two each query is loaded half as often.
+    /// # Safety
+    /// As of [`Checked::score`], and there must be the keys of a block.
     #[inline(always)]
-    fn block<S: Simd, const QUERIES: usize, const ROWS: usize>(&mut self, simd: S, query: usize, key: usize) {
-        let (width, count) = (self.keys.width(), self.queries.len() / self.keys.width());
-        let keys_of_block = keys_of_block::<S, QUERIES>();
-        let mut queries = [&[][..]; QUERIES];
-        for i in 0..QUERIES {
-            queries[i] = &self.queries[(query + i).min(count - 1) * width..][..width];
+    unsafe fn score_all<S: Simd, const QUERIES: usize, const ROWS: usize>(&self, simd: S) {
+        let (rows, step) = (self.keys.rows(), keys_of_block::<S, QUERIES>());
+        let size = block_rows::<E>(self.keys.width(), step);
+        let mut start = 0;
+        while start < rows {
+            let end = (start + size).min(rows);
+            let mut query = 0;
+            while query < self.count {
+                let mut key = start;
+                while key < end {
+                    // What does not fill a block is scored once more with the ones before.
+                    let (first_query, first_key) = (query.min(self.count - QUERIES), key.min(rows - step));
+                    // SAFETY: the caller's promise: QUERIES queries and as many keys as a block has are there.
+                    unsafe { self.block::<S, QUERIES, ROWS>(simd, first_query, first_key) };
+                    key += step;
+                }
+                query += QUERIES;
+            }
+            start = end;
         }
-        let (last, stride) = (self.keys.rows() - 1 - key, self.keys.stride());
-        let first = self.keys.rows_from(key..self.keys.rows()).as_ptr();
-        let ahead = AHEAD.div_ceil(E::bytes(width).max(1));
+    }
+
+    /// QUERIES queries from `query` on by as many keys from `key` on as make a vector of scores, ROWS of them at a time.
+    ///
+    /// # Safety
+    /// As of [`Checked::score`], and these queries and keys must be there.
+    #[inline(always)]
+    unsafe fn block<S: Simd, const QUERIES: usize, const ROWS: usize>(&self, simd: S, query: usize, key: usize) {
+        let (width, stride, step) = (self.keys.width(), self.keys.stride(), keys_of_block::<S, QUERIES>());
+        let bytes = E::bytes(width);
+        let ahead = AHEAD.div_ceil(bytes.max(1));
         let mut sums = [simd.splat(0.0); MAX_LANES];
-        for row in (0..keys_of_block).step_by(ROWS) {
-            if query == 0 {
-                let next = first.wrapping_add((row + ahead) * stride).cast::<u8>();
-                for line in (0..E::bytes(width) * ROWS).step_by(CACHE_LINE) {
-                    simd.prefetch(next.wrapping_add(line).cast());
-                }
-            }
-            let mut keys = [first; ROWS];
-            for r in 0..ROWS {
-                keys[r] = first.wrapping_add((row + r).min(last) * stride);
-            }
-            // SAFETY: each key is one of the rows that are there (`rows_from` checked it), `width` wide.
-            let of_rows = unsafe { dots::<E, S, QUERIES, ROWS>(simd, queries, keys, width) };
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut queries = [self.queries; QUERIES];
             for i in 0..QUERIES {
+                queries[i] = self.queries.add((query + i) * width);
+            }
+            for row in (0..step).step_by(ROWS) {
+                let mut keys = [self.first; ROWS];
                 for r in 0..ROWS {
-                    sums[i * keys_of_block + row + r] = of_rows[i][r];
+                    let key = key + row + r;
+                    keys[r] = self.first.add(key * stride);
+                    // The first queries bring the keys from memory; the others find them near.
+                    let mut line = if query == 0 { 0 } else { bytes };
+                    while line < bytes {
+                        simd.prefetch_second(self.keys.ahead(key + ahead).wrapping_add(line).cast());
+                        line += CACHE_LINE;
+                    }
                 }
+                let of_rows = dots::<E, S, QUERIES, ROWS>(simd, queries, keys, width);
+                for i in 0..QUERIES {
+                    for r in 0..ROWS {
+                        sums[i * step + row + r] = of_rows[i][r];
+                    }
+                }
+            }
+            let mut lanes = [0.0; MAX_LANES];
+            store(simd, &mut lanes[..S::LANES], simd.sum_each(sums));
+            for i in 0..QUERIES {
+                let to = self.scores.add((query + i) * KEYS + key);
+                to.copy_from_nonoverlapping(lanes.as_ptr().add(i * step), step);
             }
         }
-        let mut lanes = [0.0; MAX_LANES];
-        store(simd, &mut lanes[..S::LANES], simd.sum_each(sums));
-        let (count, rest) = (QUERIES.min(count - query), self.keys.rows() - key);
-        for (i, lanes) in lanes.chunks_exact(keys_of_block).take(count).enumerate() {
-            let scores = &mut self.scores[(query + i) * KEYS + key..];
-            // A copy of a length that the compiler knows, but for the last block.
-            if rest >= keys_of_block {
-                scores[..keys_of_block].copy_from_slice(lanes);
-            } else {
-                scores[..rest].copy_from_slice(&lanes[..rest]);
+    }
+
+    /// Fewer keys than a block has, query by query.
+    ///
+    /// # Safety
+    /// As of [`Checked::score`], and there must be fewer keys than lanes.
+    #[inline(always)]
+    unsafe fn score_fewer<S: Simd>(&self, simd: S) {
+        let (rows, width) = (self.keys.rows(), self.keys.width());
+        for query in 0..self.count {
+            let mut sums = [simd.splat(0.0); MAX_LANES];
+            let mut lanes = [0.0; MAX_LANES];
+            // SAFETY: the caller's promise.
+            unsafe {
+                let of_query = self.queries.add(query * width);
+                for row in 0..rows {
+                    sums[row] = dots::<E, S, 1, 1>(simd, [of_query], [self.first.add(row * self.keys.stride())], width)[0][0];
+                }
+                store(simd, &mut lanes[..S::LANES], simd.sum_each(sums));
+                self.scores.add(query * KEYS).copy_from_nonoverlapping(lanes.as_ptr(), rows);
             }
         }
     }
@@ -127,39 +188,39 @@ const fn keys_of_block<S: Simd, const QUERIES: usize>() -> usize {
 /// Dot products of queries with keys as sums along lanes, which are left to add.
 ///
 /// # Safety
-/// Every key must hold `width` values.
+/// Every query and every key must hold `width` values.
 #[inline(always)]
 unsafe fn dots<E: Element, S: Simd, const QUERIES: usize, const ROWS: usize>(
     simd: S,
-    queries: [&[f32]; QUERIES],
+    queries: [*const f32; QUERIES],
     keys: [*const E; ROWS],
     width: usize,
 ) -> [[S::V; ROWS]; QUERIES] {
     let mut sums = [[simd.splat(0.0); ROWS]; QUERIES];
-    let whole = width / S::LANES * S::LANES;
-    for query in queries {
-        assert!(query.len() >= width, "a query of {} for keys of {width}", query.len());
-    }
-    for k in (0..whole).step_by(S::LANES) {
+    let (mut k, rest) = (0, width % S::LANES);
+    while k + S::LANES <= width {
         let mut x = [simd.splat(0.0); ROWS];
         for r in 0..ROWS {
-            // SAFETY: `k + LANES <= whole`, which is at most `width`, of which the key has as many values (the caller's promise).
+            // SAFETY: `k + LANES <= width`, and the key has as many values (the caller's promise).
             x[r] = unsafe { E::load(simd, keys[r], k) };
         }
         for i in 0..QUERIES {
-            // SAFETY: as above; so has the query (asserted).
-            let q = unsafe { simd.load(queries[i].as_ptr().add(k)) };
+            // SAFETY: as above; so has the query.
+            let q = unsafe { simd.load(queries[i].add(k)) };
             for r in 0..ROWS {
                 sums[i][r] = simd.fma(x[r], q, sums[i][r]);
             }
         }
+        k += S::LANES;
     }
-    if whole < width {
+    if rest > 0 {
         for r in 0..ROWS {
-            // SAFETY: as above; the key has `width` values.
-            let x = unsafe { E::load_partial(simd, keys[r], whole, width - whole) };
+            // SAFETY: as above; `k + rest` is `width`.
+            let x = unsafe { E::load_partial(simd, keys[r], k, rest) };
             for i in 0..QUERIES {
-                sums[i][r] = simd.fma(x, simd.load_partial(&queries[i][whole..width]), sums[i][r]);
+                // SAFETY: as above.
+                let q = simd.load_partial(unsafe { std::slice::from_raw_parts(queries[i].add(k), rest) });
+                sums[i][r] = simd.fma(x, q, sums[i][r]);
             }
         }
     }
@@ -256,7 +317,7 @@ impl<E: Element> AddWeighted<'_, E> {
         // The next block is asked for, some bytes at each row: from one end to the other, which memory likes best, or if there are
         // others between its rows the same columns of it.
         let (width, bytes) = (self.values.width(), E::bytes(VECTORS * S::LANES));
-        let next = first.wrapping_add(block_rows::<E>(width, 8) * stride).cast::<u8>();
+        let next = self.values.ahead(block.start + block_rows::<E>(width, 8));
         let (next, step) = if stride == E::cells(width) {
             (next.wrapping_add(E::bytes(column) * block.len()), bytes)
         } else {
@@ -267,7 +328,7 @@ impl<E: Element> AddWeighted<'_, E> {
             let value = first.wrapping_add(at * stride);
             if row == 0 {
                 for line in (0..bytes).step_by(CACHE_LINE) {
-                    simd.prefetch(next.wrapping_add(at * step + line).cast());
+                    simd.prefetch_second(next.wrapping_add(at * step + line).cast());
                 }
             }
             let mut vectors = [simd.splat(0.0); VECTORS];

@@ -280,10 +280,11 @@ impl<E: SquareElement> SquareScore<'_, E> {
     ) -> S::V {
         let (bytes, size) = (E::bytes(self.keys.width()), E::FACTOR.group(self.keys.width(), COLS));
         let steps = bytes / CACHE_LINE;
-        let ahead = super::few::AHEAD.div_ceil(bytes);
+        let ahead = column + super::few::AHEAD.div_ceil(bytes);
         for row in ahead..ahead + ROWS * SQUARE {
-            for line in 0..steps {
-                simd.prefetch(from.wrapping_add(row * stride + line * LINE));
+            let row = self.keys.ahead(row);
+            for line in (0..bytes).step_by(CACHE_LINE) {
+                simd.prefetch_second(row.wrapping_add(line).cast());
             }
         }
         let mut sums = Lines([0.0; 4 * SQUARE * SQUARE]);
