@@ -11,6 +11,7 @@ mod definition;
 mod gguf;
 mod parts;
 mod pretokenizer;
+mod scored;
 mod stream;
 
 pub use gguf::GgufVocabulary;
@@ -32,7 +33,7 @@ const MARGIN: usize = 4096;
 /// Turns texts into tokens and back.
 #[derive(Clone)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: build::Built,
     /// The tokens that are no text: ends of texts, roles, padding.
     special: HashSet<u32>,
     /// One more than the largest id.

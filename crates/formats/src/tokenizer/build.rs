@@ -1,20 +1,30 @@
 //! From a definition that was checked to the tokenizers crate's own types.
 
 use super::definition::{Bpe, Definition, Model};
+use super::scored::Scored;
 use crate::error::{Refusal, Result, quoted};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::path::{Path, PathBuf};
 use tokenizers::Model as _;
+use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeBuilder, Vocab};
 use tokenizers::models::unigram::Unigram;
 use tokenizers::models::wordlevel::WordLevel;
 use tokenizers::models::wordpiece::WordPiece;
-use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper};
+use tokenizers::{
+    AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Token, TokenizerImpl,
+};
+
+/// A tokenizer of the crate, with one more model.
+pub(super) type Built = TokenizerImpl<Vocabulary, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
 /// Builds the tokenizer.
-pub(super) fn build(definition: Definition) -> Result<tokenizers::Tokenizer> {
-    let mut tokenizer = tokenizers::Tokenizer::new(model(definition.model)?);
+pub(super) fn build(definition: Definition) -> Result<Built> {
+    let mut tokenizer = TokenizerImpl::new(model(definition.model)?);
     let normalizer: Option<NormalizerWrapper> = part("normalizer", definition.normalizer)?;
     tokenizer.with_normalizer(normalizer).map_err(refused("normalizer"))?;
     tokenizer.with_pre_tokenizer(part::<PreTokenizerWrapper>("pre_tokenizer", definition.pre_tokenizer)?);
@@ -45,8 +55,53 @@ pub(super) fn build(definition: Definition) -> Result<tokenizers::Tokenizer> {
     Ok(tokenizer)
 }
 
-fn model(model: Model) -> Result<ModelWrapper> {
+/// What turns a piece of text into tokens.
+#[derive(Clone, Serialize)]
+#[serde(untagged)]
+pub(super) enum Vocabulary {
+    Library(ModelWrapper),
+    Scored(Scored),
+}
+
+/// Calls a method of either.
+macro_rules! of_either {
+    ($vocabulary:expr, $model:ident => $call:expr) => {
+        match $vocabulary {
+            Vocabulary::Library($model) => $call,
+            Vocabulary::Scored($model) => $call,
+        }
+    };
+}
+
+impl tokenizers::Model for Vocabulary {
+    type Trainer = TrainerWrapper;
+
+    fn tokenize(&self, sequence: &str) -> tokenizers::Result<Vec<Token>> {
+        of_either!(self, model => model.tokenize(sequence))
+    }
+    fn token_to_id(&self, token: &str) -> Option<u32> {
+        of_either!(self, model => model.token_to_id(token))
+    }
+    fn id_to_token(&self, id: u32) -> Option<String> {
+        of_either!(self, model => model.id_to_token(id))
+    }
+    fn get_vocab(&self) -> HashMap<String, u32> {
+        of_either!(self, model => model.get_vocab())
+    }
+    fn get_vocab_size(&self) -> usize {
+        of_either!(self, model => model.get_vocab_size())
+    }
+    fn save(&self, folder: &Path, prefix: Option<&str>) -> tokenizers::Result<Vec<PathBuf>> {
+        of_either!(self, model => model.save(folder, prefix))
+    }
+    fn get_trainer(&self) -> TrainerWrapper {
+        of_either!(self, model => model.get_trainer())
+    }
+}
+
+fn model(model: Model) -> Result<Vocabulary> {
     let built: tokenizers::Result<ModelWrapper> = match model {
+        Model::Scored(scores) => return Scored::new(scores).map(Vocabulary::Scored),
         Model::Bpe(model) => bpe(model)?.build().map(Into::into),
         Model::Unigram { vocab, unk_id, byte_fallback } => Unigram::from(vocab, unk_id, byte_fallback).map(Into::into),
         Model::WordPiece { vocab, unk_token, prefix, longest_word } => WordPiece::builder()
@@ -60,7 +115,7 @@ fn model(model: Model) -> Result<ModelWrapper> {
             WordLevel::builder().vocab(table(vocab)?).unk_token(unk_token).build().map(Into::into)
         }
     };
-    built.map_err(refused("model"))
+    built.map(Vocabulary::Library).map_err(refused("model"))
 }
 
 fn bpe(model: Bpe) -> Result<BpeBuilder> {
@@ -82,7 +137,7 @@ fn bpe(model: Bpe) -> Result<BpeBuilder> {
 }
 
 /// The ids of tokens, each of which occurs once.
-fn table(vocab: Vec<(String, u32)>) -> Result<Vocab> {
+pub(super) fn table(vocab: Vec<(String, u32)>) -> Result<Vocab> {
     let mut table = Vocab::with_capacity(vocab.len());
     for (token, id) in vocab {
         match table.entry(token) {

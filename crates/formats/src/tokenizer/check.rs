@@ -1,6 +1,6 @@
 //! What must hold before a vocabulary is given to the tokenizers crate, which trusts it.
 
-use super::definition::{Added, Bpe, Definition, MERGES, Model, Padding, Strategy, TOKENS, Truncation};
+use super::definition::{Added, Bpe, Definition, MERGES, Model, Padding, Scores, Strategy, TOKENS, Truncation};
 use crate::error::{Refusal, Result, quoted};
 use std::collections::HashSet;
 
@@ -19,6 +19,7 @@ const LONGEST_TEXT: usize = 1 << 24;
 pub(super) fn vocabulary(definition: &Definition) -> Result<()> {
     match &definition.model {
         Model::Bpe(bpe) => self::bpe(bpe)?,
+        Model::Scored(Scores { tokens, .. }) => drop(lengths_of(tokens.iter())?),
         Model::Unigram { vocab, unk_id, .. } => unigram(vocab, *unk_id)?,
         Model::WordPiece { vocab, unk_token, longest_word, .. } => {
             ids(vocab)?;

@@ -38,6 +38,8 @@ pub(super) struct Definition {
 pub(super) enum Model {
     /// Byte-pair encoding.
     Bpe(Bpe),
+    /// Byte-pair encoding whose pairs are all that make a token.
+    Scored(Scores),
     /// The likeliest segmentation.
     Unigram { vocab: Vec<(String, f64)>, unk_id: Option<usize>, byte_fallback: bool },
     /// The longest prefix, then the longest continuation.
@@ -57,6 +59,7 @@ impl Model {
     pub(super) fn largest_id(&self) -> u32 {
         match self {
             Model::Unigram { vocab, .. } => vocab.len().saturating_sub(1) as u32,
+            Model::Scored(Scores { tokens, .. }) => tokens.len().saturating_sub(1) as u32,
             Model::Bpe(Bpe { vocab, .. }) | Model::WordPiece { vocab, .. } | Model::WordLevel { vocab, .. } => {
                 vocab.iter().map(|(_, id)| *id).max().unwrap_or(0)
             }
@@ -67,6 +70,7 @@ impl Model {
     pub(super) fn has(&self, wanted: u32) -> bool {
         match self {
             Model::Unigram { vocab, .. } => (wanted as usize) < vocab.len(),
+            Model::Scored(Scores { tokens, .. }) => (wanted as usize) < tokens.len(),
             Model::Bpe(Bpe { vocab, .. }) | Model::WordPiece { vocab, .. } | Model::WordLevel { vocab, .. } => {
                 vocab.iter().any(|(_, id)| *id == wanted)
             }
@@ -85,6 +89,17 @@ pub(super) struct Bpe {
     pub(super) fuse_unk: bool,
     pub(super) byte_fallback: bool,
     pub(super) ignore_merges: bool,
+}
+
+/// A vocabulary by ids, whose tokens are made of two others, those of the best score first.
+#[derive(Debug)]
+pub(super) struct Scores {
+    pub(super) tokens: Vec<String>,
+    pub(super) scores: Vec<f32>,
+    /// Whether a token is made of others and part of others.
+    pub(super) joined: Vec<bool>,
+    pub(super) unknown: Option<u32>,
+    pub(super) byte_fallback: bool,
 }
 
 /// A token that is found in the text before the model sees it.

@@ -1,12 +1,10 @@
 //! Tokenizers that stand in GGUF's metadata, as lists of tokens, scores, kinds and merges.
 
 use super::base64;
-use super::definition::{Added, Bpe, Definition, Model, TOKENS};
+use super::definition::{Added, Bpe, Definition, Model, Scores, TOKENS};
 use super::pretokenizer::{Cut, byte_level};
 use crate::error::{Refusal, Result, quoted};
-use ahash::AHashMap;
 use serde_json::{Value, json};
-use std::cmp::Reverse;
 
 /// What sentencepiece writes for a space.
 const SPACE: &str = "\u{2581}";
@@ -142,50 +140,24 @@ impl GgufVocabulary {
         for id in (0..self.tokens.len()).filter(|id| self.token_type.get(*id) == Some(&kind::USER_DEFINED)) {
             self.tokens[id] = self.tokens[id].replace(SPACE, " ");
         }
-        let merges = self.merges_by_score()?;
+        if self.scores.is_empty() {
+            return Err(Refusal::new("tokenizer.ggml.scores", "missing: they say which tokens are made first"));
+        }
+        let joined = |id| !matches!(self.kind(id), kind::UNKNOWN | kind::CONTROL | kind::USER_DEFINED | kind::BYTE);
         Ok(Definition {
             added: self.added(),
             normalizer: json!({ "type": "Sequence", "normalizers": normalizers }),
             pre_tokenizer: Value::Null,
             post_processor: self.ends(true, false)?,
             decoder: json!({ "type": "Sequence", "decoders": decoders }),
-            model: Model::Bpe(Bpe {
-                merges,
-                unk_token: self.unknown.map(|id| self.tokens[id as usize].clone()),
-                fuse_unk: true,
+            model: Model::Scored(Scores {
+                joined: (0..self.tokens.len()).map(joined).collect(),
+                unknown: self.unknown,
                 byte_fallback: self.token_type.contains(&kind::BYTE),
-                vocab: numbered(self.tokens),
-                ..Bpe::default()
+                tokens: self.tokens,
+                scores: self.scores,
             }),
         })
-    }
-
-    /// The pairs that make a token, those of the best score first, of one score those with the longest left part first.
-    fn merges_by_score(&self) -> Result<Vec<(String, String)>> {
-        if self.scores.is_empty() {
-            return Err(Refusal::new("tokenizer.ggml.scores", "missing: they say which tokens are made first"));
-        }
-        let whole = |id: &usize| !matches!(self.kind(*id), kind::UNKNOWN | kind::CONTROL | kind::USER_DEFINED | kind::BYTE);
-        let ids = || (0..self.tokens.len()).filter(whole);
-        let mut made = AHashMap::with_capacity(self.tokens.len());
-        made.extend(ids().map(|id| (self.tokens[id].as_str(), id)));
-        let lengths: Vec<usize> = self.tokens.iter().map(|token| token.chars().count()).collect();
-        let mut pairs = Vec::new();
-        for id in ids() {
-            let (token, score) = (self.tokens[id].as_str(), Reverse(ordered(self.score(id))));
-            for (at, _) in token.char_indices().skip(1) {
-                let Some(&left) = made.get(&token[..at]) else { continue };
-                let Some(&right) = made.get(&token[at..]) else { continue };
-                // There are half a million, so that what they are sorted by is found once.
-                let longest = [left, right].map(|part| Reverse(lengths[part] as u32));
-                pairs.push((score, longest, [id, left, right].map(|id| id as u32)));
-            }
-        }
-        pairs.sort_unstable();
-        Ok(pairs
-            .into_iter()
-            .map(|(.., [_, left, right])| [left, right].map(|id| self.tokens[id as usize].clone()).into())
-            .collect())
     }
 
     /// Sentencepiece's unigram model: the segmentation of the best total score.
@@ -284,12 +256,6 @@ impl GgufVocabulary {
             "special_tokens": first.into_iter().chain(last).map(special).collect::<serde_json::Map<_, _>>(),
         })
     }
-}
-
-/// A number that is the larger, the larger a score is; of every two scores, infinities and NaN among them.
-fn ordered(score: f32) -> u32 {
-    let bits = score.to_bits();
-    bits ^ if score.is_sign_negative() { u32::MAX } else { 1 << 31 }
 }
 
 fn numbered(tokens: Vec<String>) -> Vec<(String, u32)> {
