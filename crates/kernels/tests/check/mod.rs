@@ -63,7 +63,7 @@ pub fn affordable(size: usize) -> usize {
 }
 
 /// A length that is cut into several work items.
-pub const LONG: usize = if INTERPRETED { 301 } else { 50_001 };
+pub const LONG: usize = if INTERPRETED { 150 } else { 50_001 };
 
 /// All of the shapes, which begin with the smallest; where an interpreter runs the tests, the first two.
 pub fn shapes<T>(all: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {

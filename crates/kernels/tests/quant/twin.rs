@@ -127,8 +127,8 @@ fn products_agree_with_their_twins() {
                 let (m, width) = (random.pick(&[1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 17]), width(random, format));
                 check_against_twin(random, format, m, rows, width);
             }
-            for m in shapes([1, 63, 200]).map(affordable) {
-                let width = if INTERPRETED { 256 } else { 256 * random.in_range(1..=3) };
+            for &m in if INTERPRETED { &[] } else { &[1, 63, 200][..] } {
+                let width = 256 * random.in_range(1..=3);
                 check_against_twin(random, format, m, 17, width);
             }
         }
@@ -147,7 +147,7 @@ fn a_row_does_not_depend_on_its_company() {
                 for (name, product, _) in PRODUCTS {
                     let mut all = poison(19 * rows);
                     product(machine, x.view(), &w, Accumulate::Store, &mut all);
-                    for (first, m) in [(0, 1), (1, 2), (3, 3), (6, 8), (14, 1), (4, 13)] {
+                    for (first, m) in shapes([(0, 1), (1, 2), (3, 3), (6, 8), (14, 1), (4, 13)]) {
                         let part = MatrixRef::strided(&x.data[first * x.stride..], m, width, x.stride, 1);
                         let mut got = poison(m * rows);
                         product(machine, part, &w, Accumulate::Store, &mut got);
@@ -235,7 +235,7 @@ fn quantised_products_are_within_half_a_step_of_exact_ones() {
 fn the_largest_sums_do_not_overflow() {
     for format in formats().filter(|format| !format.is_float()) {
         let width = format.block_columns() * 2;
-        for (codes, x) in [(0x00, 1.0), (0x00, -1.0), (0xff, 1.0), (0xff, -1.0), (0x7f, 1.0), (0x80, -1.0)] {
+        for (codes, x) in shapes([(0xff, 1.0), (0x80, -1.0), (0x00, 1.0), (0x00, -1.0), (0xff, -1.0), (0x7f, 1.0)]) {
             let mut bytes = vec![codes; 16 * format.row_bytes(width).expect("whole blocks")];
             for block in bytes.chunks_exact_mut(format.block_bytes()) {
                 let one = half::f16::from_f32(1.0).to_le_bytes();
@@ -268,7 +268,7 @@ fn the_largest_sums_do_not_overflow() {
 #[test]
 fn what_is_not_finite_spoils_its_row_alone() {
     for_random_cases(1, |random| {
-        for special in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for special in shapes([f32::NAN, f32::INFINITY, f32::NEG_INFINITY]) {
             let w = random_matrix(random, Format::Q4_0, 17, 96);
             for machine in inline_machines() {
                 for (m, (name, product, _)) in [2, 10].into_iter().flat_map(|m| PRODUCTS.map(|product| (m, product))) {
