@@ -189,7 +189,8 @@ fn backward() {
 #[test]
 fn gradients_are_differences() {
     for_random_cases(2, |random| {
-        let mut case = Case::new(random, Scan { heads: 2, d_k: 3, d_v: 2 }, &[4, 2], 0.5..1.0);
+        let lengths = if INTERPRETED { &[2, 1] } else { &[4, 2] };
+        let mut case = Case::new(random, Scan { heads: 2, d_k: 3, d_v: 2 }, lengths, 0.5..1.0);
         case.old.fill(0.0);
         let inputs = [&case.q, &case.k, &case.v, &case.decay, &case.beta, &case.initial].map(|x| &x[..]);
         let want = differences(inputs, |[q, k, v, decay, beta, initial]| {
