@@ -4,8 +4,9 @@ use crate::{Inline, Machine};
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Values or multiply-adds, a few microseconds' worth, for which it does not pay to wake another thread.
-pub(crate) const SMALL: usize = 1 << 14;
+/// Values or multiply-adds, a few microseconds' worth, for which it does not pay to wake another thread. Under Miri even small cases
+/// are shared, so that it sees their races.
+pub(crate) const SMALL: usize = if cfg!(miri) { 1 << 7 } else { 1 << 14 };
 
 /// A mutable slice that several threads may take parts of, each its own.
 pub(crate) struct Disjoint<'a, T> {

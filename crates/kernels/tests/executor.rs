@@ -67,7 +67,7 @@ fn results_are_seen_by_the_caller() {
 #[test]
 fn a_panic_reaches_the_caller_after_every_item_and_the_pool_lives_on() {
     let pool = Pool::new(3);
-    for round in 0..200 {
+    for round in 0..times(200) {
         let done = AtomicUsize::new(0);
         let caught = catch_unwind(AssertUnwindSafe(|| {
             pool.run(20, &|item, _| {

@@ -58,9 +58,10 @@ fn one_sequence(random: &mut Random, spec: Spec, rows: usize, q_first: usize, k_
 fn published_widths_agree_with_the_twin() {
     for_random_cases(1, |random| {
         for (d_qk, d_v) in shapes([(64, 64), (128, 128), (96, 128), (192, 128), (256, 256), (576, 512)]) {
-            let k_end = 65 + affordable(100);
+            let k_end = affordable(165);
             for rows in [1, affordable(100)] {
-                let spec = plain(4, 2, d_qk, d_v, Visible::Causal);
+                let kv_heads = if INTERPRETED { 1 } else { 2 };
+                let spec = plain(2 * kv_heads, kv_heads, d_qk, d_v, Visible::Causal);
                 check_against_twin(&one_sequence(random, spec, rows, k_end - rows, k_end));
             }
         }
@@ -77,9 +78,10 @@ fn decoding_over_thousands_of_keys_agrees_with_the_twin() {
             Visible::Window { window: 3000, keep: 4 },
             Visible::Window { window: 100, keep: 0 },
         ]);
-        let mut spec = plain(6, 2, 24, 17, visible);
-        spec.sink = random.chance(2).then(|| random.values(6));
-        let rows = random.in_range(1..=8);
+        let [heads, kv_heads, d_qk, d_v] = if INTERPRETED { [2, 1, 5, 4] } else { [6, 2, 24, 17] };
+        let mut spec = plain(heads, kv_heads, d_qk, d_v, visible);
+        spec.sink = random.chance(2).then(|| random.values(heads));
+        let rows = random.in_range(1..=if INTERPRETED { 2 } else { 8 });
         let k_end = if INTERPRETED { 600 } else { random.pick(&[2047, 2048, 2049, 4096, 5000]) };
         let mut case = one_sequence(random, spec, rows, k_end - rows, k_end);
         if random.chance(2) {
@@ -115,13 +117,13 @@ fn decoding_over_rows_of_sixteen_and_eight_bits_agrees_with_the_twin() {
 #[test]
 fn values_that_are_not_finite_reach_only_rows_that_see_them() {
     for_random_cases(4, |random| {
-        let (heads, d) = (affordable(16), affordable(64));
+        let [heads, d, d_v] = [16, 64, 32].map(affordable);
         for kind in ["bf16", "int8"] {
-            let mut case = one_sequence(random, plain(heads, 1, d, 32, Visible::Causal), 2, 48, 50);
+            let mut case = one_sequence(random, plain(heads, 1, d, d_v, Visible::Causal), 2, 48, 50);
             let Sequenced { keys, values, .. } = &mut case.sequences[0];
             let mut dense = values.dense.clone();
-            dense[49 * 32 + random.below(32)] = f32::INFINITY;
-            *values = Plane::new(dense, 1, 32);
+            dense[49 * d_v + random.below(d_v)] = f32::INFINITY;
+            *values = Plane::new(dense, 1, d_v);
             values.encode_as(kind, random);
             *keys = Plane::new(keys.dense.clone(), 1, d);
             keys.encode_as(kind, random);
@@ -131,7 +133,7 @@ fn values_that_are_not_finite_reach_only_rows_that_see_them() {
             }
             for machine in machines() {
                 let out = case.forward(machine).0;
-                let (first, second) = out.split_at(heads * 32);
+                let (first, second) = out.split_at(heads * d_v);
                 let kept = first.iter().all(|x| x.is_finite());
                 assert!(kept && !second.iter().all(|x| x.is_finite()), "{kind} on {:?}", machine.isa);
             }
@@ -162,13 +164,14 @@ fn an_infinite_key_has_no_weight_where_its_score_is_minus_infinity() {
 #[test]
 fn values_as_a_prefix_of_keys_agree_with_the_twin() {
     for_random_cases(6, |random| {
-        let spec = plain(random.pick(&[1, 4, 16]), 1, 40, 32, Visible::Causal);
+        let (d_qk, d_v) = if INTERPRETED { (12, 9) } else { (40, 32) };
+        let spec = plain(affordable(random.pick(&[1, 4, 16])), 1, d_qk, d_v, Visible::Causal);
         let [rows, q_first] = [random.pick(&[1, 8, 70]), random.pick(&[0, 90])].map(affordable);
         let mut case = one_sequence(random, spec, rows, q_first, q_first + rows);
         let sequence = &mut case.sequences[0];
         let keys = sequence.keys.dense.clone();
-        sequence.keys = Plane::new(keys.clone(), 1, 40);
-        sequence.values = Plane::new(keys, 1, 40);
+        sequence.keys = Plane::new(keys.clone(), 1, d_qk);
+        sequence.values = Plane::new(keys, 1, d_qk);
         check_against_twin(&case);
     });
 }

@@ -13,7 +13,7 @@ use attendant_kernels::{Machine, naive};
 const ROWS: &[usize] = if INTERPRETED { &[3, 17] } else { &[1, 3, 17, 63, 65, 100] };
 
 /// Widths of small models, among them some that are no multiple of 256.
-const WIDTHS: &[usize] = if INTERPRETED { &[32, 96] } else { &[32, 64, 96, 576, 640, 896, 1536, 2048] };
+const WIDTHS: &[usize] = if INTERPRETED { &[32, 64] } else { &[32, 64, 96, 576, 640, 896, 1536, 2048] };
 
 /// The formats; where an interpreter runs the tests, those that between them have all widths of codes and all kinds of scales.
 fn formats() -> impl Iterator<Item = Format> {
@@ -123,12 +123,15 @@ fn check_against_twin(random: &mut Random, format: Format, m: usize, rows: usize
 fn products_agree_with_their_twins() {
     for_random_cases(1, |random| {
         for format in formats() {
-            for &rows in ROWS {
-                let (m, width) = (random.pick(&[1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 17]), width(random, format));
+            // Rows of wide blocks are long enough for an interpreter.
+            let few = INTERPRETED && format.block_columns() > 32;
+            for &rows in if few { &ROWS[..1] } else { ROWS } {
+                let counts: &[usize] = if INTERPRETED { &[1, 2, 9] } else { &[1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 17] };
+                let (m, width) = (random.pick(counts), width(random, format));
                 check_against_twin(random, format, m, rows, width);
             }
-            for m in shapes([1, 63, 200]).map(affordable) {
-                let width = if INTERPRETED { 256 } else { 256 * random.in_range(1..=3) };
+            for &m in if INTERPRETED { &[] } else { &[1, 63, 200][..] } {
+                let width = 256 * random.in_range(1..=3);
                 check_against_twin(random, format, m, 17, width);
             }
         }
@@ -139,7 +142,7 @@ fn products_agree_with_their_twins() {
 #[test]
 fn a_row_does_not_depend_on_its_company() {
     for_random_cases(2, |random| {
-        for format in formats() {
+        for format in shapes(formats()) {
             let (rows, width) = (random.pick(ROWS), width(random, format));
             let w = random_matrix(random, format, rows, width);
             let x = Rows::random(random, 19, width);
@@ -147,7 +150,7 @@ fn a_row_does_not_depend_on_its_company() {
                 for (name, product, _) in PRODUCTS {
                     let mut all = poison(19 * rows);
                     product(machine, x.view(), &w, Accumulate::Store, &mut all);
-                    for (first, m) in [(0, 1), (1, 2), (3, 3), (6, 8), (14, 1), (4, 13)] {
+                    for (first, m) in shapes([(0, 1), (1, 2), (3, 3), (6, 8), (14, 1), (4, 13)]) {
                         let part = MatrixRef::strided(&x.data[first * x.stride..], m, width, x.stride, 1);
                         let mut got = poison(m * rows);
                         product(machine, part, &w, Accumulate::Store, &mut got);
@@ -164,7 +167,7 @@ fn a_row_does_not_depend_on_its_company() {
 #[test]
 fn exact_products_are_products_with_decoded_weights() {
     for_random_cases(2, |random| {
-        for format in formats() {
+        for format in shapes(formats()) {
             let (m, rows, width) = (affordable(random.pick(&[1, 3, 17, 65])), random.pick(ROWS), width(random, format));
             let w = random_matrix(random, format, rows, width);
             let (x, weights) = (Rows::random(random, m, width), decoded(&w));
@@ -184,7 +187,7 @@ fn exact_products_are_products_with_decoded_weights() {
 #[test]
 fn rounded_products_are_products_of_bf16_with_decoded_weights() {
     for_random_cases(2, |random| {
-        for format in formats() {
+        for format in shapes(formats()) {
             let (m, rows, width) = (affordable(random.pick(&[1, 3, 17, 65, 200])), random.pick(ROWS), width(random, format));
             let w = random_matrix(random, format, rows, width);
             let (x, weights) = (Rows::random(random, m, width), decoded(&w));
@@ -204,7 +207,7 @@ fn rounded_products_are_products_of_bf16_with_decoded_weights() {
 #[test]
 fn quantised_products_are_within_half_a_step_of_exact_ones() {
     for_random_cases(2, |random| {
-        for format in formats().filter(|format| !format.is_float()) {
+        for format in shapes(formats().filter(|format| !format.is_float())) {
             let (m, rows, width) = (random.pick(&[1, 3, 17]), random.pick(ROWS), width(random, format));
             let w = random_matrix(random, format, rows, width);
             let (x, weights) = (Rows::random(random, m, width), decoded(&w));
@@ -234,8 +237,8 @@ fn quantised_products_are_within_half_a_step_of_exact_ones() {
 #[test]
 fn the_largest_sums_do_not_overflow() {
     for format in formats().filter(|format| !format.is_float()) {
-        let width = format.block_columns() * 2;
-        for (codes, x) in [(0x00, 1.0), (0x00, -1.0), (0xff, 1.0), (0xff, -1.0), (0x7f, 1.0), (0x80, -1.0)] {
+        let width = format.block_columns() * if INTERPRETED { 1 } else { 2 };
+        for (codes, x) in shapes([(0xff, 1.0), (0x80, -1.0), (0x00, 1.0), (0x00, -1.0), (0xff, -1.0), (0x7f, 1.0)]) {
             let mut bytes = vec![codes; 16 * format.row_bytes(width).expect("whole blocks")];
             for block in bytes.chunks_exact_mut(format.block_bytes()) {
                 let one = half::f16::from_f32(1.0).to_le_bytes();
@@ -268,16 +271,17 @@ fn the_largest_sums_do_not_overflow() {
 #[test]
 fn what_is_not_finite_spoils_its_row_alone() {
     for_random_cases(1, |random| {
-        for special in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let w = random_matrix(random, Format::Q4_0, 17, 96);
+        for special in shapes([f32::NAN, f32::INFINITY, f32::NEG_INFINITY]) {
+            let width = if INTERPRETED { 32 } else { 96 };
+            let w = random_matrix(random, Format::Q4_0, 17, width);
             for machine in inline_machines() {
                 for (m, (name, product, _)) in [2, 10].into_iter().flat_map(|m| PRODUCTS.map(|product| (m, product))) {
-                    let mut x = random.values(m * 96);
+                    let mut x = random.values(m * width);
                     let mut clean = poison(m * 17);
-                    product(machine, MatrixRef::row_major(&x, m, 96), &w, Accumulate::Store, &mut clean);
-                    x[random.below(96)] = special;
+                    product(machine, MatrixRef::row_major(&x, m, width), &w, Accumulate::Store, &mut clean);
+                    x[random.below(width)] = special;
                     let mut got = poison(m * 17);
-                    product(machine, MatrixRef::row_major(&x, m, 96), &w, Accumulate::Store, &mut got);
+                    product(machine, MatrixRef::row_major(&x, m, width), &w, Accumulate::Store, &mut got);
                     // What is not quantised may stay infinite.
                     let spoilt = |y: &f32| if name == "quantised" { y.is_nan() } else { !y.is_finite() };
                     assert!(got[..17].iter().all(spoilt), "{special}, {name} on {:?} gave {:?}", machine.isa, &got[..17]);
