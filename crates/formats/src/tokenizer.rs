@@ -25,7 +25,7 @@ use std::fmt;
 use std::path::Path;
 use tokenizers::TruncationParams;
 
-/// The most bytes that a text may become before it is cut into tokens; each takes about 20 in memory.
+/// The most bytes that a text may become before it is cut into tokens; each takes about 20 in memory, with a vocabulary of scores about 100.
 const LONGEST_NORMALIZED: usize = 64 << 20;
 /// Text that parts may put before and after another, in bytes.
 const MARGIN: usize = 4096;
