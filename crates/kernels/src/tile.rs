@@ -403,6 +403,10 @@ unsafe fn multiply_tile<O: Operand, S: Simd, const ROWS: usize, const VECTORS: u
         for j in 0..VECTORS {
             // SAFETY: the panel has a row for each column of A, and VECTORS vectors fit in one.
             vectors[j] = unsafe { simd.load(b.add(j * S::LANES)) };
+            // Such a panel comes from the second-level cache.
+            if const { VECTORS == 4 } {
+                simd.prefetch(b.wrapping_add(AHEAD * panel_width::<S>() + j * S::LANES));
+            }
         }
         for i in 0..ROWS {
             // SAFETY: `at` is `k * col_stride` for a column `k` that A has.

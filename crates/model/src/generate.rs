@@ -8,8 +8,8 @@ use attendant_mech::{Batch, Order};
 use attendant_state::{SequenceState, Storage};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Rows of one chunk of a prompt, at most.
-const CHUNK: usize = 256;
+/// Rows of one chunk of a prompt, at most: each takes weights of few bits apart and packs the keys of its past anew.
+const CHUNK: usize = 512;
 
 /// One sequence under way.
 pub struct Session<'a> {
