@@ -8,8 +8,8 @@ mod rows;
 mod softmax;
 
 pub use backward::{backward, backward_scratch};
-pub(crate) use forward::keys;
 pub use forward::{FEW_ROWS, Statistics, forward, forward_scratch, statistics, statistics_scratch};
+pub(crate) use forward::{KEYS, is_in_place, keys, part};
 pub(crate) use softmax::SLACK;
 
 use crate::Precision;

@@ -4,7 +4,7 @@
 use crate::isa::Isa;
 use crate::product::MatrixRef;
 use crate::simd::{Kernel, SQUARE, Simd};
-use crate::tile::{LINE, Operand, panel_width};
+use crate::tile::{LINE, Operand, Rounded, panel_width};
 use bytemuck::cast_slice_mut;
 use half::bf16;
 
@@ -14,6 +14,8 @@ pub(crate) struct Pair;
 
 impl Operand for Pair {
     const VALUES: usize = 2;
+    const PARTS: usize = 1;
+    type InPlace = Rounded;
 
     #[inline]
     fn run<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
@@ -27,10 +29,9 @@ impl Operand for Pair {
     fn has_squares<S: Simd>(simd: S) -> bool {
         simd.has_squares()
     }
-    /// The upper half of a pair with zero.
     #[inline(always)]
     fn nearest<S: Simd>(simd: S, x: S::V) -> S::V {
-        simd.pair(simd.splat(0.0), x)
+        Rounded::nearest(simd, x)
     }
     #[inline(always)]
     fn pack<S: Simd>(simd: S, b: MatrixRef<'_>, panels: &mut [f32], depth: usize, at: usize) {

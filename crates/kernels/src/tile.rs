@@ -12,12 +12,21 @@ use crate::vector::store;
 use std::marker::PhantomData;
 use std::ops::Range;
 
+mod rounded;
 mod squares;
+
+pub(crate) use rounded::Rounded;
 
 /// What a cell of A and B holds, of the size of an f32, and how it is made of values.
 pub(crate) trait Operand: Copy + Sync {
     /// Values along `k` that a cell holds.
     const VALUES: usize;
+
+    /// Numbers of bf16 whose sum any value is.
+    const PARTS: usize;
+
+    /// How queries and weights of few rows are multiplied, with keys and values where they lie.
+    type InPlace: Operand;
 
     /// Runs `kernel`, which multiplies these, compiled for an instruction set.
     fn run<K: Kernel>(isa: Isa, kernel: K) -> K::Output;
@@ -71,6 +80,8 @@ pub(crate) struct Single;
 
 impl Operand for Single {
     const VALUES: usize = 1;
+    const PARTS: usize = 3;
+    type InPlace = Single;
 
     #[inline]
     fn run<K: Kernel>(isa: Isa, kernel: K) -> K::Output {

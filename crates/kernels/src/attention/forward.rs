@@ -19,6 +19,7 @@ mod tile;
 pub use statistics::{Statistics, statistics, statistics_scratch};
 
 pub use plan::FEW_ROWS;
+pub(crate) use plan::{is_in_place, part};
 
 use super::{Attention, Sequence, check};
 use crate::disjoint::{Disjoint, run};
@@ -32,7 +33,7 @@ use std::marker::PhantomData;
 use tile::Tile;
 
 /// Keys of a tile of f32.
-const KEYS: usize = 128;
+pub(crate) const KEYS: usize = 128;
 
 /// Keys of a tile: what as many cells hold.
 pub(crate) const fn keys<O: Operand>() -> usize {
@@ -120,7 +121,12 @@ fn call<O: Operand>(
     run(machine, plan.items(), &|index, worker| {
         // SAFETY: this is the worker's own part, and a worker runs one item at a time.
         let scratch = unsafe { tiles.slice(worker * size..(worker + 1) * size) };
-        O::run(machine.isa, Tile::<O> { operand: PhantomData, spec, item: plan.item(index), q, target, scratch });
+        let item = plan.item(index);
+        if item.few {
+            O::InPlace::run(machine.isa, Tile::<O::InPlace> { operand: PhantomData, spec, item, q, target, scratch });
+        } else {
+            O::run(machine.isa, Tile::<O> { operand: PhantomData, spec, item, q, target, scratch });
+        }
     });
     run(machine, plan.joins(), &|index, _| machine.isa.run(Join { spec, join: plan.join(index), target }));
 }

@@ -1,5 +1,7 @@
 use crate::Precision;
-use crate::attention::{Attention, BackwardInputs, Gradients, Run, SLACK, Sequence, Span, Statistics, keys};
+use crate::attention::{
+    Attention, BackwardInputs, Gradients, KEYS, Run, SLACK, Sequence, Span, Statistics, is_in_place, keys, part,
+};
 use crate::pairs::Pair;
 use half::bf16;
 use std::f32::consts::{LN_2, LOG2_E};
@@ -16,10 +18,11 @@ pub fn attention_forward(
     let q = scored_queries(spec, q);
     for (sequence, i, head) in rows_and_heads(spec, sequences) {
         let place = (sequence.rows.start + i) * spec.heads + head;
-        let (weights, row_lse) = weights(spec, &scores(spec, sequence, &q, i, head), head);
+        let tiles = if is_in_place(spec, sequence) { Tiles { keys: KEYS, part: part(spec) } } else { Tiles::OF_MANY_ROWS };
+        let (weights, row_lse) = weights(spec, &scores(spec, sequence, &q, i, head), head, tiles);
         let mut sums = vec![0.0; spec.d_v];
         for (k_pos, weight) in weights {
-            let values = rounded(spec, &row_at(sequence.values, k_pos, key_head(spec, head), spec.d_v));
+            let values = stored(spec, &row_at(sequence.values, k_pos, key_head(spec, head), spec.d_v), sequence);
             zip(&mut sums, values).for_each(|(sum, value)| *sum += weight * f64::from(value));
         }
         zip(&mut out[place * spec.d_v..], sums).for_each(|(out, sum)| *out = sum as f32);
@@ -83,7 +86,7 @@ fn scores(spec: &Attention<'_>, sequence: &Sequence<'_>, q: &[f32], i: usize, he
     let q = &q[((sequence.rows.start + i) * spec.heads + head) * spec.d_qk..][..spec.d_qk];
     let seen = spec.visible.spans(q_pos, sequence.k_end).into_iter().flatten();
     seen.map(|k_pos| {
-        let key = rounded(spec, &row_at(sequence.keys, k_pos, key_head(spec, head), spec.d_qk));
+        let key = stored(spec, &row_at(sequence.keys, k_pos, key_head(spec, head), spec.d_qk), sequence);
         (k_pos, Score::new(spec, head, q_pos, k_pos, q, &key).value)
     })
     .collect()
@@ -105,6 +108,11 @@ fn rounded(spec: &Attention<'_>, x: &[f32]) -> Vec<f32> {
     x.iter().map(|&x| round(spec, x)).collect()
 }
 
+/// A stored key or value of a sequence as products take it, which in place is as it is stored.
+fn stored(spec: &Attention<'_>, x: &[f32], sequence: &Sequence<'_>) -> Vec<f32> {
+    if is_in_place(spec, sequence) { x.to_vec() } else { rounded(spec, x) }
+}
+
 /// An operand that was computed.
 fn nearest(spec: &Attention<'_>, x: f64) -> f64 {
     match spec.precision {
@@ -122,14 +130,27 @@ fn scored_queries(spec: &Attention<'_>, q: &[f32]) -> Vec<f32> {
     }
 }
 
+/// Keys that are met together, and those after which the largest score is forgotten.
+struct Tiles {
+    keys: usize,
+    part: usize,
+}
+
+impl Tiles {
+    const OF_MANY_ROWS: Tiles = Tiles { keys: keys::<Pair>(), part: usize::MAX };
+}
+
 /// What values are multiplied by, and the log-sum-exp, of the scores of ascending keys.
-fn weights(spec: &Attention<'_>, scores: &[(usize, f64)], head: usize) -> (Vec<(usize, f64)>, f64) {
+fn weights(spec: &Attention<'_>, scores: &[(usize, f64)], head: usize, tiles: Tiles) -> (Vec<(usize, f64)>, f64) {
     let (probs, lse) = softmax(scores.to_vec(), spec.sink.map(|sink| sink[head]));
     if spec.precision == Precision::F32 {
         return (probs, lse);
     }
-    let (mut max, mut all) = (f64::NEG_INFINITY, Vec::new());
-    for tile in scores.chunk_by(|a, b| a.0 / keys::<Pair>() == b.0 / keys::<Pair>()) {
+    let (mut max, mut part, mut all) = (f64::NEG_INFINITY, 0, Vec::new());
+    for tile in scores.chunk_by(|a, b| a.0 / tiles.keys == b.0 / tiles.keys) {
+        if tile[0].0 / tiles.part != part {
+            (max, part) = (f64::NEG_INFINITY, tile[0].0 / tiles.part);
+        }
         let top = tile.iter().map(|&(_, score)| score).fold(f64::NEG_INFINITY, f64::max);
         if top > max + f64::from(SLACK) * f64::from(LN_2) {
             max = top;
@@ -162,7 +183,7 @@ pub fn attention_backward(spec: &Attention<'_>, spans: &[Span], inputs: Backward
                     Score::new(spec, head, q_pos, k_pos, &scored[q_at..][..spec.d_qk], key)
                 };
                 let scores: Vec<_> = visible.clone().into_iter().flatten().map(|k_pos| (k_pos, score(k_pos).value)).collect();
-                let (weights, lse) = weights(spec, &scores, head);
+                let (weights, lse) = weights(spec, &scores, head, Tiles::OF_MANY_ROWS);
                 let sink = spec.sink.map(|sink| sink[head]);
                 let (probs, _) = softmax(scores, sink);
                 let d_out = &d_out[(row * heads + head) * spec.d_v..][..spec.d_v];

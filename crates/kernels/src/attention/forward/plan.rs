@@ -4,17 +4,17 @@ use super::group::{LARGE, panel_columns};
 use super::{KEYS, keys};
 use crate::Precision;
 use crate::attention::reach::MAX_ROWS;
-use crate::attention::{Attention, Sequence};
+use crate::attention::{Attention, Cells, Sequence};
 use crate::simd::MAX_LANES;
 use crate::tile::{MAX_PANEL, Operand, TILE_ROWS};
 use std::ops::Range;
 
-/// Sequences of at most this many rows are cut along their keys, which are not packed, where products are in f32.
+/// Sequences of at most this many rows are cut along their keys, which are not packed, unless f32 would have to be rounded.
 pub const FEW_ROWS: usize = 8;
 
-/// Keys of a part, where keys are cut: the fewer key heads there are, the smaller, so that there are enough parts for all workers. Many queries
+/// Keys of a part, where keys are cut, a multiple of [`KEYS`]: the fewer key heads there are, the smaller, so that there are enough parts for all workers. Many queries
 /// to a key head take long to be made ready for one.
-fn part(spec: &Attention<'_>) -> usize {
+pub(crate) fn part(spec: &Attention<'_>) -> usize {
     let least = if spec.heads / spec.kv_heads >= LARGE { 8 } else { 4 };
     KEYS * (2 * spec.kv_heads).clamp(least, 16)
 }
@@ -37,18 +37,24 @@ const ITEMS: usize = 16;
 /// Rows of a tile are a multiple of this: whole strips and whole squares, and what is held of a row fills whole cache lines.
 const STRIPS: usize = 8 * TILE_ROWS;
 
+/// How many rows go over the keys together.
+#[derive(Clone, Copy)]
+pub(super) struct Size {
+    /// Rows of a tile, which scratch has room for.
+    pub(super) tile: usize,
+    /// Rows of a tile whose scores are held at a time.
+    pub(super) block: usize,
+}
+
 /// How one call is cut.
 pub(super) struct Plan<'a> {
     spec: &'a Attention<'a>,
     sequences: &'a [Sequence<'a>],
-    /// Rows of a tile.
-    tile: usize,
-    /// Rows of a tile whose scores are held at a time.
-    block: usize,
-    /// Whether sequences of few rows are cut along their keys.
+    /// Of sequences that are [in place](is_in_place), and of others.
+    few: Size,
+    many: Size,
+    /// Whether the former are cut along their keys.
     cut: bool,
-    /// Whether sequences of few rows read their keys and values where they lie.
-    in_place: bool,
 }
 
 /// A tile of queries with keys to attend to.
@@ -61,10 +67,7 @@ pub(super) struct Item<'a> {
     pub(super) rows: Range<usize>,
     /// Positions of keys.
     pub(super) keys: Range<usize>,
-    /// Rows that scratch has room for.
-    pub(super) tile: usize,
-    /// Rows that it has room for the scores of.
-    pub(super) block: usize,
+    pub(super) size: Size,
     /// Whether so few queries read the keys that packing them would cost more than it saves.
     pub(super) few: bool,
     /// Where the state of the first row goes if these are not all keys, and how far the next row's is.
@@ -99,8 +102,11 @@ pub(super) struct Joined<'a> {
     pub(super) parts: usize,
 }
 
-fn is_few(sequence: &Sequence<'_>) -> bool {
-    sequence.rows.len() <= FEW_ROWS
+/// Whether so few rows read the keys and values of a sequence that these are multiplied as they are stored.
+pub(crate) fn is_in_place(spec: &Attention<'_>, sequence: &Sequence<'_>) -> bool {
+    let rounds = spec.precision == Precision::Bf16;
+    let single = sequence.keys.first().is_none_or(|run| matches!(run.data, Cells::F32(_)));
+    sequence.rows.len() <= FEW_ROWS && !(rounds && single)
 }
 
 impl<'a> Plan<'a> {
@@ -108,24 +114,26 @@ impl<'a> Plan<'a> {
         // Many rows, since each tile packs its keys and values anew.
         let whole_strips = |rows: usize, most: usize| (rows / STRIPS * STRIPS).clamp(STRIPS, most);
         let width = spec.d_qk + spec.d_v;
-        let (tile, block) = match spec.precision {
-            Precision::F32 => {
-                let tile = whole_strips(CACHED.saturating_sub(KEYS * width) / (width + KEYS), MAX_ROWS_OF_F32);
-                (tile, tile)
-            }
+        let tile = whole_strips(CACHED.saturating_sub(KEYS * width) / (width + KEYS), MAX_ROWS_OF_F32);
+        let few = Size { tile, block: tile };
+        let many = match spec.precision {
+            Precision::F32 => few,
             Precision::Bf16 => {
                 let all: usize = sequences.iter().map(|sequence| sequence.rows.len() * spec.heads).sum();
                 let cached = CACHED.saturating_sub(KEYS * width) / (spec.d_qk / 2 + spec.d_v);
-                (whole_strips(cached.min(all / ITEMS), MAX_ROWS), block(width))
+                Size { tile: whole_strips(cached.min(all / ITEMS), MAX_ROWS), block: block(width) }
             }
         };
-        let in_place = spec.precision == Precision::F32;
-        Plan { spec, sequences, tile, block, cut: in_place, in_place }
+        Plan { spec, sequences, few, many, cut: true }
     }
 
     /// One in which every item has all keys of its rows.
     pub(super) fn uncut(spec: &'a Attention<'a>, sequences: &'a [Sequence<'a>]) -> Plan<'a> {
         Plan { cut: false, ..Plan::new(spec, sequences) }
+    }
+
+    fn size(&self, sequence: &Sequence<'_>) -> Size {
+        if is_in_place(self.spec, sequence) { self.few } else { self.many }
     }
 
     /// Queries that read one key head.
@@ -135,7 +143,7 @@ impl<'a> Plan<'a> {
 
     /// Parts that the keys are cut into.
     fn parts(&self, sequence: &Sequence<'_>) -> usize {
-        if self.cut && is_few(sequence) { sequence.k_end.div_ceil(part(self.spec)).max(1) } else { 1 }
+        if self.cut && is_in_place(self.spec, sequence) { sequence.k_end.div_ceil(part(self.spec)).max(1) } else { 1 }
     }
 
     /// Values of a row's state: the largest score, the sum of weights, the weighted sum of values.
@@ -145,7 +153,7 @@ impl<'a> Plan<'a> {
 
     /// Items of one sequence.
     fn items_of(&self, sequence: &Sequence<'_>) -> usize {
-        self.rows(sequence).div_ceil(self.tile) * self.spec.kv_heads * self.parts(sequence)
+        self.rows(sequence).div_ceil(self.size(sequence).tile) * self.spec.kv_heads * self.parts(sequence)
     }
 
     pub(super) fn items(&self) -> usize {
@@ -161,18 +169,17 @@ impl<'a> Plan<'a> {
             if index < items {
                 let tiles = items / (self.spec.kv_heads * parts);
                 let (head, tile, part) = (index / (tiles * parts), tiles - 1 - index / parts % tiles, index % parts);
-                let rows_of_tile = tile * self.tile..((tile + 1) * self.tile).min(rows);
+                let (size, cut) = (self.size(sequence), (parts > 1).then_some(self::part(self.spec)));
+                let rows_of_tile = tile * size.tile..((tile + 1) * size.tile).min(rows);
                 let place = ((head * rows + rows_of_tile.start) * parts + part) * self.state();
-                let (cut, size) = (parts > 1, self::part(self.spec));
                 return Item {
                     sequence,
                     head,
                     rows: rows_of_tile,
-                    keys: if cut { part * size..(part + 1) * size } else { 0..sequence.k_end },
-                    tile: self.tile,
-                    block: self.block,
-                    few: self.in_place && is_few(sequence),
-                    part: cut.then_some((first_part + place, parts * self.state())),
+                    keys: cut.map_or(0..sequence.k_end, |keys| part * keys..(part + 1) * keys),
+                    size,
+                    few: is_in_place(self.spec, sequence),
+                    part: cut.map(|_| (first_part + place, parts * self.state())),
                 };
             }
             index -= items;
@@ -212,12 +219,16 @@ impl<'a> Plan<'a> {
 
     /// Values of scratch for one tile; [`super::tile`] divides them.
     pub(super) fn tile_scratch<O: Operand>(&self) -> usize {
+        self.scratch_of::<O>(self.many).max(self.scratch_of::<O::InPlace>(self.few))
+    }
+
+    fn scratch_of<O: Operand>(&self, Size { tile, block }: Size) -> usize {
         let Attention { d_qk, d_v, .. } = *self.spec;
-        let left = O::left_scratch(self.tile, d_qk) + O::left_scratch(self.block, keys::<O>());
-        let queries = self.tile * (d_qk + 1 + MAX_LANES + d_v.next_multiple_of(MAX_LANES));
+        let left = O::left_scratch(tile, d_qk) + O::left_scratch(block, keys::<O>());
+        let queries = tile * (d_qk + 1 + MAX_LANES + d_v.next_multiple_of(MAX_LANES));
         left + queries
-            + self.block * keys::<O>()
-            + panels_of_keys::<O>(self.tile, d_qk)
+            + block * keys::<O>()
+            + panels_of_keys::<O>(tile, d_qk)
             + (KEYS + 1) * d_v.next_multiple_of(MAX_PANEL)
             + MAX_PANEL * d_qk.max(d_v)
     }

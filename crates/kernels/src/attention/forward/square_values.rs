@@ -1,11 +1,13 @@
 //! Weighted values of a large group of queries by squares: the values of two keys side by side as pairs of bf16, which hold bf16 and bytes
-//! exactly, and weights cut into three bf16, which are added to the same sums one after the other.
+//! exactly, and weights cut into three bf16, which are added to the same sums one after the other. Weights that are bf16 themselves
+//! are one.
 
 use super::KEYS;
-use super::squares::{PARTS, SquareElement};
+use super::squares::SquareElement;
 use crate::attention::rows::Rows;
 use crate::element::Element;
 use crate::simd::{CACHE_LINE, Kernel, Lines, MAX_LANES, SQUARE, Simd};
+use crate::tile::Operand;
 use crate::vector::{load, store};
 use half::bf16;
 use std::marker::PhantomData;
@@ -16,6 +18,9 @@ const STEP: usize = 2 * SQUARE;
 
 /// Rows between the one at hand and the one that is asked for.
 const AHEAD: isize = 8;
+
+/// Numbers that a weight is cut into, at most.
+const MOST_PARTS: usize = 3;
 
 /// Pairs of a tile of keys.
 const PAIRS: usize = KEYS / 2;
@@ -28,8 +33,8 @@ const DEPTH: usize = PAIRS + 1;
 
 /// `out[i] += weights[i] . values`. Gives whether it did: there must be squares, all values of the type of `E`, and neither they nor their
 /// scales infinite or NaN, or zero times such a value would not be zero.
-pub(super) struct SquareValues<'a, E> {
-    pub(super) element: PhantomData<E>,
+pub(super) struct SquareValues<'a, E, O> {
+    pub(super) types: PhantomData<(E, O)>,
     /// `[rows, out_stride]`, of whole squares of rows and whole vectors.
     pub(super) out: &'a mut [f32],
     pub(super) out_stride: usize,
@@ -45,7 +50,7 @@ pub(super) struct SquareValues<'a, E> {
     pub(super) panels: &'a mut [f32],
 }
 
-impl<E: SquareElement> Kernel for SquareValues<'_, E> {
+impl<E: SquareElement, O: Operand> Kernel for SquareValues<'_, E, O> {
     type Output = bool;
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) -> bool {
@@ -55,14 +60,14 @@ impl<E: SquareElement> Kernel for SquareValues<'_, E> {
         if !simd.has_squares() || !self.pack(simd, &columns, &mut scales) {
             return false;
         }
-        for first in (0..self.rows).step_by(SQUARE) {
+        for first in (0..self.rows).step_by(const { rows_of_block::<O>() }) {
             self.add(simd, first, &columns, &scales);
         }
         true
     }
 }
 
-impl<E: SquareElement> SquareValues<'_, E> {
+impl<E: SquareElement, O: Operand> SquareValues<'_, E, O> {
     /// Packs the values at `columns`, whole steps, with zeros where no row is, and finds their scales. Gives whether all are of the
     /// type and finite.
     #[inline(always)]
@@ -110,28 +115,35 @@ impl<E: SquareElement> SquareValues<'_, E> {
         simd.reduce_add(check) == 0.0
     }
 
-    /// Adds the values to a square of rows from `first` on.
+    /// Adds the values to a block of rows from `first` on.
     #[inline(always)]
     fn add<S: Simd>(&mut self, simd: S, first: usize, columns: &Range<usize>, scales: &[f32; KEYS]) {
-        let mut left = Lines([0.0; SQUARE * PARTS * PAIRS]);
-        let rows = (self.rows - first).min(SQUARE);
-        for (row, parts) in left.0.chunks_exact_mut(PARTS * PAIRS).enumerate().take(rows) {
+        let mut left = Lines([0.0; SQUARE * MOST_PARTS * PAIRS]);
+        let (rows, stride) = ((self.rows - first).min(const { rows_of_block::<O>() }), O::PARTS * PAIRS);
+        for (row, parts) in left.0.chunks_exact_mut(stride).enumerate().take(rows) {
             let weights = &self.weights[(first + row) * KEYS..][..KEYS];
             cut(simd, weights, &self.needed, scales, parts);
         }
-        let out = &mut self.out[first * self.out_stride..(first + SQUARE) * self.out_stride];
+        let out = &mut self.out[first * self.out_stride..(first + rows) * self.out_stride];
         let (pair, steps) = (columns.start / 2, columns.len() / STEP);
         let mut sums = Lines([0.0; 2 * SQUARE * PANEL]);
         for (column, panel) in (0..self.values.width).step_by(PANEL).zip(self.panels.chunks_exact(DEPTH * PANEL)) {
-            let from = panel[pair * PANEL..].as_ptr();
-            let [first_part, second, third] = [0, 1, 2].map(|part| left.0[part * PAIRS + pair..].as_ptr());
-            // The first two parts have sums of their own, since each product waits for the one before.
-            // SAFETY: there are squares; `left` has a square of rows for each part, the panel as many pairs, `sums` room for two by two
-            // squares.
+            let (from, left) = (panel[pair * PANEL..].as_ptr(), left.0[pair..].as_ptr());
+            // SAFETY: there are squares; `left` has rows for each part of a square, or for two squares of one part, the panel as many
+            // pairs, `sums` room for two by two squares.
             unsafe {
                 simd.load_squares::<2, 2>(None, PANEL);
-                simd.multiply_squares::<2, 2, false>([first_part, second], PARTS * PAIRS, from, PANEL, steps);
-                simd.multiply_squares::<1, 2, false>([third; 2], PARTS * PAIRS, from, PANEL, steps);
+                if const { O::PARTS > 1 } {
+                    // The first two parts have sums of their own, since each product waits for the one before.
+                    simd.multiply_squares::<2, 2, false>([left, left.add(PAIRS)], stride, from, PANEL, steps);
+                    for part in 2..O::PARTS {
+                        simd.multiply_squares::<1, 2, false>([left.add(part * PAIRS); 2], stride, from, PANEL, steps);
+                    }
+                } else if rows > SQUARE {
+                    simd.multiply_squares::<2, 2, false>([left, left.add(SQUARE * stride)], stride, from, PANEL, steps);
+                } else {
+                    simd.multiply_squares::<1, 2, false>([left; 2], stride, from, PANEL, steps);
+                }
                 simd.store_squares::<2, 2>(sums.0.as_mut_ptr(), PANEL);
             }
             let (upper, lower) = sums.0.split_at(SQUARE * PANEL);
@@ -139,12 +151,21 @@ impl<E: SquareElement> SquareValues<'_, E> {
                 let out = &mut out[row * self.out_stride + column..][..PANEL.min(self.out_stride - column)];
                 for (lane, out) in (0..PANEL).step_by(S::LANES).zip(out.chunks_exact_mut(S::LANES)) {
                     let at = row * PANEL + lane;
-                    let sum = simd.add(load(simd, &upper[at..]), load(simd, &lower[at..]));
+                    let sum = if const { O::PARTS > 1 } {
+                        simd.add(load(simd, &upper[at..]), load(simd, &lower[at..]))
+                    } else {
+                        load(simd, &sums.0[at..])
+                    };
                     store(simd, out, simd.add(load(simd, out), sum));
                 }
             }
         }
     }
+}
+
+/// Rows of a block: those of two squares, or of one whose first two parts have as many sums.
+const fn rows_of_block<O: Operand>() -> usize {
+    if O::PARTS == 1 { 2 * SQUARE } else { SQUARE }
 }
 
 /// The values of a row `width` wide from a place on, as far as there are any; of no row none.
@@ -158,7 +179,7 @@ fn part<E: Element, S: Simd>(simd: S, row: &[E], at: usize, width: usize) -> S::
     }
 }
 
-/// Cuts the `needed` weights of a row, times `scales`, into PARTS rows of pairs, one after the other; the others stay as they are.
+/// Cuts the `needed` weights of a row, times `scales`, into rows of pairs, one after the other; the others stay as they are.
 #[inline(always)]
 fn cut<S: Simd>(simd: S, weights: &[f32], needed: &Range<usize>, scales: &[f32; KEYS], parts: &mut [f32]) {
     let mut scaled = [0.0; KEYS];

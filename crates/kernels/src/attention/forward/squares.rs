@@ -1,7 +1,7 @@
 //! Scores of few queries where the processor multiplies squares, with keys of bf16 or of bytes: they are a left operand where they
 //! lie. Queries are cut, once for all keys, into numbers of the type of the keys whose sum they are, so that nothing is rounded
 //! more than in f32: three bf16 hold its 24 bits, and three bytes, each a 254th of the one before, a query within 2^-24 of its largest
-//! value.
+//! value. Queries that are bf16 themselves are one of those, or two bytes.
 //!
 //! A score's bits depend on its query and its key alone, as those of [`super::few`].
 
@@ -10,16 +10,11 @@ use crate::attention::rows::{Piece, View};
 use crate::attention::{Cells, Run};
 use crate::element::Element;
 use crate::simd::{CACHE_LINE, Kernel, Lines, MAX_LANES, SQUARE, Simd};
-use crate::tile::LINE;
+use crate::tile::{LINE, Operand};
 use crate::vector::{load, store};
 use half::bf16;
+use std::marker::PhantomData;
 use std::ops::Range;
-
-/// Numbers that a query's value is cut into, and a weight.
-pub(super) const PARTS: usize = 3;
-
-/// Queries whose parts are the columns of a square; the last is left.
-const QUERIES: usize = SQUARE / PARTS;
 
 /// From this many heads to a key head on it pays to turn squares of sums into scores.
 const FEWEST: usize = 3;
@@ -56,6 +51,25 @@ impl Factor {
         }
     }
 
+    /// Numbers that a query's value is cut into.
+    const fn parts<O: Operand>(self) -> usize {
+        match self {
+            Factor::Bf16 => O::PARTS,
+            Factor::Int8 if O::PARTS == 1 => 2,
+            Factor::Int8 => 3,
+        }
+    }
+
+    /// Queries whose parts are the columns of a square.
+    const fn queries<O: Operand>(self) -> usize {
+        SQUARE / self.parts::<O>()
+    }
+
+    /// Squares of queries side by side: keys are loaded once for two.
+    fn side_by_side<O: Operand>(self, count: usize) -> usize {
+        if count > self.queries::<O>() { 2 } else { 1 }
+    }
+
     /// Values of one group of queries, `squares` of them side by side: lines of scales, and then squares for each step.
     fn group(self, width: usize, squares: usize) -> usize {
         squares * (LINE + self.bytes(width) / CACHE_LINE * SQUARE * SQUARE)
@@ -88,33 +102,34 @@ impl SquareElement for i8 {
 }
 
 /// Cuts `queries` `[count, width]` into `groups`. Gives whether it did: there must be squares and room, and no query infinite or NaN.
-pub(super) struct CutQueries<'a> {
+pub(super) struct CutQueries<'a, O> {
+    pub(super) operand: PhantomData<O>,
     pub(super) queries: &'a [f32],
     pub(super) width: usize,
     pub(super) factor: Factor,
     pub(super) groups: &'a mut [f32],
 }
 
-impl Kernel for CutQueries<'_> {
+impl<O: Operand> Kernel for CutQueries<'_, O> {
     type Output = bool;
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> bool {
-        let CutQueries { queries, width, factor, groups } = self;
-        let count = queries.len() / width;
-        let (squares, stride) = (side_by_side(count), side_by_side(count) * SQUARE);
-        let size = factor.group(width, squares);
-        let room = count.div_ceil(squares * QUERIES) * size <= groups.len();
+        let CutQueries { queries, width, factor, groups, .. } = self;
+        let (count, of_square) = (queries.len() / width, factor.queries::<O>());
+        let squares = factor.side_by_side::<O>(count);
+        let (size, stride) = (factor.group(width, squares), squares * SQUARE);
+        let room = count.div_ceil(squares * of_square) * size <= groups.len();
         if !simd.has_squares() || !room || !queries.iter().all(|x| x.is_finite()) {
             return false;
         }
-        for (queries, group) in queries.chunks(squares * QUERIES * width).zip(groups.chunks_exact_mut(size)) {
+        for (queries, group) in queries.chunks(squares * of_square * width).zip(groups.chunks_exact_mut(size)) {
             let (scales, cells) = group.split_at_mut(squares * LINE);
             cells.fill(0.0);
             for (i, query) in queries.chunks_exact(width).enumerate() {
-                let column = i / QUERIES * SQUARE + i % QUERIES;
+                let column = i / of_square * SQUARE + i % of_square;
                 match factor {
-                    Factor::Bf16 => cut_to_bf16(simd, query, &mut cells[column..], stride),
-                    Factor::Int8 => scales[i] = cut_to_bytes(simd, query, &mut cells[column..], stride),
+                    Factor::Bf16 => cut_to_bf16::<O, S>(simd, query, &mut cells[column..], stride),
+                    Factor::Int8 => scales[i] = cut_to_bytes::<O, S>(simd, query, &mut cells[column..], stride),
                 }
             }
         }
@@ -122,18 +137,14 @@ impl Kernel for CutQueries<'_> {
     }
 }
 
-/// Squares of queries side by side: keys are loaded once for two.
-fn side_by_side(count: usize) -> usize {
-    if count > QUERIES { 2 } else { 1 }
-}
-
-/// Cuts a query, whole vectors of it, into pairs of bf16: pair `p` of part `i` at `cells[p * stride + i * QUERIES]`.
+/// Cuts a query, whole vectors of it, into pairs of bf16: pair `p` of part `i` at `cells[p * stride + i * queries]`, where there are as
+/// many in a square.
 #[inline(always)]
-fn cut_to_bf16<S: Simd>(simd: S, query: &[f32], cells: &mut [f32], stride: usize) {
+fn cut_to_bf16<O: Operand, S: Simd>(simd: S, query: &[f32], cells: &mut [f32], stride: usize) {
     for (at, values) in query.chunks_exact(S::LANES).enumerate() {
         // SAFETY: a whole vector.
         let mut rest = unsafe { simd.load(values.as_ptr()) };
-        for part in 0..PARTS {
+        for part in 0..O::PARTS {
             let mut pairs = [0.0; MAX_LANES / 2];
             // SAFETY: as many pairs hold the bf16 of a vector.
             unsafe {
@@ -141,16 +152,16 @@ fn cut_to_bf16<S: Simd>(simd: S, query: &[f32], cells: &mut [f32], stride: usize
                 rest = simd.sub(rest, simd.load_bf16(pairs.as_ptr().cast()));
             }
             for (p, &pair) in pairs[..S::LANES / 2].iter().enumerate() {
-                cells[(at * S::LANES / 2 + p) * stride + part * QUERIES] = pair;
+                cells[(at * S::LANES / 2 + p) * stride + part * Factor::Bf16.queries::<O>()] = pair;
             }
         }
     }
 }
 
-/// Cuts a query, whole vectors of it, into bytes: four `f` of part `i` at `cells[f * stride + i * QUERIES]`. Gives what those of the first
-/// part are to be multiplied by.
+/// Cuts a query, whole vectors of it, into bytes: four `f` of part `i` at `cells[f * stride + i * queries]`, likewise. Gives what those of the
+/// first part are to be multiplied by.
 #[inline(always)]
-fn cut_to_bytes<S: Simd>(simd: S, query: &[f32], cells: &mut [f32], stride: usize) -> f32 {
+fn cut_to_bytes<O: Operand, S: Simd>(simd: S, query: &[f32], cells: &mut [f32], stride: usize) -> f32 {
     let scale = query.iter().fold(0.0f32, |largest, x| largest.max(x.abs())) / LARGEST;
     // Bytes of zero are there, and dividing by less would give infinity.
     if scale < f32::MIN_POSITIVE {
@@ -159,7 +170,7 @@ fn cut_to_bytes<S: Simd>(simd: S, query: &[f32], cells: &mut [f32], stride: usiz
     for (at, values) in query.chunks_exact(S::LANES).enumerate() {
         // SAFETY: a whole vector.
         let (mut rest, mut step) = (unsafe { simd.load(values.as_ptr()) }, scale);
-        for part in 0..PARTS {
+        for part in 0..Factor::Int8.parts::<O>() {
             let whole = simd.round(simd.div(rest, simd.splat(step)));
             rest = simd.fma(whole, simd.splat(-step), rest);
             step /= 2.0 * LARGEST;
@@ -168,7 +179,7 @@ fn cut_to_bytes<S: Simd>(simd: S, query: &[f32], cells: &mut [f32], stride: usiz
             unsafe { simd.store(lanes.as_mut_ptr(), whole) };
             for (f, four) in lanes[..S::LANES].chunks_exact(4).enumerate() {
                 let bytes = [four[0], four[1], four[2], four[3]].map(|x| x as i8);
-                cells[(at * S::LANES / 4 + f) * stride + part * QUERIES] = bytemuck::cast(bytes);
+                cells[(at * S::LANES / 4 + f) * stride + part * Factor::Int8.queries::<O>()] = bytemuck::cast(bytes);
             }
         }
     }
@@ -177,7 +188,8 @@ fn cut_to_bytes<S: Simd>(simd: S, query: &[f32], cells: &mut [f32], stride: usiz
 
 /// `scores[i * KEYS + r] = queries[i] . keys[r]`, without the scales that keys may have. Gives whether all of them are finite:
 /// otherwise they are not what f32 gives, whose parts are not infinite too.
-pub(super) struct SquareScore<'a, E> {
+pub(super) struct SquareScore<'a, E, O> {
+    operand: PhantomData<O>,
     /// `[count, KEYS]`, from the column of the first key on.
     pub(super) scores: &'a mut [f32],
     pub(super) count: usize,
@@ -190,7 +202,7 @@ pub(super) struct SquareScore<'a, E> {
 
 /// Scores of `piece`, if its keys are multiplied by `factor`: see [`SquareScore`].
 #[inline(always)]
-pub(super) fn score<S: Simd>(
+pub(super) fn score<O: Operand, S: Simd>(
     simd: S,
     scores: &mut [f32],
     count: usize,
@@ -199,25 +211,30 @@ pub(super) fn score<S: Simd>(
     piece: Piece<'_>,
     gathered: &mut [f32],
 ) -> bool {
+    let operand = PhantomData::<O>;
     match (factor, piece) {
-        (Factor::Bf16, Piece::Bf16(keys)) => simd.call_with_squares(SquareScore { scores, count, groups, keys, gathered }),
-        (Factor::Int8, Piece::Int8(keys, _)) => simd.call_with_squares(SquareScore { scores, count, groups, keys, gathered }),
+        (Factor::Bf16, Piece::Bf16(keys)) => {
+            simd.call_with_squares(SquareScore { operand, scores, count, groups, keys, gathered })
+        }
+        (Factor::Int8, Piece::Int8(keys, _)) => {
+            simd.call_with_squares(SquareScore { operand, scores, count, groups, keys, gathered })
+        }
         _ => false,
     }
 }
 
-impl<E: SquareElement> Kernel for SquareScore<'_, E> {
+impl<E: SquareElement, O: Operand> Kernel for SquareScore<'_, E, O> {
     type Output = bool;
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) -> bool {
-        match side_by_side(self.count) {
+        match E::FACTOR.side_by_side::<O>(self.count) {
             1 => self.score::<S, 1>(simd),
             _ => self.score::<S, 2>(simd),
         }
     }
 }
 
-impl<E: SquareElement> SquareScore<'_, E> {
+impl<E: SquareElement, O: Operand> SquareScore<'_, E, O> {
     /// With COLS squares of queries side by side.
     #[inline(always)]
     fn score<S: Simd, const COLS: usize>(&mut self, simd: S) -> bool {
@@ -279,6 +296,7 @@ impl<E: SquareElement> SquareScore<'_, E> {
         mut check: S::V,
     ) -> S::V {
         let (bytes, size) = (E::bytes(self.keys.width()), E::FACTOR.group(self.keys.width(), COLS));
+        let queries = const { E::FACTOR.queries::<O>() };
         let steps = bytes / CACHE_LINE;
         let ahead = column + super::few::AHEAD.div_ceil(bytes);
         for row in ahead..ahead + ROWS * SQUARE {
@@ -288,7 +306,7 @@ impl<E: SquareElement> SquareScore<'_, E> {
             }
         }
         let mut sums = Lines([0.0; 4 * SQUARE * SQUARE]);
-        for (first, group) in (0..self.count).step_by(COLS * QUERIES).zip(self.groups.chunks_exact(size)) {
+        for (first, group) in (0..self.count).step_by(COLS * queries).zip(self.groups.chunks_exact(size)) {
             let (scales, cells) = group.split_at(COLS * LINE);
             let (places, width) = ([from, from.wrapping_add(SQUARE * stride)], COLS * SQUARE);
             // SAFETY: the caller promises squares and rows; a group has as many squares of cells for each step.
@@ -303,21 +321,23 @@ impl<E: SquareElement> SquareScore<'_, E> {
             for (row, col) in (0..ROWS).flat_map(|row| (0..COLS).map(move |col| (row, col))) {
                 // SAFETY: one of the squares that were stored.
                 let sums = unsafe { simd.load_columns(sums.0.as_ptr().add((row * width + col) * SQUARE), width) };
-                for i in 0..QUERIES {
-                    let query = first + col * QUERIES + i;
+                for i in 0..queries {
+                    let query = first + col * queries + i;
                     if query >= self.count {
                         continue;
                     }
-                    let [first_part, second, third] = [sums[i], sums[QUERIES + i], sums[2 * QUERIES + i]];
-                    let score = match E::FACTOR {
-                        Factor::Bf16 => simd.add(first_part, simd.add(second, third)),
-                        Factor::Int8 => {
-                            let step = simd.splat(1.0 / (2.0 * LARGEST));
-                            let lower = simd.fma(simd.integers(third), step, simd.integers(second));
-                            let whole = simd.fma(lower, step, simd.integers(first_part));
-                            simd.mul(whole, simd.splat(scales[col * QUERIES + i]))
-                        }
-                    };
+                    // From the least part on.
+                    let mut score = simd.splat(0.0);
+                    for part in (0..const { E::FACTOR.parts::<O>() }).rev() {
+                        let of_part = sums[part * queries + i];
+                        score = match E::FACTOR {
+                            Factor::Bf16 => simd.add(of_part, score),
+                            Factor::Int8 => simd.fma(score, simd.splat(1.0 / (2.0 * LARGEST)), simd.integers(of_part)),
+                        };
+                    }
+                    if E::FACTOR == Factor::Int8 {
+                        score = simd.mul(score, simd.splat(scales[col * queries + i]));
+                    }
                     let to = &mut self.scores[query * KEYS + column + row * SQUARE..];
                     if rows == ROWS * SQUARE {
                         check = simd.add(check, score);

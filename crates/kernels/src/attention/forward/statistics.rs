@@ -97,7 +97,12 @@ fn call<O: Operand>(
     run(machine, plan.items(), &|index, worker| {
         // SAFETY: this is the worker's own part, and a worker runs one item at a time.
         let scratch = unsafe { scratch.slice(worker * size..(worker + 1) * size) };
-        O::run(machine.isa, Measure::<O> { operand: PhantomData, spec, item: plan.item(index), q, lse, out: &out, scratch });
+        let (item, out) = (plan.item(index), &out);
+        if item.few {
+            O::InPlace::run(machine.isa, Measure::<O::InPlace> { operand: PhantomData, spec, item, q, lse, out, scratch });
+        } else {
+            O::run(machine.isa, Measure::<O> { operand: PhantomData, spec, item, q, lse, out, scratch });
+        }
     });
 }
 

@@ -4,7 +4,7 @@ mod scores;
 mod values;
 
 use super::group;
-use super::plan::{Item, panels_of_keys};
+use super::plan::{Item, Size, panels_of_keys};
 use super::squares::{CutQueries, Factor};
 use super::{KEYS, Target, keys};
 use crate::attention::check::union;
@@ -14,7 +14,7 @@ use crate::attention::{Attention, DistanceBias};
 use crate::product::MatrixRef;
 use crate::simd::{Kernel, MAX_LANES, Simd};
 use crate::tile::{MAX_PANEL, Operand, TILE_ROWS, hull};
-use crate::vector::{apply, load};
+use crate::vector::{Map, apply, load};
 use std::f32::consts::LOG2_E;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -86,22 +86,22 @@ impl<'a, O: Operand> Work<'a, O> {
     pub(super) fn new(spec: &'a Attention<'a>, item: &'a Item<'a>, mut scratch: &'a mut [f32]) -> Self {
         let Attention { d_qk, d_v, .. } = *spec;
         let mut take = |n| scratch.split_off_mut(..n).expect("scratch as Plan::tile_scratch says");
-        let out_stride = d_v.next_multiple_of(MAX_LANES);
+        let (out_stride, Size { tile, block }) = (d_v.next_multiple_of(MAX_LANES), item.size);
         let work = Work {
             operand: PhantomData,
             spec,
             item,
             group: spec.heads / spec.kv_heads,
             rows: item.rows.len(),
-            queries: take(item.tile * d_qk),
-            scores: take(item.block * keys::<O>()),
-            left_queries: take(O::left_scratch(item.tile, d_qk)),
-            left_weights: take(O::left_scratch(item.block, keys::<O>())),
-            max: take(item.tile),
-            sums: take(item.tile * MAX_LANES),
-            out: take(item.tile * out_stride),
+            queries: take(tile * d_qk),
+            scores: take(block * keys::<O>()),
+            left_queries: take(O::left_scratch(tile, d_qk)),
+            left_weights: take(O::left_scratch(block, keys::<O>())),
+            max: take(tile),
+            sums: take(tile * MAX_LANES),
+            out: take(tile * out_stride),
             out_stride,
-            panels: take(panels_of_keys::<O>(item.tile, d_qk)),
+            panels: take(panels_of_keys::<O>(tile, d_qk)),
             value_panels: take(panel_depth(KEYS) * d_v.next_multiple_of(MAX_PANEL)),
             gathered: take(MAX_PANEL * d_qk.max(d_v)),
             cut: None,
@@ -132,9 +132,11 @@ impl<'a, O: Operand> Work<'a, O> {
             }
         }
         if self.item.few {
-            let queries = &self.queries[..self.rows * width];
+            let queries = &mut self.queries[..self.rows * width];
+            apply(simd, Nearest::<O>(PhantomData), [&mut *queries], []);
+            let (operand, queries) = (PhantomData::<O>, &*queries);
             let cut = |factor: &Factor| {
-                simd.call_with_squares(CutQueries { queries, width, factor: *factor, groups: &mut *self.panels })
+                simd.call_with_squares(CutQueries { operand, queries, width, factor: *factor, groups: &mut *self.panels })
             };
             self.cut = Factor::of(self.item.sequence.keys, width, self.group).filter(cut);
         }
@@ -180,7 +182,7 @@ impl<'a, O: Operand> Work<'a, O> {
 
     /// Rows whose scores are held together.
     fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<O> {
-        let (rows, block) = (self.rows, self.item.block);
+        let (rows, block) = (self.rows, self.item.size.block);
         (0..rows).step_by(block).map(move |first| first..(first + block).min(rows))
     }
 
@@ -298,6 +300,17 @@ impl<'a, O: Operand> Work<'a, O> {
             apply(simd, Scale(finished.factor), [&mut *out], []);
             target.write(place, &out[..d_v], finished.lse);
         }
+    }
+}
+
+/// Values as cells hold them.
+#[derive(Clone, Copy)]
+struct Nearest<O>(PhantomData<O>);
+
+impl<O: Operand> Map<1, 0> for Nearest<O> {
+    #[inline(always)]
+    fn at<S: Simd>(self, simd: S, [x]: [S::V; 1], _: [S::V; 0]) -> [S::V; 1] {
+        [O::nearest(simd, x)]
     }
 }
 

@@ -84,7 +84,7 @@ impl Pairs for Widened {
     unsafe fn pair(first: __m512, second: __m512) -> __m512 {
         // SAFETY: the caller promises avx512f.
         unsafe {
-            let [first, second] = [first, second].map(|v| _mm512_cvtepu16_epi32(Self::round(v)));
+            let (first, second) = (_mm512_cvtepu16_epi32(Self::round(first)), _mm512_cvtepu16_epi32(Self::round(second)));
             _mm512_castsi512_ps(_mm512_or_si512(first, _mm512_slli_epi32::<16>(second)))
         }
     }
@@ -97,9 +97,8 @@ impl Pairs for Widened {
     unsafe fn dot(a: __m512, b: __m512, sum: __m512) -> __m512 {
         // SAFETY: the caller promises avx512f.
         unsafe {
-            let upper = |v| _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(UPPER)));
-            let lower = |v| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(v)));
-            _mm512_fmadd_ps(lower(a), lower(b), _mm512_fmadd_ps(upper(a), upper(b), sum))
+            let sum = _mm512_fmadd_ps(upper_512(a), upper_512(b), sum);
+            _mm512_fmadd_ps(lower_512(a), lower_512(b), sum)
         }
     }
 }
@@ -142,6 +141,26 @@ impl Pairs for Dots {
             _mm512_dpbf16_ps(sum, a, b)
         }
     }
+}
+
+/// The upper halves as f32. Not a closure: what a closure calls is compiled without the instruction set unless it happens to be inlined.
+///
+/// # Safety
+/// The processor must have avx512f.
+#[inline(always)]
+unsafe fn upper_512(v: __m512) -> __m512 {
+    // SAFETY: the caller's promise.
+    unsafe { _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(UPPER))) }
+}
+
+/// The lower halves as f32.
+///
+/// # Safety
+/// The processor must have avx512f.
+#[inline(always)]
+unsafe fn lower_512(v: __m512) -> __m512 {
+    // SAFETY: the caller's promise.
+    unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(v))) }
 }
 
 /// Where the first and the second sixteen words come from that stand in turn.

@@ -19,8 +19,9 @@ impl<'a, O: Operand> Work<'a, O> {
         let queries = &self.queries[..self.rows * d_qk];
         for (first, piece) in self.keys().pieces(start + needed.start..start + needed.end) {
             let scores = &mut self.scores[first - start..self.rows * KEYS];
-            let by_squares =
-                self.cut.is_some_and(|factor| squares::score(simd, scores, self.rows, factor, self.panels, piece, self.gathered));
+            let by_squares = self
+                .cut
+                .is_some_and(|factor| squares::score::<O, S>(simd, scores, self.rows, factor, self.panels, piece, self.gathered));
             if by_squares {
                 // All scores of the piece.
             } else if self.cut.is_none() && self.rows >= group::LARGE {

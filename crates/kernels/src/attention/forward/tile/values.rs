@@ -134,7 +134,7 @@ impl<'a, O: Operand> Work<'a, O> {
     ) -> bool {
         self.clear_unseen::<S>(reach, needed.clone());
         simd.call_with_squares(SquareValues {
-            element: PhantomData::<E>,
+            types: PhantomData::<(E, O)>,
             out: self.out,
             out_stride: self.out_stride,
             rows: self.rows,
