@@ -1,8 +1,10 @@
 //! What a tape multiplies in bf16.
 
+use attendant_core::kernels::attention::{Cells, Run};
 use attendant_core::kernels::quant::{Format, Matrix};
 use attendant_core::ops::{Keys, Softmax, Span, Visible};
 use attendant_core::{Activations, Precision, Processor, Random, Tape, Tensor};
+use half::bf16;
 use std::sync::Arc;
 
 const ROWS: usize = 37;
@@ -88,6 +90,39 @@ fn attention_of_many_rows_is_in_bf16_only_where_rows_are_rounded_to_bytes_and_th
         let rounded = beside(few_bits.0, few_bits.1, Activations::Int8, rows);
         let gains = Processor::new(1).machine().isa.gains_by_bf16();
         assert_eq!(rounded != exact, gains && rows == ROWS, "{rows} rows");
+        let furthest = rounded.iter().zip(&exact).map(|(got, want)| (got - want).abs()).fold(0.0, f32::max);
+        assert!(furthest < 0.03, "{furthest} off");
+    }
+}
+
+/// What one query of `heads` heads gives over 40 keys of one head in bf16, beside a weight of few bits.
+fn decoded(heads: usize, activations: Activations) -> Vec<f32> {
+    const WIDTH: usize = 32;
+    const KEYS: usize = 40;
+    let mut random = Random::new(9, "decoded");
+    let processor = Processor::new(1);
+    let matrix = Matrix::pack(processor.machine(), Format::Q8_0, 1, 32, &[0; 34]).unwrap();
+    let mut tape = Tape::inference(processor).with_activations(activations);
+    tape.parameter(&Arc::new(Tensor::from_packed(matrix)));
+    let mut values = |count: usize| -> Vec<f32> { (0..count).map(|_| random.normal() as f32).collect() };
+    let [k, v] = [(); 2].map(|()| values(KEYS * WIDTH).into_iter().map(bf16::from_f32).collect::<Vec<_>>());
+    let q = values(heads * WIDTH);
+    let (q, new) = (tape.leaf(1, heads * WIDTH, &q), tape.leaf(0, WIDTH, &[]));
+    let visible = Visible::Causal;
+    let spec =
+        Softmax { heads, kv_heads: 1, d_qk: WIDTH, d_v: WIDTH, scale: 0.2, visible, softcap: None, bias: None, sink: None };
+    let past = [&k, &v].map(|rows| [vec![Run::by_token(0, KEYS, Cells::Bf16(rows), 1, WIDTH)]]);
+    let [keys, values] = past.each_ref().map(|past| Keys { past, new });
+    let y = tape.attention(q, keys, values, &spec, &[Span { rows: 0..1, q_first: KEYS - 1, k_rows: 0..0, k_first: KEYS }]);
+    tape.value(y).to_vec()
+}
+
+#[test]
+fn decoding_is_in_bf16_only_where_many_heads_read_a_key_that_the_processor_multiplies_by_squares() {
+    let squares = Processor::new(1).machine().isa.name() == "amx";
+    for heads in [4, 16] {
+        let (exact, rounded) = (decoded(heads, Activations::F32), decoded(heads, Activations::Int8));
+        assert_eq!(rounded != exact, squares && heads == 16, "{heads} heads");
         let furthest = rounded.iter().zip(&exact).map(|(got, want)| (got - want).abs()).fold(0.0, f32::max);
         assert!(furthest < 0.03, "{furthest} off");
     }

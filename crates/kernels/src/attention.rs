@@ -8,8 +8,8 @@ mod rows;
 mod softmax;
 
 pub use backward::{backward, backward_scratch};
-pub use forward::{FEW_ROWS, Statistics, forward, forward_scratch, statistics, statistics_scratch};
 pub(crate) use forward::{KEYS, is_in_place, keys, part};
+pub use forward::{Statistics, forward, forward_scratch, gains_by_bf16, statistics, statistics_scratch};
 pub(crate) use softmax::SLACK;
 
 use crate::Precision;
@@ -108,8 +108,10 @@ pub struct Attention<'a> {
     ///
     /// Rounded to bf16 are queries once they are scaled, keys, values, and weights relative to the largest so far; in the backward
     /// also queries as they are, gradients of outputs, probabilities and gradients of scores. Sums, the softmax and what comes out are
-    /// f32. What is exact and what is bounded of such products is said in [`crate::product::bf16`]. Keys and values are then packed
-    /// however few the queries: for decoding, which memory bounds, f32 is faster.
+    /// f32. What is exact and what is bounded of such products is said in [`crate::product::bf16`].
+    ///
+    /// Of at most 8 rows of a sequence whose first keys are not f32, keys and values are multiplied as they are stored, and only queries and
+    /// weights are rounded; over keys of bytes queries may become two bytes, and the product of a weight and a scale is rounded.
     pub precision: Precision,
 }
 

@@ -3,8 +3,8 @@
 use super::target::Target;
 use crate::tape::{Activations, Backward, Op, Tape, Var};
 use attendant_kernels::attention::{
-    Attention, BackwardInputs, Cells, DistanceBias, FEW_ROWS, Gradients, Run, Sequence, Span, Visible, backward,
-    backward_scratch, forward, forward_scratch,
+    Attention, BackwardInputs, Cells, DistanceBias, Gradients, Run, Sequence, Span, Visible, backward, backward_scratch, forward,
+    forward_scratch, gains_by_bf16,
 };
 use attendant_kernels::{Precision, naive};
 
@@ -64,8 +64,8 @@ impl Softmax {
 impl Tape {
     /// q `[N, H * d_qk]`, keys and values of every sequence -> `[N, H * d_v]`. `spans` says which rows belong to which sequence,
     /// and at which position the new keys begin. What its products multiply, forward and backward, is rounded as
-    /// [`Tape::precision`] says; to bf16 too if the processor gains by it, where rows are rounded to bytes on meeting weights of few
-    /// bits, and no span has as few rows as decoding has.
+    /// [`Tape::precision`] says; to bf16 too if that is faster for every span ([`gains_by_bf16`]), where rows are rounded to bytes on meeting
+    /// weights of few bits.
     ///
     /// # Panics
     /// If shapes do not agree, or if the tape records and there is a past: make it rows on the tape first.
@@ -78,22 +78,20 @@ impl Tape {
         let op = |lse| Attend { q, k: keys.new, v: values.new, lse, spec: spec.clone(), spans: spans.to_vec() };
         let shape = [rows, spec.heads * spec.d_v];
         let (y, _) = self.operation_saving(&inputs, shape, [saved, spec.heads], op, |tape, y, lse, buffers| {
-            let attention = spec.with_values(tape.attention_precision(spans), |var| tape.value(var));
+            let mut attention = spec.with_values(tape.precision(), |var| tape.value(var));
             let machine = tape.processor().machine();
             let lse = tape.recording().then_some(lse);
+            let rounds = !tape.recording() && tape.activations() == Activations::Int8 && tape.has_few_bits();
             tape.with_sequences(spec.kv_heads, keys, values, spans, |sequences| {
+                if rounds && sequences.iter().all(|sequence| gains_by_bf16(machine.isa, &attention, sequence)) {
+                    attention.precision = Precision::Bf16;
+                }
                 let mut scratch = buffers.take(forward_scratch(&attention, sequences, machine.executor.workers()));
                 forward(machine, &attention, sequences, tape.value(q), y, lse, &mut scratch);
                 buffers.give(scratch);
             });
         });
         y
-    }
-
-    fn attention_precision(&self, spans: &[Span]) -> Precision {
-        let rounds = !self.recording() && self.activations() == Activations::Int8 && self.has_few_bits();
-        let many = spans.iter().all(|span| span.rows.len() > FEW_ROWS);
-        if rounds && many && self.processor().machine().isa.gains_by_bf16() { Precision::Bf16 } else { self.precision() }
     }
 
     /// The probabilities of the same attention, `[H, T, L]` for every span: for looking at, computed plainly. `L` is the largest

@@ -18,15 +18,15 @@ mod tile;
 
 pub use statistics::{Statistics, statistics, statistics_scratch};
 
-pub use plan::FEW_ROWS;
+use plan::FEW_ROWS;
 pub(crate) use plan::{is_in_place, part};
 
-use super::{Attention, Sequence, check};
+use super::{Attention, Cells, Run, Sequence, check};
 use crate::disjoint::{Disjoint, run};
 use crate::expect;
 use crate::pairs::Pair;
 use crate::tile::{Operand, Single};
-use crate::{Machine, Precision};
+use crate::{Isa, Machine, Precision};
 use join::Join;
 use plan::Plan;
 use std::marker::PhantomData;
@@ -86,6 +86,16 @@ pub fn forward(
         Precision::F32 => call::<Single>(machine, spec, sequences, q, out, lse, scratch),
         Precision::Bf16 => call::<Pair>(machine, spec, sequences, q, out, lse, scratch),
     }
+}
+
+/// Whether [`forward`] of a sequence is faster with [`Precision::Bf16`]. For few rows it is with many heads to a key head, over keys in a type
+/// that whole squares are multiplied of.
+pub fn gains_by_bf16(isa: Isa, spec: &Attention<'_>, sequence: &Sequence<'_>) -> bool {
+    if sequence.rows.len() > FEW_ROWS {
+        return isa.gains_by_bf16();
+    }
+    let squares = |run: &Run<'_>| matches!(run.data, Cells::Bf16(_) | Cells::Int8 { .. });
+    isa.has_squares() && spec.heads / spec.kv_heads >= group::LARGE && sequence.keys.first().is_some_and(squares)
 }
 
 /// Values of scratch that [`forward`] needs.

@@ -1,14 +1,16 @@
 //! One new token over a long cache, in every type that a cache is kept in: what is measured is how fast stored keys and values
 //! are read. Each stored byte counts once.
 //!
+//! Over bf16 and int8 queries and weights are rounded to bf16, as other programs do; else they are f32.
+//!
 //! Rotated, calls go round caches of 256 MiB together, so that each comes from memory; warm, it is one cache again and again.
 
 use super::attention::{HEADS, Shapes};
 use super::{Figure, Timing, limits, values, zeros};
-use attendant_core::Processor;
 use attendant_core::kernels::attention::{Attention, Cells, Run, Sequence, forward, forward_scratch};
 use attendant_core::kernels::int4::Int4;
 use attendant_core::kernels::memory::Memory;
+use attendant_core::{Precision, Processor};
 use bytemuck::Pod;
 use half::{bf16, f16};
 use std::time::{Duration, Instant};
@@ -84,7 +86,8 @@ pub fn figures(
         for (&d, &kv) in shapes.widths.iter().flat_map(|d| shapes.kv_heads.iter().map(move |kv| (d, kv))) {
             for (&length, &dtype) in shapes.lengths.iter().flat_map(|length| dtypes.iter().map(move |dtype| (length, dtype))) {
                 let caches = |copies| (0..2 * copies * batch).map(|_| Stored::new(dtype, length * kv, d)).collect();
-                let call = Call { spec: Attention::causal(HEADS, kv, d), length, batch, planes: 2 };
+                let spec = Attention { precision: precision(dtype), ..Attention::causal(HEADS, kv, d) };
+                let call = Call { spec, length, batch, planes: 2 };
                 for figure in call.figures(processor, "decode", dtype, budget, caches) {
                     let operations = (4 * batch * HEADS * length * d) as f64;
                     let gflops = Some(operations / figure.ms / 1e6);
@@ -109,7 +112,7 @@ pub fn latent_figures(
     for &batch in batches {
         for (&length, &dtype) in lengths.iter().flat_map(|length| dtypes.iter().map(move |dtype| (length, dtype))) {
             let caches = |copies| (0..copies * batch).map(|_| Stored::new(dtype, length, width)).collect();
-            let spec = Attention { d_v: latent, ..Attention::causal(heads, 1, width) };
+            let spec = Attention { d_v: latent, precision: precision(dtype), ..Attention::causal(heads, 1, width) };
             let call = Call { spec, length, batch, planes: 1 };
             for figure in call.figures(processor, "mla", dtype, budget, caches) {
                 let operations = (2 * batch * heads * length * (width + latent)) as f64;
@@ -118,6 +121,10 @@ pub fn latent_figures(
             }
         }
     }
+}
+
+fn precision(dtype: &str) -> Precision {
+    if matches!(dtype, "bf16" | "int8") { Precision::Bf16 } else { Precision::F32 }
 }
 
 /// One token for each of `batch` sequences.

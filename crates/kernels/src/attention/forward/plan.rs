@@ -10,7 +10,7 @@ use crate::tile::{MAX_PANEL, Operand, TILE_ROWS};
 use std::ops::Range;
 
 /// Sequences of at most this many rows are cut along their keys, which are not packed, unless f32 would have to be rounded.
-pub const FEW_ROWS: usize = 8;
+pub(super) const FEW_ROWS: usize = 8;
 
 /// Keys of a part, where keys are cut, a multiple of [`KEYS`]: the fewer key heads there are, the smaller, so that there are enough parts for all workers. Many queries
 /// to a key head take long to be made ready for one.
