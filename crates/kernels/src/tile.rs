@@ -12,15 +12,13 @@ use crate::vector::store;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-mod rounded;
 mod squares;
 
-pub(crate) use rounded::Rounded;
-
-/// What a cell of A and B holds, of the size of an f32, and how it is made of values.
+/// What a cell of A and B holds, of the size of an f32, and how it is made of values. What is not said otherwise is for one f32, where it
+/// lies.
 pub(crate) trait Operand: Copy + Sync {
     /// Values along `k` that a cell holds.
-    const VALUES: usize;
+    const VALUES: usize = 1;
 
     /// Numbers of bf16 whose sum any value is.
     const PARTS: usize;
@@ -32,7 +30,10 @@ pub(crate) trait Operand: Copy + Sync {
     fn run<K: Kernel>(isa: Isa, kernel: K) -> K::Output;
 
     /// `sum` and the product of two vectors of cells.
-    fn multiply_add<S: Simd>(simd: S, a: S::V, b: S::V, sum: S::V) -> S::V;
+    #[inline(always)]
+    fn multiply_add<S: Simd>(simd: S, a: S::V, b: S::V, sum: S::V) -> S::V {
+        simd.fma(a, b, sum)
+    }
 
     /// Values as cells hold them.
     fn nearest<S: Simd>(simd: S, x: S::V) -> S::V;
@@ -42,20 +43,39 @@ pub(crate) trait Operand: Copy + Sync {
     ///
     /// # Panics
     /// If `panels` is too short, or `depth` too small.
-    fn pack<S: Simd>(simd: S, b: MatrixRef<'_>, panels: &mut [f32], depth: usize, at: usize);
+    #[inline(always)]
+    fn pack<S: Simd>(simd: S, b: MatrixRef<'_>, panels: &mut [f32], depth: usize, at: usize) {
+        pack_panels(simd, b, panels, depth, at);
+    }
 
     /// Values of scratch for a left operand of up to `m` rows of `k` values.
-    fn left_scratch(m: usize, k: usize) -> usize;
+    fn left_scratch(m: usize, k: usize) -> usize {
+        let _ = (m, k);
+        0
+    }
 
     /// Fills `scratch` with what [`Operand::left`] needs of A.
-    fn round<S: Simd>(simd: S, a: MatrixRef<'_>, scratch: &mut [f32]);
+    #[inline(always)]
+    fn round<S: Simd>(simd: S, a: MatrixRef<'_>, scratch: &mut [f32]) {
+        let _ = (simd, a, scratch);
+    }
 
     /// Stores vectors of a row of A with contiguous rows, value `at` the first: where they `lie`, or as [`Operand::round`] would in the
     /// `row` of the scratch.
-    fn store_left<S: Simd, const N: usize>(simd: S, v: [S::V; N], lie: &mut [f32], row: &mut [f32], at: usize);
+    #[inline(always)]
+    fn store_left<S: Simd, const N: usize>(simd: S, v: [S::V; N], lie: &mut [f32], row: &mut [f32], at: usize) {
+        let _ = (row, at);
+        for i in 0..N {
+            store(simd, &mut lie[i * S::LANES..], Self::nearest(simd, v[i]));
+        }
+    }
 
     /// A `[m, k]` as `[m, cells(k)]`, with the scratch that [`Operand::round`] has filled from it.
-    fn left<'a, S: Simd>(simd: S, a: MatrixRef<'a>, scratch: &'a [f32]) -> MatrixRef<'a>;
+    #[inline(always)]
+    fn left<'a, S: Simd>(simd: S, a: MatrixRef<'a>, scratch: &'a [f32]) -> MatrixRef<'a> {
+        let _ = (simd, scratch);
+        a
+    }
 
     /// Whether the processor multiplies squares of these.
     #[inline(always)]
@@ -74,12 +94,11 @@ pub(crate) trait Operand: Copy + Sync {
     }
 }
 
-/// One f32, where it lies.
+/// One f32.
 #[derive(Clone, Copy)]
 pub(crate) struct Single;
 
 impl Operand for Single {
-    const VALUES: usize = 1;
     const PARTS: usize = 3;
     type InPlace = Single;
 
@@ -88,31 +107,27 @@ impl Operand for Single {
         isa.run(kernel)
     }
     #[inline(always)]
-    fn multiply_add<S: Simd>(simd: S, a: S::V, b: S::V, sum: S::V) -> S::V {
-        simd.fma(a, b, sum)
-    }
-    #[inline(always)]
     fn nearest<S: Simd>(_: S, x: S::V) -> S::V {
         x
     }
-    #[inline(always)]
-    fn pack<S: Simd>(simd: S, b: MatrixRef<'_>, panels: &mut [f32], depth: usize, at: usize) {
-        pack_panels(simd, b, panels, depth, at);
+}
+
+/// One bf16 as f32.
+#[derive(Clone, Copy)]
+pub(crate) struct Rounded;
+
+impl Operand for Rounded {
+    const PARTS: usize = 1;
+    type InPlace = Rounded;
+
+    #[inline]
+    fn run<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+        isa.run_pairs(kernel)
     }
-    fn left_scratch(_: usize, _: usize) -> usize {
-        0
-    }
+    /// The upper half of a pair with zero.
     #[inline(always)]
-    fn round<S: Simd>(_: S, _: MatrixRef<'_>, _: &mut [f32]) {}
-    #[inline(always)]
-    fn store_left<S: Simd, const N: usize>(simd: S, v: [S::V; N], lie: &mut [f32], _: &mut [f32], _: usize) {
-        for i in 0..N {
-            store(simd, &mut lie[i * S::LANES..], v[i]);
-        }
-    }
-    #[inline(always)]
-    fn left<'a, S: Simd>(_: S, a: MatrixRef<'a>, _: &'a [f32]) -> MatrixRef<'a> {
-        a
+    fn nearest<S: Simd>(simd: S, x: S::V) -> S::V {
+        simd.pair(simd.splat(0.0), x)
     }
 }
 

@@ -16,10 +16,8 @@ mod squares;
 mod statistics;
 mod tile;
 
-pub use statistics::{Statistics, statistics, statistics_scratch};
-
-use plan::FEW_ROWS;
 pub(crate) use plan::{is_in_place, part};
+pub use statistics::{Statistics, statistics, statistics_scratch};
 
 use super::{Attention, Cells, Run, Sequence, check};
 use crate::disjoint::{Disjoint, run};
@@ -28,7 +26,7 @@ use crate::pairs::Pair;
 use crate::tile::{Operand, Single};
 use crate::{Isa, Machine, Precision};
 use join::Join;
-use plan::Plan;
+use plan::{FEW_ROWS, Plan};
 use std::marker::PhantomData;
 use tile::Tile;
 

@@ -68,7 +68,8 @@ fn every_stored_type_agrees_with_the_twin() {
             sequence.keys.encode(random);
             sequence.values.encode(random);
         }
-        check_forward(&case, 1.0, [ONE_ROUNDING, TWO_BYTES]);
+        let few = case.sequences.iter().any(|sequence| sequence.rows.len() <= 8);
+        check_forward(&case, 1.0, [ONE_ROUNDING, if few { TWO_BYTES } else { bound::ATTENTION }]);
     });
 }
 

@@ -7,7 +7,7 @@ use super::squares::SquareElement;
 use crate::attention::rows::Rows;
 use crate::element::Element;
 use crate::simd::{CACHE_LINE, Kernel, Lines, MAX_LANES, SQUARE, Simd};
-use crate::tile::Operand;
+use crate::tile::{Operand, Single};
 use crate::vector::{load, store};
 use half::bf16;
 use std::marker::PhantomData;
@@ -20,7 +20,7 @@ const STEP: usize = 2 * SQUARE;
 const AHEAD: isize = 8;
 
 /// Numbers that a weight is cut into, at most.
-const MOST_PARTS: usize = 3;
+const MOST_PARTS: usize = Single::PARTS;
 
 /// Pairs of a tile of keys.
 const PAIRS: usize = KEYS / 2;
